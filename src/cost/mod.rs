@@ -1,0 +1,5 @@
+//! How long one step of an engine takes on its GPUs. Formulas only: constants come from the catalog, batches from the engine.
+
+pub mod model;
+
+pub use model::{CostModel, DecodeCost, Prefill, StepCost, StepParts};

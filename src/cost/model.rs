@@ -1,0 +1,62 @@
+//! The cost model as the engine sees it.
+
+/// A piece of a prompt computed in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefill {
+    /// Tokens computed in this step.
+    pub new_tokens: u32,
+    /// Tokens before them whose KV is already there.
+    pub past_tokens: u32,
+    /// This piece completes the prompt, so its last token is sampled.
+    pub completes: bool,
+}
+
+/// Where a step's time goes, ps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepParts {
+    /// Matrix products: weights against all tokens of the step.
+    pub gemm_ps: u64,
+    /// Attention, prefill and decode.
+    pub attention_ps: u64,
+    /// Collectives between GPUs.
+    pub communication_ps: u64,
+    /// Norms, activations, embedding, sampling.
+    pub other_ps: u64,
+    /// Host time that the device waits for (all of it when the engine blocks; what exceeds the device's time when it overlaps).
+    pub host_ps: u64,
+}
+
+/// Cost of one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepCost {
+    /// Time on the device, ps, at least 1: the sum of the device parts.
+    pub device_ps: u64,
+    /// Time on the host for scheduling this step and reading its tokens, ps.
+    pub host_ps: u64,
+    /// Device parts (`host_ps` of the parts is left 0 here).
+    pub parts: StepParts,
+}
+
+/// Cost of decode-only steps with a fixed number of sequences, affine in the sum of their contexts by construction:
+/// `device_ps = fixed.device_ps + context_ps * S`, every number an integer, so k steps cost exactly what k single steps cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DecodeCost {
+    /// The part that does not depend on the context.
+    pub fixed: StepCost,
+    /// Attention time for each token of context, summed over the batch, ps.
+    pub context_ps: u64,
+    /// The cost holds while the sum of contexts is below this; `u64::MAX` when it holds for every context.
+    /// (The slow term in log2 of the mean context is held constant between grid lines.)
+    pub valid_below_context: u64,
+}
+
+/// Step times of one engine on its GPUs.
+pub trait CostModel {
+    /// A decode-only step of `sequences` (at least 1) with `context` tokens of KV in all, including the tokens being computed.
+    ///
+    /// Must give the same answer for every `context` between one grid line and the next, and for equal arguments always.
+    fn decode(&mut self, sequences: u32, context: u64) -> DecodeCost;
+
+    /// A step with prefill (at least one piece), with or without decodes. `context` is the sum over the decodes.
+    fn mixed(&mut self, prefills: &[Prefill], sequences: u32, context: u64) -> StepCost;
+}

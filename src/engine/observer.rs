@@ -1,0 +1,72 @@
+//! What an engine tells the outside while it runs. The engine knows nothing of who listens.
+
+use crate::cost::StepParts;
+use crate::units::Time;
+use crate::workload::Request;
+
+/// Why a request was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectReason {
+    /// Prompt plus declared output is longer than the model's context.
+    TooLongForModel,
+    /// The prompt needs more KV blocks than the pool has in all.
+    TooLongForKvPool,
+    /// The prompt is longer than the token budget of a step and may not be cut.
+    TooLongForStep,
+}
+
+/// `steps` consecutive steps of one replica with the same batch (one, unless they are decode-only).
+///
+/// Step i (from 0) lasts `first_duration_ps + i * duration_increment_ps`, and its device time is
+/// `first_device_ps + i * device_increment_ps`; the sum of contexts in it is `first_context + i * decode_sequences`.
+/// The tokens of a step come out at its end.
+pub struct StepRun<'a> {
+    pub replica: u16,
+    pub start: Time,
+    pub steps: u64,
+    pub first_duration_ps: u64,
+    pub duration_increment_ps: u64,
+    pub first_device_ps: u64,
+    pub device_increment_ps: u64,
+    /// Device parts of the first step; in later ones only the attention part grows, by `device_increment_ps`.
+    pub first_parts: StepParts,
+    /// Sequences that decode in each step.
+    pub decode_sequences: u32,
+    /// Sum of the contexts of the decodes in the first step, tokens.
+    pub first_context: u64,
+    /// Tokens of prompts computed in the first step (0 when `steps > 1`).
+    pub prefill_tokens: u64,
+    /// Sum over the pieces of prompt computed of new * past + new * (new + 1) / 2: pairs of tokens that attention looks at.
+    pub prefill_pairs: u64,
+    /// Rows that CUDA-graph padding adds to the batch.
+    pub padded_tokens: u32,
+    /// Requests whose first token comes out in this (single) step.
+    pub first_tokens: u32,
+    /// Tokens a step whose gap from their predecessor is exactly the step's duration.
+    pub regular_gaps: u32,
+    /// Gaps of this (single) step's other tokens, ps: those of requests that paused (preempted, starved).
+    pub other_gaps_ps: &'a [u64],
+    /// Requests in the running list while these steps run.
+    pub running: u32,
+    /// Requests waiting, as the scheduler saw them.
+    pub waiting: u32,
+    /// KV blocks in use after i of these steps have been scheduled (i from 0 to `steps`).
+    pub kv_blocks_after: &'a dyn Fn(u64) -> u64,
+}
+
+/// Listens to engines. Replicas run ahead of one another, so calls are in order of time for each replica, not over all.
+pub trait Observer {
+    /// A request reached a replica.
+    fn arrived(&mut self, replica: u16, request: &Request);
+    /// First admission, with the prompt tokens found in the prefix cache.
+    fn scheduled(&mut self, id: u32, at: Time, cached_tokens: u32);
+    /// Lost its KV and went back to the queue.
+    fn preempted(&mut self, replica: u16, id: u32, at: Time);
+    fn first_token(&mut self, id: u32, at: Time);
+    /// Ended well. `prefilled_tokens` counts every prompt token computed, recomputation after preemption included.
+    fn finished(&mut self, replica: u16, id: u32, at: Time, output_tokens: u32, prefilled_tokens: u64);
+    fn rejected(&mut self, replica: u16, id: u32, at: Time, reason: RejectReason);
+    /// Still there when the simulation ended.
+    fn unfinished(&mut self, id: u32, output_tokens: u32, prefilled_tokens: u64);
+    fn steps(&mut self, run: &StepRun<'_>);
+}

@@ -1,0 +1,11 @@
+//! LLMPerfOracle predicts how LLM serving stacks perform.
+
+pub mod catalog;
+pub mod config;
+pub mod cost;
+pub mod engine;
+pub mod math;
+pub mod metrics;
+pub mod sim;
+pub mod units;
+pub mod workload;

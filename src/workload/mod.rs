@@ -1,0 +1,6 @@
+//! Which requests arrive when: arrivals, lengths, conversations, shared prefixes, traces.
+//! Knows nothing of engines; hears only when a request has ended, since a next turn waits for the reply.
+
+pub mod request;
+
+pub use request::{Request, Segment, SegmentId, Source};

@@ -1,0 +1,73 @@
+//! A request, and the stream of them that a simulation draws from.
+
+use crate::units::Time;
+
+/// Identity of a run of token contents together with everything before it: two requests that name the same segment have
+/// the same tokens from the start of the prompt to the segment's end. Numbered densely from 0 by the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SegmentId(pub u32);
+
+/// A part of a prompt (or, as `Request::output_segment`, the reply).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    pub id: SegmentId,
+    /// Length, tokens, at least 1.
+    pub tokens: u32,
+}
+
+/// One request as it reaches the server.
+///
+/// Contents matter only where they can be shared. `segments` names the leading part of the prompt that some other request
+/// may share; the rest of the prompt (`input_tokens` minus the segments' sum) is text that occurs nowhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Position in the order in which the source made them, from 0.
+    pub id: u32,
+    /// Index of the client profile (0 for traces).
+    pub profile: u16,
+    /// Conversation, numbered from 0, if it belongs to one (in the original's dialect every request does).
+    pub session: Option<u32>,
+    /// Turn of the conversation, from 0.
+    pub turn: u16,
+    /// When the client sent it.
+    pub sent: Time,
+    /// When it reaches the server: sent plus upload and API time.
+    pub arrival: Time,
+    /// Prompt length, tokens, at least 1.
+    pub input_tokens: u32,
+    /// Output the request will really produce, tokens, at least 1.
+    pub output_tokens: u32,
+    /// Declared limit (`max_tokens`), at least `output_tokens`. Engines that reserve, reserve by this.
+    pub max_tokens: u32,
+    /// Smaller is more urgent.
+    pub priority: i32,
+    /// The shareable leading part of the prompt, in order; the sum of lengths is at most `input_tokens`.
+    pub segments: Box<[Segment]>,
+    /// Identity of prompt plus reply, when a later turn will contain both; its length is `output_tokens`. When present, `segments`
+    /// covers the whole prompt.
+    pub output_segment: Option<SegmentId>,
+}
+
+/// A stream of requests in order of arrival.
+///
+/// Randomness never depends on what the engine does: the lengths of the n-th request (or turn of a session) are the same
+/// whatever serves it, so that two stacks are compared on the same requests.
+pub trait Source {
+    /// Arrival of the next request known now, or `None` when there is none until some request ends (or at all).
+    fn next_arrival(&mut self) -> Option<Time>;
+
+    /// Takes the next request. `None` exactly when `next_arrival` is `None`.
+    fn take(&mut self) -> Option<Request>;
+
+    /// The client has its full reply (or its rejection) to a request at `now`. May make a new request known, never before `now`.
+    fn ended(&mut self, request_id: u32, now: Time);
+
+    /// Whether `ended` can ever make a new request known. False lets the engine run through many ends in one go.
+    fn waits_for_replies(&self) -> bool;
+
+    /// Number of segments named so far: ids are below it.
+    fn segment_count(&self) -> u32;
+
+    /// Requests this source will make in all, when known beforehand (for progress).
+    fn expected_requests(&self) -> Option<u64>;
+}
