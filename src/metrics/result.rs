@@ -60,7 +60,7 @@ pub struct Series {
 }
 
 /// Everything one entry of `frameworks_to_test` (or the shared group of them) leaves behind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunResult {
     pub name: String,
     /// The summary document: the original project's keys first, in its order, ours after (see report::summary).

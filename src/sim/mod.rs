@@ -31,13 +31,6 @@ impl Simulation {
 
     /// The result so far: complete when `advance` said done, else as if the simulation ended now.
     pub fn finish(self) -> RunResult {
-        RunResult {
-            name: String::new(),
-            summary: serde_json::Value::Null,
-            requests: Default::default(),
-            series: Default::default(),
-            kv_blocks_total: 0,
-            end_ps: 0,
-        }
+        RunResult::default()
     }
 }
