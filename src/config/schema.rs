@@ -247,7 +247,8 @@ pub struct TraceReplay {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000000))]
     pub max_requests: Option<u64>,
-    /// Spread arrivals that share a coarse time stamp evenly over its step (absent: true for Mooncake traces, whose step is 3 s).
+    /// Spread arrivals that share a coarse time stamp over its step, uniformly at random and in file order (absent: true for Mooncake
+    /// traces, whose step is 3 s).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread_within_step: Option<bool>,
 }
@@ -353,9 +354,12 @@ pub struct Distribution {
     /// Mixture: their weights (default equal).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<Vec<f64>>,
-    /// Quantiles: values at evenly spaced probabilities from 0 to 1, interpolated linearly.
+    /// Quantiles: rising values, the first the smallest and the last the largest possible, interpolated linearly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantiles: Option<Vec<f64>>,
+    /// Quantiles: the probability of each of them, rising from 0 to 1 (default evenly spaced).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probabilities: Option<Vec<f64>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
