@@ -1,6 +1,21 @@
 //! From what happened to what it means: records, histograms, time series, and the summary.
 //! Sees the simulation only through what it is told; decides nothing.
 
-pub mod result;
+mod counters;
+mod histogram;
+mod ramp;
+mod recorder;
+mod result;
+mod run_info;
+mod statistics;
+mod summary;
+mod timeline;
 
-pub use result::{Requests, RunResult, Series, Status};
+pub use counters::Counters;
+pub use histogram::Histogram;
+pub use recorder::Recorder;
+pub use result::{NEVER_PS, NO_SESSION, REJECT_REASONS, Requests, RunResult, Series, Status};
+pub use run_info::{MemoryBudget, ReplicaInfo, RunInfo, Work};
+pub use statistics::{PERCENTILES, percentile_name};
+pub use summary::{RequestTimes, prefix_cache_event, summary};
+pub use timeline::MOST_BINS;

@@ -2,6 +2,12 @@
 
 use serde::Serialize;
 
+use super::counters::Counters;
+use super::histogram::Histogram;
+use super::run_info::RunInfo;
+use crate::engine::RejectReason;
+use crate::workload::Request;
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[repr(u8)]
@@ -13,6 +19,44 @@ pub enum Status {
     Rejected = 2,
 }
 
+/// In a column of instants: it never happened.
+pub const NEVER_PS: u64 = u64::MAX;
+/// In the session column: none.
+pub const NO_SESSION: u32 = u32::MAX;
+/// In the id column, while requests are being recorded: nothing has been told of this row.
+const UNKNOWN: u32 = u32::MAX;
+
+/// Applies a method to every column.
+macro_rules! each_column {
+    ($requests:expr, $column:ident => $action:expr) => {{
+        let Requests {
+            id,
+            profile,
+            session,
+            turn,
+            status,
+            input_tokens,
+            max_tokens,
+            output_tokens,
+            sent_ps,
+            arrival_ps,
+            scheduled_ps,
+            first_token_ps,
+            finish_ps,
+            cached_tokens,
+            prefilled_tokens,
+            preemptions,
+            replica,
+            reject_reason,
+        } = $requests;
+        each_column!(@apply $column => $action; id profile session turn status input_tokens max_tokens output_tokens sent_ps arrival_ps
+            scheduled_ps first_token_ps finish_ps cached_tokens prefilled_tokens preemptions replica reject_reason);
+    }};
+    (@apply $column:ident => $action:expr; $($name:ident)*) => {
+        $({ let $column = $name; $action; })*
+    };
+}
+
 /// One row a request, as columns of equal length, in order of arrival. Times in ps; `u64::MAX` where it never happened.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Requests {
@@ -21,6 +65,7 @@ pub struct Requests {
     /// `u32::MAX` for none.
     pub session: Vec<u32>,
     pub turn: Vec<u16>,
+    /// A [`Status`].
     pub status: Vec<u8>,
     pub input_tokens: Vec<u32>,
     /// Declared output (`max_tokens`).
@@ -40,7 +85,89 @@ pub struct Requests {
     pub preemptions: Vec<u32>,
     /// Index of the replica that served it.
     pub replica: Vec<u16>,
+    /// 0 unless rejected, else the reason's number plus 1: see [`Requests::reject_reason`].
+    pub reject_reason: Vec<u8>,
 }
+
+impl Requests {
+    pub fn len(&self) -> usize {
+        self.id.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.id.is_empty()
+    }
+
+    /// Why row `row` was rejected, in the word used in summary and CSV.
+    pub fn reject_reason(&self, row: usize) -> Option<&'static str> {
+        REJECT_REASONS.iter().find(|(reason, _)| *reason as u8 + 1 == self.reject_reason[row]).map(|(_, word)| *word)
+    }
+
+    pub(super) fn reserve(&mut self, rows: usize) {
+        each_column!(self, column => column.reserve(rows));
+    }
+
+    /// Makes sure that `row` is there; rows are requests by id.
+    pub(super) fn make_row(&mut self, row: usize) {
+        while self.len() <= row {
+            self.push_unknown();
+        }
+    }
+
+    pub(super) fn arrive(&mut self, replica: u16, request: &Request) {
+        let row = request.id as usize;
+        self.make_row(row);
+        self.id[row] = request.id;
+        self.profile[row] = request.profile;
+        self.session[row] = request.session.unwrap_or(NO_SESSION);
+        self.turn[row] = request.turn;
+        self.input_tokens[row] = request.input_tokens;
+        self.max_tokens[row] = request.max_tokens;
+        self.sent_ps[row] = request.sent.0;
+        self.arrival_ps[row] = request.arrival.0;
+        self.replica[row] = replica;
+    }
+
+    fn push_unknown(&mut self) {
+        self.id.push(UNKNOWN);
+        self.profile.push(0);
+        self.session.push(NO_SESSION);
+        self.turn.push(0);
+        self.status.push(Status::Unfinished as u8);
+        self.input_tokens.push(0);
+        self.max_tokens.push(0);
+        self.output_tokens.push(0);
+        self.sent_ps.push(NEVER_PS);
+        self.arrival_ps.push(NEVER_PS);
+        self.scheduled_ps.push(NEVER_PS);
+        self.first_token_ps.push(NEVER_PS);
+        self.finish_ps.push(NEVER_PS);
+        self.cached_tokens.push(0);
+        self.prefilled_tokens.push(0);
+        self.preemptions.push(0);
+        self.replica.push(0);
+        self.reject_reason.push(0);
+    }
+
+    /// Takes out the rows of requests that were drawn from the source but never reached a replica.
+    pub(super) fn drop_unknown(&mut self) {
+        if !self.id.contains(&UNKNOWN) {
+            return;
+        }
+        let known: Vec<bool> = self.id.iter().map(|&id| id != UNKNOWN).collect();
+        each_column!(self, column => {
+            let mut known = known.iter();
+            column.retain(|_| *known.next().unwrap_or(&true));
+        });
+    }
+}
+
+/// The words for the reasons, in the order they are reported.
+pub const REJECT_REASONS: [(RejectReason, &str); 3] = [
+    (RejectReason::TooLongForModel, "too_long_for_model"),
+    (RejectReason::TooLongForKvPool, "too_long_for_kv_pool"),
+    (RejectReason::TooLongForStep, "too_long_for_step"),
+];
 
 /// Time series on bins of equal width, from time 0. Gauges are samples at the *end* of each bin; counters are sums over it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,7 +190,7 @@ pub struct Series {
 #[derive(Clone, Debug, Default)]
 pub struct RunResult {
     pub name: String,
-    /// The summary document: the original project's keys first, in its order, ours after (see report::summary).
+    /// The summary document: the original project's keys first, in its order, ours after (see metrics::summary).
     pub summary: serde_json::Value,
     pub requests: Requests,
     pub series: Series,
@@ -71,4 +198,50 @@ pub struct RunResult {
     pub kv_blocks_total: u64,
     /// End of the simulation, ps.
     pub end_ps: u64,
+    /// The summary starts here, ps.
+    pub warm_up_ps: u64,
+    /// By replica.
+    pub counters: Vec<Counters>,
+    /// Gaps between consecutive tokens of one request, pooled, ps.
+    pub inter_token: Histogram,
+    pub info: RunInfo,
+}
+
+impl RunResult {
+    /// A hash of every column, series and counter: equal on every platform for equal results. Names, versions and the
+    /// summary (which follows from the rest) are left out.
+    pub fn hash(&self) -> u64 {
+        let mut hash = Hash::default();
+        each_column!(&self.requests, column => {
+            hash.word(column.len() as u64);
+            column.iter().for_each(|&value| hash.word(value));
+        });
+        let s = &self.series;
+        hash.word(s.bin_ps);
+        for column in [&s.running, &s.waiting, &s.arrivals, &s.finished, &s.preemptions] {
+            column.iter().for_each(|&value| hash.word(value));
+        }
+        for column in [&s.kv_blocks_used, &s.output_tokens, &s.prefill_tokens] {
+            column.iter().for_each(|&value| hash.word(value));
+        }
+        self.counters.iter().for_each(|counters| counters.words().into_iter().for_each(|word| hash.word(word)));
+        self.inter_token.words().for_each(|word| hash.word(word));
+        [self.kv_blocks_total, self.end_ps, self.warm_up_ps].into_iter().for_each(|word| hash.word(word));
+        hash.0
+    }
+}
+
+/// FNV-1a over 64-bit words instead of bytes, with a rotation so that high bits reach low ones.
+struct Hash(u64);
+
+impl Default for Hash {
+    fn default() -> Hash {
+        Hash(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hash {
+    fn word(&mut self, word: impl Into<u64>) {
+        self.0 = (self.0.rotate_left(29) ^ word.into()).wrapping_mul(0x0000_0100_0000_01b3);
+    }
 }

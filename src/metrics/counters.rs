@@ -1,0 +1,103 @@
+//! Sums over the steps of one replica. Integers only, so the order of adding does not matter.
+
+use super::ramp::{narrow, pairs, sum_of_ramp};
+use crate::engine::StepRun;
+
+/// What one replica did after the warm-up: steps that *end* after it, counted whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub steps: u64,
+    /// Steps that computed no prompt tokens.
+    pub decode_only_steps: u64,
+    /// Tokens that came out.
+    pub output_tokens: u64,
+    /// Prompt tokens computed, recomputation included.
+    pub prefill_tokens: u64,
+    /// Sequences that decoded, summed over steps.
+    pub decode_tokens: u64,
+    /// Rows that CUDA-graph padding added, summed over steps.
+    pub padded_tokens: u64,
+    /// Contexts of the decodes, summed over sequences and steps: pairs of tokens that decode attention looked at.
+    pub context_tokens: u128,
+    /// Pairs of tokens that prefill attention looked at.
+    pub prefill_pairs: u128,
+    /// Durations of all steps, ps.
+    pub step_ps: u64,
+    /// Time on the device, ps: the four parts below.
+    pub device_ps: u64,
+    pub gemm_ps: u64,
+    pub attention_ps: u64,
+    pub communication_ps: u64,
+    pub other_ps: u64,
+    /// Sequences in the running list times duration, ps.
+    pub running_ps: u128,
+    /// Requests waiting times duration, ps.
+    pub waiting_ps: u128,
+    /// Preemptions after the warm-up.
+    pub preemptions: u64,
+    /// Most KV blocks ever in use, warm-up included.
+    pub kv_blocks_peak: u64,
+}
+
+impl Counters {
+    /// Adds the run without its first `skipped` steps.
+    pub(super) fn add(&mut self, run: &StepRun<'_>, skipped: u64) {
+        let steps = run.steps - skipped;
+        if steps == 0 {
+            return;
+        }
+        let step_ps = narrow(sum_of_ramp(run.first_duration_ps + skipped * run.duration_increment_ps, run.duration_increment_ps, steps));
+        let growth_ps = narrow(sum_of_ramp(skipped * run.device_increment_ps, run.device_increment_ps, steps));
+        let first_context = run.first_context as u128 + skipped as u128 * run.decode_sequences as u128;
+        self.steps += steps;
+        self.decode_only_steps += if run.prefill_tokens == 0 { steps } else { 0 };
+        self.output_tokens += tokens_of_first_step(run) + (steps - 1) * run.regular_gaps as u64;
+        self.prefill_tokens += run.prefill_tokens;
+        self.decode_tokens += steps * run.decode_sequences as u64;
+        self.padded_tokens += steps * run.padded_tokens as u64;
+        self.context_tokens += first_context * steps as u128 + run.decode_sequences as u128 * pairs(steps);
+        self.prefill_pairs += run.prefill_pairs as u128;
+        self.step_ps += step_ps;
+        self.device_ps += run.first_device_ps * steps + growth_ps;
+        self.gemm_ps += run.first_parts.gemm_ps * steps;
+        self.attention_ps += run.first_parts.attention_ps * steps + growth_ps;
+        self.communication_ps += run.first_parts.communication_ps * steps;
+        self.other_ps += run.first_parts.other_ps * steps;
+        self.running_ps += run.running as u128 * step_ps as u128;
+        self.waiting_ps += run.waiting as u128 * step_ps as u128;
+    }
+
+    /// Time the device waited for the host, ps.
+    pub fn host_ps(&self) -> u64 {
+        self.step_ps.saturating_sub(self.device_ps)
+    }
+
+    /// Everything in it as numbers, for a hash.
+    pub(super) fn words(&self) -> Vec<u64> {
+        let mut words = vec![
+            self.steps,
+            self.decode_only_steps,
+            self.output_tokens,
+            self.prefill_tokens,
+            self.decode_tokens,
+            self.padded_tokens,
+            self.step_ps,
+            self.device_ps,
+            self.gemm_ps,
+            self.attention_ps,
+            self.communication_ps,
+            self.other_ps,
+            self.preemptions,
+            self.kv_blocks_peak,
+        ];
+        for wide in [self.context_tokens, self.prefill_pairs, self.running_ps, self.waiting_ps] {
+            words.extend([wide as u64, (wide >> 64) as u64]);
+        }
+        words
+    }
+}
+
+/// Tokens that come out at the end of a run's first step.
+pub(super) fn tokens_of_first_step(run: &StepRun<'_>) -> u64 {
+    run.first_tokens as u64 + run.regular_gaps as u64 + run.other_gaps_ps.len() as u64
+}

@@ -1,0 +1,160 @@
+//! Listens to the engines of one run and keeps what the summary, the CSV and the charts need.
+//!
+//! The engine may report a stretch of steps in one go or step by step: everything kept here comes out equal to the bit.
+
+use super::counters::{Counters, tokens_of_first_step};
+use super::histogram::Histogram;
+use super::ramp::Ramp;
+use super::result::{Requests, RunResult, Status};
+use super::run_info::RunInfo;
+use super::summary::summary;
+use super::timeline::{Gauges, Timeline};
+use crate::engine::{Observer, RejectReason, StepRun};
+use crate::units::Time;
+use crate::workload::Request;
+
+/// What is remembered of a replica.
+#[derive(Clone, Debug, Default)]
+struct Replica {
+    counters: Counters,
+    /// State after its last step, and when that ended.
+    last: Gauges,
+    last_end_ps: u64,
+    /// It has requests that had not ended when the simulation did.
+    unfinished: bool,
+}
+
+/// The observer of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder {
+    warm_up_ps: u64,
+    requests: Requests,
+    /// Gaps between tokens of one request, of tokens that came out after the warm-up.
+    inter_token: Histogram,
+    timeline: Timeline,
+    replicas: Vec<Replica>,
+}
+
+impl Recorder {
+    /// `warm_up`: what the summary leaves out (requests that arrive before, steps that end before).
+    /// `expected_requests`: how many rows to make room for.
+    pub fn new(warm_up: Time, expected_requests: Option<u64>) -> Recorder {
+        let mut recorder = Recorder { warm_up_ps: warm_up.0, ..Recorder::default() };
+        // Only a hint, and one that a document controls: reserve at most a million rows ahead.
+        recorder.requests.reserve(expected_requests.unwrap_or(0).min(1 << 20) as usize);
+        recorder
+    }
+
+    /// Ends the run at `end` and sums it up. Requests that have not ended must have been reported as unfinished.
+    pub fn finish(mut self, info: RunInfo, end: Time) -> RunResult {
+        for replica in &self.replicas {
+            // A replica with a backlog goes on with it; any other is idle after its last step.
+            if replica.unfinished {
+                self.timeline.hold(replica.last, replica.last_end_ps, end.0);
+            }
+        }
+        self.requests.drop_unknown();
+        let mut result = RunResult {
+            name: info.name.clone(),
+            summary: serde_json::Value::Null,
+            requests: self.requests,
+            series: self.timeline.finish(end.0),
+            kv_blocks_total: info.replicas.iter().map(|replica| replica.kv_blocks).sum(),
+            end_ps: end.0,
+            warm_up_ps: self.warm_up_ps,
+            counters: self.replicas.into_iter().map(|replica| replica.counters).collect(),
+            inter_token: self.inter_token,
+            info,
+        };
+        result.summary = summary(&result);
+        result
+    }
+
+    fn replica(&mut self, replica: u16) -> &mut Replica {
+        let index = replica as usize;
+        if self.replicas.len() <= index {
+            self.replicas.resize_with(index + 1, Replica::default);
+        }
+        &mut self.replicas[index]
+    }
+
+    fn row(&mut self, id: u32) -> usize {
+        let row = id as usize;
+        self.requests.make_row(row);
+        row
+    }
+}
+
+impl Observer for Recorder {
+    fn arrived(&mut self, replica: u16, request: &Request) {
+        self.timeline.arrival(request.arrival.0);
+        self.replica(replica);
+        self.requests.arrive(replica, request);
+    }
+
+    fn scheduled(&mut self, id: u32, at: Time, cached_tokens: u32) {
+        let row = self.row(id);
+        self.requests.scheduled_ps[row] = at.0;
+        self.requests.cached_tokens[row] = cached_tokens;
+    }
+
+    fn preempted(&mut self, replica: u16, id: u32, at: Time) {
+        let row = self.row(id);
+        self.requests.preemptions[row] += 1;
+        self.timeline.preemption(at.0);
+        let counted = u64::from(at.0 > self.warm_up_ps);
+        self.replica(replica).counters.preemptions += counted;
+    }
+
+    fn first_token(&mut self, id: u32, at: Time) {
+        let row = self.row(id);
+        self.requests.first_token_ps[row] = at.0;
+    }
+
+    fn finished(&mut self, _replica: u16, id: u32, at: Time, output_tokens: u32, prefilled_tokens: u64) {
+        let row = self.row(id);
+        self.requests.status[row] = Status::Success as u8;
+        self.requests.finish_ps[row] = at.0;
+        self.requests.output_tokens[row] = output_tokens;
+        self.requests.prefilled_tokens[row] = prefilled_tokens;
+        self.timeline.finish_of_request(at.0);
+    }
+
+    fn rejected(&mut self, _replica: u16, id: u32, _at: Time, reason: RejectReason) {
+        let row = self.row(id);
+        self.requests.status[row] = Status::Rejected as u8;
+        self.requests.reject_reason[row] = reason as u8 + 1;
+    }
+
+    fn unfinished(&mut self, id: u32, output_tokens: u32, prefilled_tokens: u64) {
+        let row = self.row(id);
+        self.requests.output_tokens[row] = output_tokens;
+        self.requests.prefilled_tokens[row] = prefilled_tokens;
+        let replica = self.requests.replica[row];
+        self.replica(replica).unfinished = true;
+    }
+
+    fn steps(&mut self, run: &StepRun<'_>) {
+        debug_assert!(run.steps == 1 || (run.prefill_tokens == 0 && run.first_tokens == 0 && run.other_gaps_ps.is_empty()));
+        let ramp =
+            Ramp { start_ps: run.start.0, first_ps: run.first_duration_ps, increment_ps: run.duration_increment_ps, steps: run.steps };
+        let end_ps = ramp.end();
+        let skipped = if ramp.start_ps >= self.warm_up_ps { 0 } else { ramp.steps_by(self.warm_up_ps) };
+        let first_ps = run.first_duration_ps + skipped * run.duration_increment_ps;
+        self.inter_token.add_ramp(first_ps, run.duration_increment_ps, run.steps - skipped, run.regular_gaps as u64);
+        if skipped == 0 {
+            for &gap_ps in run.other_gaps_ps {
+                self.inter_token.add(gap_ps, 1);
+            }
+        }
+        self.timeline.gauges(&ramp, run.running, run.waiting, run.kv_blocks_after);
+        self.timeline.tokens(&ramp, tokens_of_first_step(run), run.prefill_tokens);
+
+        let kv_blocks = (run.kv_blocks_after)(run.steps);
+        let replica = self.replica(run.replica);
+        replica.counters.add(run, skipped);
+        replica.counters.kv_blocks_peak = replica.counters.kv_blocks_peak.max(kv_blocks);
+        replica.last = Gauges { running: run.running, waiting: run.waiting, kv_blocks };
+        replica.last_end_ps = end_ps;
+    }
+}

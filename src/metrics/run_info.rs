@@ -1,0 +1,71 @@
+//! What the summary needs to know of a run beyond what happened in it. Plain data: filled in by whoever set the run up.
+
+use crate::config::schema::ServiceLevelObjective;
+
+/// Description of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunInfo {
+    /// Name of the entry (or of the shared group).
+    pub name: String,
+    /// Percentiles of the latency tables, as fractions. Empty: 0.5, 0.9, 0.95, 0.99.
+    pub percentiles: Vec<f64>,
+    /// Targets of goodput; none: no goodput is reported.
+    pub slo: Option<ServiceLevelObjective>,
+    /// Names of the client profiles, by `Request::profile`.
+    pub profiles: Vec<String>,
+    pub seed: u64,
+    /// How far the step times can be trusted, in words: `calibrated`, `uncalibrated`, a fixed timing …
+    pub confidence: String,
+    /// One for each replica number the engines report.
+    pub replicas: Vec<ReplicaInfo>,
+}
+
+/// One replica: an engine on its GPUs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReplicaInfo {
+    /// Name of the entry it belongs to.
+    pub entry: String,
+    /// Such as `VLLM`.
+    pub framework: String,
+    pub model: String,
+    pub device: String,
+    pub gpus: u32,
+    pub kv_blocks: u64,
+    /// Tokens in a KV block.
+    pub block_tokens: u32,
+    pub work: Work,
+    pub memory: MemoryBudget,
+}
+
+/// Work of a step and what the replica could do at best: the utilisations are one over the other. Of all GPUs of the replica
+/// together. A peak of 0 means unknown: the utilisation is then left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Work {
+    /// FLOP of all matrix products with weights for one token, the LM head left out.
+    pub flops_per_token: f64,
+    /// FLOP of the LM head for one sampled token.
+    pub flops_per_sampled_token: f64,
+    /// FLOP of attention for one pair of tokens (query and key), all layers and heads.
+    pub flops_per_attention_pair: f64,
+    /// Bytes of weights read in a step.
+    pub weight_bytes_per_step: f64,
+    /// Bytes of KV of one token of context, all layers.
+    pub kv_bytes_per_token: f64,
+    /// FLOP/s.
+    pub peak_flops: f64,
+    /// Bytes/s.
+    pub peak_memory_bytes_per_s: f64,
+}
+
+/// Where the memory of one GPU goes, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MemoryBudget {
+    pub total_bytes: f64,
+    /// Share of the total that the engine may use.
+    pub usable_bytes: f64,
+    pub weights_bytes: f64,
+    pub activations_bytes: f64,
+    /// CUDA graphs, contexts, communication buffers.
+    pub other_bytes: f64,
+    pub kv_bytes: f64,
+}
