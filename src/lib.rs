@@ -6,6 +6,7 @@ pub mod cost;
 pub mod engine;
 pub mod math;
 pub mod metrics;
+pub mod plot;
 pub mod rng;
 pub mod sim;
 pub mod units;
