@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod config;
 pub mod cost;
 pub mod engine;
+pub mod kv;
 pub mod math;
 pub mod metrics;
 pub mod plot;

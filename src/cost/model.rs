@@ -35,6 +35,8 @@ pub struct StepCost {
     pub host_ps: u64,
     /// Device parts (`host_ps` of the parts is left 0 here).
     pub parts: StepParts,
+    /// Rows that CUDA-graph padding adds to the batch.
+    pub padded_tokens: u32,
 }
 
 /// Cost of decode-only steps with a fixed number of sequences, affine in the sum of their contexts by construction:

@@ -5,7 +5,7 @@ use crate::units::Time;
 
 fn step(device: Time) -> StepCost {
     let device_ps = device.0.max(1);
-    StepCost { device_ps, host_ps: 0, parts: StepParts { other_ps: device_ps, ..StepParts::default() } }
+    StepCost { device_ps, parts: StepParts { other_ps: device_ps, ..StepParts::default() }, ..StepCost::default() }
 }
 
 /// A fixed time for a pass with prefill and one for a pass with decode; a mixed pass takes their sum, whatever its size.

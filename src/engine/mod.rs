@@ -1,5 +1,16 @@
 //! One serving replica: the step loop, the fast path, and the scheduling policies.
+//! Knows nothing of where requests come from, what becomes of them, or other replicas.
 
+pub mod core;
+pub mod decodes;
+pub mod job;
 pub mod observer;
+pub mod policies;
+pub mod policy;
+pub mod replica;
+pub mod testing;
 
+pub use core::{Core, Limits};
 pub use observer::{Observer, RejectReason, StepRun};
+pub use policy::{Policy, Steadiness, policy};
+pub use replica::{Pace, Replica};

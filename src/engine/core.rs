@@ -1,0 +1,297 @@
+//! The state of one replica between steps, and the moves a scheduling policy is made of: admit, schedule, preempt.
+//! Every rule about *which* of them when belongs to a policy; when steps start and end belongs to `replica`.
+
+use std::collections::VecDeque;
+
+use super::decodes::Decodes;
+use super::job::{Arena, Job, JobId, Stage};
+use super::observer::RejectReason;
+use crate::cost::Prefill;
+use crate::kv::{BlockPool, Holding};
+use crate::units::Time;
+use crate::workload::Request;
+
+/// Limits of an engine, the same for every policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Token budget of a step.
+    pub max_num_batched_tokens: u32,
+    /// Most sequences running at once.
+    pub max_num_seqs: u32,
+    /// Longest prompt plus output, tokens.
+    pub max_model_len: u64,
+    /// Prompts may be cut over several steps.
+    pub chunked_prefill: bool,
+    /// Longest piece of one prompt in a step, tokens; 0 is no limit.
+    pub long_prefill_token_threshold: u32,
+    /// Admit a prompt only when the KV of all of it fits.
+    pub reserve_full_prompt: bool,
+    /// Blocks kept free at admission.
+    pub watermark_blocks: u64,
+}
+
+/// What a policy has put together for the next step.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Every decoding sequence gets its token.
+    pub decodes: bool,
+    /// Pieces of prompts, and whose.
+    pub prefills: Vec<Prefill>,
+    pub prefill_jobs: Vec<JobId>,
+    /// Decoding sequences left out of this step for want of budget.
+    pub starved: Vec<JobId>,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        !self.decodes && self.prefills.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.decodes = false;
+        self.prefills.clear();
+        self.prefill_jobs.clear();
+        self.starved.clear();
+    }
+}
+
+/// Something that happened to a request while a batch was put together.
+#[derive(Debug, Clone, Copy)]
+pub enum Event {
+    Scheduled { request: u32, cached_tokens: u32 },
+    Preempted { request: u32 },
+}
+
+/// State of one replica.
+pub struct Core {
+    pub limits: Limits,
+    pub jobs: Arena,
+    /// Requests without KV, in the order in which they are tried.
+    pub waiting: VecDeque<JobId>,
+    /// Admitted requests whose prompt is not complete, in order of admission.
+    pub prefilling: Vec<JobId>,
+    pub decodes: Decodes,
+    pub pool: BlockPool,
+    /// The batch being put together.
+    pub batch: Batch,
+    /// Decoding sequences whose next token comes later than a step after the last one.
+    pub paused: Vec<JobId>,
+    /// What happened since the last step.
+    pub events: Vec<Event>,
+    running: RunningList,
+    admissions: u64,
+    /// End of the last batch formed: when the tokens before the next batch come out.
+    pub last_end: Time,
+}
+
+impl Core {
+    pub fn new(limits: Limits, pool: BlockPool) -> Core {
+        Core {
+            limits,
+            jobs: Arena::default(),
+            waiting: VecDeque::new(),
+            prefilling: Vec::new(),
+            decodes: Decodes::new(pool.block_size()),
+            pool,
+            batch: Batch::default(),
+            paused: Vec::new(),
+            events: Vec::new(),
+            running: RunningList::default(),
+            admissions: 0,
+            last_end: Time::ZERO,
+        }
+    }
+
+    /// Requests admitted and not ended, those whose last token is in flight included.
+    pub fn running_len(&self) -> u32 {
+        self.running.live as u32
+    }
+
+    /// Running requests in order of admission.
+    pub fn running(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.running.list.iter().copied().filter(|&id| id != VACANT)
+    }
+
+    /// Why this request can never be served, if so.
+    pub fn unfit(&self, request: &Request) -> Option<RejectReason> {
+        let prompt = u64::from(request.input_tokens);
+        let with_reply = prompt + u64::from(request.output_tokens);
+        if prompt + u64::from(request.max_tokens) > self.limits.max_model_len {
+            return Some(RejectReason::TooLongForModel);
+        }
+        // The last token is sampled and never computed.
+        if self.pool.blocks_for(with_reply - 1) + self.limits.watermark_blocks > self.pool.total() {
+            return Some(RejectReason::TooLongForKvPool);
+        }
+        // A preempted request computes its reply again, so uncut it must fit with it.
+        if !self.limits.chunked_prefill && with_reply - 1 > u64::from(self.limits.max_num_batched_tokens) {
+            return Some(RejectReason::TooLongForStep);
+        }
+        None
+    }
+
+    /// Puts a request at the end of the queue.
+    pub fn enqueue(&mut self, request: Request) {
+        let holding = Holding::new(&mut self.pool, &request);
+        let id = self.jobs.insert(Job {
+            request,
+            stage: Stage::Waiting,
+            computed: 0,
+            generated: 0,
+            joined: u64::MAX,
+            left: 0,
+            ends_at: 0,
+            admission: 0,
+            position: 0,
+            prefilled: 0,
+            was_scheduled: false,
+            last_token: Time::ZERO,
+            holding,
+        });
+        self.waiting.push_back(id);
+    }
+
+    /// Starts a new batch.
+    pub(super) fn clear_batch(&mut self) {
+        self.batch.clear();
+    }
+
+    /// Prompt tokens of a waiting request that the prefix cache holds, in blocks, and how many of those are free now.
+    /// At least one token is left to compute.
+    pub fn cached_blocks(&self, id: JobId) -> (u64, u64) {
+        let job = &self.jobs[id];
+        let limit = (job.target() - 1) / u64::from(self.pool.block_size());
+        job.holding.lookup(&self.pool, limit)
+    }
+
+    /// Admits the first waiting request with `cached` blocks found in the prefix cache. The caller has seen that they are there,
+    /// and schedules at least one token right after.
+    pub fn admit_front(&mut self, cached: u64) -> Option<JobId> {
+        let id = self.waiting.pop_front()?;
+        self.admissions += 1;
+        let job = &mut self.jobs[id];
+        job.holding.acquire(&mut self.pool, cached);
+        job.computed = cached * u64::from(self.pool.block_size());
+        job.stage = Stage::Prefilling;
+        job.admission = self.admissions;
+        if !job.was_scheduled {
+            job.was_scheduled = true;
+            self.events.push(Event::Scheduled { request: job.request.id, cached_tokens: job.computed as u32 });
+        }
+        job.position = self.running.push(id);
+        self.prefilling.push(id);
+        Some(id)
+    }
+
+    /// Schedules `tokens` (at least 1) more of a prompt. False, and nothing done, when its blocks are not to be had.
+    pub fn schedule_prefill(&mut self, id: JobId, tokens: u32) -> bool {
+        let job = &mut self.jobs[id];
+        let after = job.computed + u64::from(tokens);
+        if !job.holding.grow(&mut self.pool, job.computed, after) {
+            return false;
+        }
+        let completes = after == job.target();
+        self.batch.prefills.push(Prefill { new_tokens: tokens, past_tokens: job.computed as u32, completes });
+        self.batch.prefill_jobs.push(id);
+        job.computed = after;
+        job.prefilled += u64::from(tokens);
+        true
+    }
+
+    /// Schedules one token for every decoding sequence. False, and nothing done, when their blocks are not to be had.
+    pub fn schedule_decodes(&mut self) -> bool {
+        if self.decodes.is_empty() || !self.pool.allocate(self.decodes.blocks_needed(1)) {
+            return false;
+        }
+        self.batch.decodes = true;
+        true
+    }
+
+    /// Like `schedule_decodes`, when the caller has taken the blocks one by one. `starved` members wait for the next step.
+    pub fn schedule_decodes_taken(&mut self, starved: Vec<JobId>) {
+        for &id in &starved {
+            self.decodes.leave(&mut self.jobs, id);
+            self.pause(id);
+        }
+        self.batch.starved = starved;
+        self.batch.decodes = !self.decodes.is_empty();
+    }
+
+    /// The newest running request that can lose its KV.
+    pub fn newest_running(&self) -> Option<JobId> {
+        self.running.list.iter().rev().copied().find(|&id| id != VACANT && self.jobs[id].stage != Stage::Finishing)
+    }
+
+    /// Takes a running request's KV and puts it at the front of the queue; its tokens will be computed again.
+    pub fn preempt(&mut self, id: JobId) {
+        match self.jobs[id].stage {
+            Stage::Decoding => {
+                self.decodes.leave(&mut self.jobs, id);
+                self.pause(id);
+                self.paused.retain(|&paused| paused != id);
+            }
+            Stage::Prefilling => self.prefilling.retain(|&other| other != id),
+            Stage::Waiting | Stage::Finishing => return,
+        }
+        let job = &mut self.jobs[id];
+        job.holding.preempt(&mut self.pool, job.computed, &job.request);
+        job.computed = 0;
+        job.stage = Stage::Waiting;
+        self.running.remove(job.position);
+        self.events.push(Event::Preempted { request: job.request.id });
+        self.running.compact(&mut self.jobs);
+        self.waiting.push_front(id);
+    }
+
+    /// A decoding sequence misses steps from now on: remembers when its latest token comes out.
+    fn pause(&mut self, id: JobId) {
+        if !self.paused.contains(&id) {
+            self.jobs[id].last_token = self.last_end;
+            self.paused.push(id);
+        }
+    }
+
+    /// Ends a running request whose last token has come out.
+    pub(super) fn end(&mut self, id: JobId) {
+        let job = &mut self.jobs[id];
+        job.holding.end(&mut self.pool, job.computed, &job.request);
+        self.running.remove(job.position);
+        self.jobs.remove(id);
+        self.running.compact(&mut self.jobs);
+    }
+}
+
+const VACANT: JobId = JobId::MAX;
+
+/// Running requests in order of admission; leaving costs O(1) amortised.
+#[derive(Default)]
+struct RunningList {
+    list: Vec<JobId>,
+    live: usize,
+}
+
+impl RunningList {
+    fn push(&mut self, id: JobId) -> usize {
+        self.list.push(id);
+        self.live += 1;
+        self.list.len() - 1
+    }
+
+    fn remove(&mut self, position: usize) {
+        self.list[position] = VACANT;
+        self.live -= 1;
+        while self.list.last() == Some(&VACANT) {
+            self.list.pop();
+        }
+    }
+
+    fn compact(&mut self, jobs: &mut Arena) {
+        if self.list.len() <= 2 * self.live + 32 {
+            return;
+        }
+        self.list.retain(|&id| id != VACANT);
+        for (position, &id) in self.list.iter().enumerate() {
+            jobs[id].position = position;
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The set of decoding sequences, kept so that k steps cost no more than one.
+//!
+//! Every member grows by one token a step, so nothing is written per member: a clock counts decode steps, and what a
+//! member has follows from when it joined. Its last token is scheduled at a known value of the clock; it needs a block when
+//! the clock is congruent to a fixed residue modulo the block size, so "blocks needed in k steps" is arithmetic.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::job::{Arena, JobId, Stage};
+
+/// The decoding sequences of one replica.
+pub struct Decodes {
+    block_size: u64,
+    clock: u64,
+    count: u32,
+    /// Sum over members of tokens in KV.
+    context: u64,
+    /// Members by residue: (joined - computed at joining) modulo the block size.
+    residues: Vec<u32>,
+    /// (clock at the last token, job); members that left early stay until they come up.
+    ends: BinaryHeap<Reverse<(u64, JobId)>>,
+    /// Newest admission that ever joined: members are all older than anything admitted later.
+    newest: u64,
+}
+
+impl Decodes {
+    pub fn new(block_size: u32) -> Decodes {
+        Decodes {
+            block_size: u64::from(block_size),
+            clock: 0,
+            count: 0,
+            context: 0,
+            residues: vec![0; block_size as usize],
+            ends: BinaryHeap::new(),
+            newest: 0,
+        }
+    }
+
+    /// Number of sequences.
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Decode steps scheduled so far.
+    pub fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    /// Sum of contexts of the next step, tokens, those computed in it included.
+    pub fn next_context(&self) -> u64 {
+        self.context + u64::from(self.count)
+    }
+
+    /// True when every member is older than the admission given.
+    pub fn all_older_than(&self, admission: u64) -> bool {
+        self.count == 0 || self.newest < admission
+    }
+
+    /// Blocks that the next `steps` steps take in all.
+    pub fn blocks_needed(&self, steps: u64) -> u64 {
+        let cycles = steps / self.block_size;
+        let mut blocks = cycles * u64::from(self.count);
+        for ahead in 0..steps % self.block_size {
+            blocks += u64::from(self.residues[((self.clock + ahead) % self.block_size) as usize]);
+        }
+        blocks
+    }
+
+    /// Largest number of steps, at most `limit`, that take no more than `free` blocks.
+    pub fn steps_within(&self, free: u64, limit: u64) -> u64 {
+        let count = u64::from(self.count);
+        if count == 0 || limit / self.block_size < free / count {
+            return limit;
+        }
+        let cycles = free / count;
+        let mut left = free % count;
+        let mut steps = cycles * self.block_size;
+        while steps < limit {
+            let needed = u64::from(self.residues[((self.clock + steps) % self.block_size) as usize]);
+            if needed > left {
+                break;
+            }
+            left -= needed;
+            steps += 1;
+        }
+        steps.min(limit)
+    }
+
+    /// Whether this member needs a block for its next token.
+    pub fn needs_block(&self, jobs: &Arena, id: JobId) -> bool {
+        self.computed(jobs, id).is_multiple_of(self.block_size)
+    }
+
+    /// Tokens in KV of a member.
+    pub fn computed(&self, jobs: &Arena, id: JobId) -> u64 {
+        let job = &jobs[id];
+        job.computed + (self.clock - job.joined)
+    }
+
+    /// Tokens a member has produced.
+    pub fn generated(&self, jobs: &Arena, id: JobId) -> u32 {
+        let job = &jobs[id];
+        job.generated + (self.clock - job.joined) as u32
+    }
+
+    /// A job whose next token is computed by a decode step joins.
+    pub fn join(&mut self, jobs: &mut Arena, id: JobId) {
+        let job = &mut jobs[id];
+        job.stage = Stage::Decoding;
+        job.joined = self.clock;
+        job.left = u64::MAX;
+        job.ends_at = self.clock + u64::from(job.request.output_tokens - job.generated);
+        self.count += 1;
+        self.context += job.computed;
+        self.newest = self.newest.max(job.admission);
+        self.ends.push(Reverse((job.ends_at, id)));
+        let residue = self.residue(job.joined, job.computed);
+        self.residues[residue] += 1;
+    }
+
+    /// A member leaves; its computed and generated tokens are written back.
+    pub fn leave(&mut self, jobs: &mut Arena, id: JobId) {
+        let computed = self.computed(jobs, id);
+        let generated = self.generated(jobs, id);
+        let residue = self.residue(jobs[id].joined, jobs[id].computed);
+        self.residues[residue] -= 1;
+        self.count -= 1;
+        self.context -= computed;
+        let job = &mut jobs[id];
+        job.computed = computed;
+        job.generated = generated;
+        job.left = self.clock;
+    }
+
+    /// Steps until the first member's last token is scheduled; `None` without members.
+    pub fn steps_to_next_end(&mut self, jobs: &Arena) -> Option<u64> {
+        while let Some(&Reverse((at, id))) = self.ends.peek() {
+            if jobs[id].stage == Stage::Decoding && jobs[id].ends_at == at {
+                return Some(at - self.clock);
+            }
+            self.ends.pop();
+        }
+        None
+    }
+
+    /// Moves the clock on by `steps` steps in which all members take part.
+    pub fn advance(&mut self, steps: u64) {
+        self.clock += steps;
+        self.context += steps * u64::from(self.count);
+    }
+
+    /// A member whose last token has been scheduled, taken out of the set.
+    pub fn pop_ended(&mut self, jobs: &mut Arena) -> Option<JobId> {
+        if self.steps_to_next_end(jobs)? > 0 {
+            return None;
+        }
+        let Reverse((_, id)) = self.ends.pop()?;
+        self.leave(jobs, id);
+        Some(id)
+    }
+
+    fn residue(&self, joined: u64, computed: u64) -> usize {
+        ((joined % self.block_size + self.block_size - computed % self.block_size) % self.block_size) as usize
+    }
+}

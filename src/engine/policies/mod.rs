@@ -1,0 +1,3 @@
+//! The scheduling rules of the frameworks, a file each.
+
+pub mod vllm;

@@ -1,0 +1,59 @@
+//! What a scheduling policy is, and which ones there are.
+
+use super::core::Core;
+use super::policies::vllm::Vllm;
+use crate::config::schema::FrameworkKind;
+
+/// The rules by which one framework fills its steps.
+///
+/// A policy sees the queue, the running requests, the KV pool and the limits in [`Core`], and moves requests with its
+/// methods; the engine does the rest (time, tokens, the end of requests, metrics). Adding a framework is one file with an
+/// implementation and one line in [`policy`].
+///
+/// ```
+/// use llmperforacle::engine::{Core, Policy, Steadiness};
+///
+/// /// Serves one request at a time, whole prompt first.
+/// struct OneAtATime;
+///
+/// impl Policy for OneAtATime {
+///     fn form(&mut self, core: &mut Core) -> Steadiness {
+///         if core.running_len() == 0 && !core.waiting.is_empty() {
+///             if let Some(job) = core.admit_front(0) {
+///                 let prompt = core.jobs[job].request.input_tokens;
+///                 core.schedule_prefill(job, prompt);
+///             }
+///             return Steadiness::OneStep;
+///         }
+///         core.schedule_decodes();
+///         // Nothing that this policy looks at changes until the sequence ends.
+///         Steadiness::UntilEvent
+///     }
+/// }
+///
+/// let mut lab = llmperforacle::engine::testing::Lab::new(Box::new(OneAtATime), 1000);
+/// lab.arrive(0.0, 100, 3); // at 0 ms: 100 tokens in, 3 out; prefill takes 10 ms, a decode step 1 ms
+/// lab.arrive(0.0, 50, 2);
+/// assert_eq!(lab.run(), [(10.0, 12.0), (22.0, 23.0)]); // first and last token, ms
+/// ```
+pub trait Policy {
+    /// Fills `core.batch` for the next step. Must be deterministic, and must schedule something whenever something runs.
+    fn form(&mut self, core: &mut Core) -> Steadiness;
+}
+
+/// What a policy says about the steps after the one it has just formed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steadiness {
+    /// Ask again for the next step.
+    OneStep,
+    /// Until a request arrives, ends or lacks a block, every further step would be the same decode-only batch.
+    UntilEvent,
+}
+
+/// The policy of a framework; `None` for one that is not modelled yet.
+pub fn policy(framework: FrameworkKind) -> Option<Box<dyn Policy>> {
+    match framework {
+        FrameworkKind::Vllm | FrameworkKind::ParallelVllm => Some(Box::new(Vllm::default())),
+        FrameworkKind::Sglang | FrameworkKind::Trtllm | FrameworkKind::Dynamo => None,
+    }
+}

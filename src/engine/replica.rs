@@ -1,0 +1,435 @@
+//! One serving replica in time: when batches are formed, how long they run, when their tokens come out, and the fast path.
+//!
+//! Blocking engines form a batch when the last one has ended. Overlapping engines keep two in flight: batch n+1 is formed when
+//! batch n starts, so host time hides behind device time and an arrival may wait up to one step longer.
+//!
+//! The fast path: while the policy says that nothing changes, k decode-only steps are taken at once. Their cost is affine in
+//! the sum of contexts, in integers, so the jump ends on the same picosecond as k single steps.
+
+use std::collections::VecDeque;
+
+use super::core::{Core, Event};
+use super::job::{JobId, Stage};
+use super::observer::{Observer, StepRun};
+use super::policy::{Policy, Steadiness};
+use crate::cost::{CostModel, StepCost};
+use crate::units::Time;
+use crate::workload::Request;
+
+/// How a replica runs, beside its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Form the next batch while this one runs.
+    pub overlap: bool,
+    /// Take runs of equal steps at once.
+    pub fast_path: bool,
+    /// Nothing after this instant happens.
+    pub horizon: Time,
+}
+
+/// Batches in flight: one, or a run of equal decode-only ones.
+struct Flight {
+    end: Time,
+    /// When the last step starts on the device.
+    last_step_start: Time,
+    /// Decode clock before it, and how many of its steps end after the horizon.
+    clock: u64,
+    undone: u64,
+    first_tokens: Vec<JobId>,
+    /// Prefills that complete: each yields a token at the end.
+    completed: Vec<JobId>,
+    finishing: Vec<JobId>,
+}
+
+/// One serving replica.
+pub struct Replica {
+    index: u16,
+    pace: Pace,
+    core: Core,
+    policy: Box<dyn Policy>,
+    cost: Box<dyn CostModel>,
+    flights: VecDeque<Flight>,
+    spare_flights: Vec<Flight>,
+    form_at: Time,
+    gaps: Vec<u64>,
+}
+
+impl Replica {
+    pub fn new(index: u16, core: Core, policy: Box<dyn Policy>, cost: Box<dyn CostModel>, pace: Pace) -> Replica {
+        Replica {
+            index,
+            pace,
+            core,
+            policy,
+            cost,
+            flights: VecDeque::new(),
+            spare_flights: Vec::new(),
+            form_at: Time::NEVER,
+            gaps: Vec::new(),
+        }
+    }
+
+    /// When something happens next here, unless a request arrives before; [`Time::NEVER`] when idle.
+    pub fn next_event(&self) -> Time {
+        self.flights.front().map_or(Time::NEVER, |flight| flight.end).min(self.form_at)
+    }
+
+    /// Requests waiting and running.
+    pub fn load(&self) -> (u32, u32) {
+        (self.core.waiting.len() as u32, self.core.running_len())
+    }
+
+    /// KV blocks of the pool.
+    pub fn kv_blocks_total(&self) -> u64 {
+        self.core.pool.total()
+    }
+
+    /// A request reaches this replica. True when it was turned away, which ends it.
+    pub fn arrive(&mut self, request: Request, observer: &mut impl Observer) -> bool {
+        let now = request.arrival;
+        observer.arrived(self.index, &request);
+        if let Some(reason) = self.core.unfit(&request) {
+            observer.rejected(self.index, request.id, now, reason);
+            return true;
+        }
+        self.core.enqueue(request);
+        if self.flights.is_empty() && self.form_at == Time::NEVER {
+            self.form_at = now;
+        }
+        false
+    }
+
+    /// Does what happens at `next_event`. `limit` is the next instant at which a request may arrive here: steps formed at or
+    /// after it are not looked at yet. Ended requests are appended to `ended`.
+    pub fn process(&mut self, limit: Time, observer: &mut impl Observer, ended: &mut Vec<u32>) {
+        match self.flights.front() {
+            Some(flight) if flight.end <= self.form_at => self.finish_flight(observer, ended),
+            _ => self.form(limit, observer),
+        }
+    }
+
+    /// Tokens come out, ended requests leave.
+    fn finish_flight(&mut self, observer: &mut impl Observer, ended: &mut Vec<u32>) {
+        let Some(mut flight) = self.flights.pop_front() else { return };
+        for &id in &flight.first_tokens {
+            observer.first_token(self.core.jobs[id].request.id, flight.end);
+        }
+        for &id in &flight.finishing {
+            let job = &self.core.jobs[id];
+            observer.finished(self.index, job.request.id, flight.end, job.generated, job.prefilled);
+            ended.push(job.request.id);
+            self.core.end(id);
+        }
+        if self.form_at == Time::NEVER {
+            self.form_at = self.next_formation(flight.end);
+        }
+        flight.first_tokens.clear();
+        flight.completed.clear();
+        flight.finishing.clear();
+        self.spare_flights.push(flight);
+    }
+
+    /// When the next batch is to be formed, at `now` or later; [`Time::NEVER`] while the pipeline is full.
+    fn next_formation(&self, now: Time) -> Time {
+        let depth = if self.pace.overlap { 2 } else { 1 };
+        match self.flights.back() {
+            _ if self.flights.len() >= depth => Time::NEVER,
+            Some(last) => last.last_step_start.max(now),
+            None if self.core.waiting.is_empty() && self.core.running_len() == 0 => Time::NEVER,
+            None => now,
+        }
+    }
+
+    /// Forms the next batch, or the next run of equal ones.
+    fn form(&mut self, limit: Time, observer: &mut impl Observer) {
+        let now = self.form_at;
+        self.core.clear_batch();
+        let steadiness = self.policy.form(&mut self.core);
+        self.report_events(now, observer);
+        if self.core.batch.is_empty() {
+            self.form_at = Time::NEVER;
+            self.turn_away_the_stuck(now, observer);
+            return;
+        }
+        let idle = self.flights.is_empty();
+        let start = self.flights.back().map_or(now, |flight| flight.end);
+        let sequences = if self.core.batch.decodes { self.core.decodes.len() } else { 0 };
+        let context = if sequences > 0 { self.core.decodes.next_context() } else { 0 };
+
+        let mut run = if self.core.batch.prefills.is_empty() {
+            let cost = self.cost.decode(sequences, context);
+            let mut first = cost.fixed;
+            let attention_ps = cost.context_ps * context;
+            first.device_ps += attention_ps;
+            first.parts.attention_ps += attention_ps;
+            let increment_ps = cost.context_ps * u64::from(sequences);
+            let valid_steps = match cost.valid_below_context {
+                u64::MAX => u64::MAX,
+                below => below.saturating_sub(context).div_ceil(u64::from(sequences)),
+            };
+            Run::new(&self.pace, idle, start, first, increment_ps, valid_steps)
+        } else {
+            let cost = self.cost.mixed(&self.core.batch.prefills, sequences, context);
+            Run::new(&self.pace, idle, start, cost, 0, 1)
+        };
+        let pauses = !self.core.paused.is_empty() || !self.core.batch.starved.is_empty();
+        let ending_before = self.flights.back().is_some_and(|flight| !flight.finishing.is_empty());
+        if self.pace.fast_path && steadiness == Steadiness::UntilEvent && self.core.batch.prefills.is_empty() && !pauses && !ending_before {
+            run.extend(&mut self.core, limit, self.pace.overlap, idle);
+        }
+        self.launch(run, now, sequences, context, observer);
+    }
+
+    /// Puts a run in flight and moves the scheduler's view to its end.
+    fn launch(&mut self, run: Run, now: Time, sequences: u32, context: u64, observer: &mut impl Observer) {
+        let core = &mut self.core;
+        let end = run.start + Time(run.span(run.steps));
+        let done = run.steps_ending_by(self.pace.horizon);
+        let mut flight = self.spare_flights.pop().unwrap_or_else(|| Flight {
+            end,
+            last_step_start: end,
+            clock: 0,
+            undone: 0,
+            first_tokens: Vec::new(),
+            completed: Vec::new(),
+            finishing: Vec::new(),
+        });
+        flight.end = end;
+        flight.last_step_start =
+            if run.steps == 1 { run.start + Time(run.exposed_start_ps) } else { run.start + Time(run.span(run.steps - 1)) };
+        flight.clock = core.decodes.clock();
+        flight.undone = run.steps - done;
+
+        // Tokens whose predecessor is more than this step away.
+        self.gaps.clear();
+        if core.batch.decodes {
+            let starved = &core.batch.starved;
+            let jobs = &core.jobs;
+            let gaps = &mut self.gaps;
+            core.paused.retain(|&id| {
+                let resumes = !starved.contains(&id);
+                if resumes {
+                    gaps.push((end - jobs[id].last_token).0);
+                }
+                !resumes
+            });
+        }
+        let regular_gaps = sequences - self.gaps.len() as u32;
+
+        let mut prefill_tokens = 0;
+        let mut prefill_pairs = 0;
+        for (piece, &id) in core.batch.prefills.iter().zip(&core.batch.prefill_jobs) {
+            let new = u64::from(piece.new_tokens);
+            prefill_tokens += new;
+            prefill_pairs += new * u64::from(piece.past_tokens) + new * (new + 1) / 2;
+            if piece.completes {
+                flight.completed.push(id);
+                let job = &core.jobs[id];
+                if job.generated == 0 {
+                    flight.first_tokens.push(id);
+                } else {
+                    self.gaps.push((end - job.last_token).0);
+                }
+            }
+        }
+
+        if done > 0 {
+            let used = core.pool.used();
+            let decodes = &core.decodes;
+            // Blocks of the first step are taken already; those of later steps are not.
+            let first_blocks = if core.batch.decodes && run.steps > 1 { decodes.blocks_needed(1) } else { 0 };
+            let steps = run.steps;
+            observer.steps(&StepRun {
+                replica: self.index,
+                start: run.start,
+                steps: done,
+                first_duration_ps: run.duration_ps,
+                duration_increment_ps: run.duration_increment_ps,
+                first_device_ps: run.cost.device_ps,
+                device_increment_ps: run.device_increment_ps,
+                first_parts: run.cost.parts,
+                decode_sequences: sequences,
+                first_context: context,
+                prefill_tokens,
+                prefill_pairs,
+                padded_tokens: run.cost.padded_tokens,
+                first_tokens: flight.first_tokens.len() as u32,
+                regular_gaps,
+                other_gaps_ps: &self.gaps,
+                running: core.running_len(),
+                waiting: core.waiting.len() as u32,
+                kv_blocks_after: &|i| match (i, steps) {
+                    (0, _) | (_, 1) => used,
+                    _ => used + decodes.blocks_needed(i) - first_blocks,
+                },
+            });
+        }
+
+        if core.batch.decodes {
+            if run.steps > 1 {
+                let later = core.decodes.blocks_needed(run.steps) - core.decodes.blocks_needed(1);
+                let there = core.pool.allocate(later);
+                debug_assert!(there, "a run was made longer than its blocks allow");
+            }
+            core.decodes.advance(run.steps);
+        }
+        for id in std::mem::take(&mut core.batch.starved) {
+            core.decodes.join(&mut core.jobs, id);
+        }
+        for &id in &flight.completed {
+            let job = &mut core.jobs[id];
+            job.generated += 1;
+            if job.generated >= job.request.output_tokens {
+                job.stage = Stage::Finishing;
+                flight.finishing.push(id);
+            } else {
+                core.decodes.join(&mut core.jobs, id);
+            }
+        }
+        if !flight.completed.is_empty() {
+            let jobs = &core.jobs;
+            core.prefilling.retain(|&id| jobs[id].stage == Stage::Prefilling);
+        }
+        while let Some(id) = core.decodes.pop_ended(&mut core.jobs) {
+            core.jobs[id].stage = Stage::Finishing;
+            flight.finishing.push(id);
+        }
+        core.last_end = end;
+        self.flights.push_back(flight);
+        self.form_at = self.next_formation(now);
+    }
+
+    fn report_events(&mut self, now: Time, observer: &mut impl Observer) {
+        for event in self.core.events.drain(..) {
+            match event {
+                Event::Scheduled { request, cached_tokens } => observer.scheduled(request, now, cached_tokens),
+                Event::Preempted { request } => observer.preempted(self.index, request, now),
+            }
+        }
+    }
+
+    /// Nothing runs and nothing could be scheduled: no later event would change that, so the head of the queue is turned away
+    /// rather than left to hang. A policy that keeps its promises never gets here.
+    fn turn_away_the_stuck(&mut self, now: Time, observer: &mut impl Observer) {
+        if !self.flights.is_empty() || self.core.running_len() > 0 {
+            return;
+        }
+        if let Some(id) = self.core.waiting.pop_front() {
+            debug_assert!(false, "a request that fits was not admitted by an idle engine");
+            observer.rejected(self.index, self.core.jobs[id].request.id, now, super::observer::RejectReason::TooLongForKvPool);
+            self.core.jobs.remove(id);
+            if !self.core.waiting.is_empty() {
+                self.form_at = now;
+            }
+        }
+    }
+
+    /// Reports what is still here when the simulation ends.
+    pub fn close(&mut self, observer: &mut impl Observer) {
+        let core = &self.core;
+        for id in core.waiting.iter().copied().chain(core.running()) {
+            let job = &core.jobs[id];
+            let mut generated = match job.stage {
+                Stage::Decoding => core.decodes.generated(&core.jobs, id),
+                _ => job.generated,
+            };
+            // Tokens in flight at the end have not come out.
+            for flight in self.flights.iter().filter(|flight| flight.undone > 0) {
+                let decoded = job.joined <= flight.clock && flight.clock < job.left;
+                let in_flight = if flight.completed.contains(&id) {
+                    1
+                } else if decoded {
+                    flight.undone as u32
+                } else {
+                    0
+                };
+                generated = generated.saturating_sub(in_flight);
+            }
+            observer.unfinished(job.request.id, generated, job.prefilled);
+        }
+    }
+}
+
+/// Steps about to be put in flight: one, or several with the same batch.
+struct Run {
+    start: Time,
+    steps: u64,
+    cost: StepCost,
+    duration_ps: u64,
+    duration_increment_ps: u64,
+    device_increment_ps: u64,
+    /// Steps that this cost holds for.
+    valid_steps: u64,
+    /// Host time at the start that nothing hides.
+    exposed_start_ps: u64,
+}
+
+impl Run {
+    fn new(pace: &Pace, idle: bool, start: Time, mut cost: StepCost, device_increment_ps: u64, valid_steps: u64) -> Run {
+        let (device, host) = (cost.device_ps, cost.host_ps);
+        // With nothing to hide behind, host time comes before device time.
+        let serial = !pace.overlap || idle;
+        let host_bound = !serial && host > device;
+        let duration_ps = if serial { device + host } else { device.max(host) };
+        cost.parts.host_ps = duration_ps - device;
+        let duration_increment_ps = if host_bound { 0 } else { device_increment_ps };
+        // A host-bound run ends where the device becomes the slower one.
+        let until_switch = if host_bound && device_increment_ps > 0 { (host - device).div_ceil(device_increment_ps) } else { u64::MAX };
+        Run {
+            start,
+            steps: 1,
+            cost,
+            duration_ps,
+            duration_increment_ps,
+            device_increment_ps,
+            valid_steps: until_switch.min(valid_steps),
+            exposed_start_ps: if serial { host } else { 0 },
+        }
+    }
+
+    /// Time that the first `steps` steps take, ps.
+    fn span(&self, steps: u64) -> u64 {
+        let triangle = u128::from(steps) * u128::from(steps.saturating_sub(1)) / 2;
+        let span = u128::from(steps) * u128::from(self.duration_ps) + triangle * u128::from(self.duration_increment_ps);
+        u64::try_from(span).unwrap_or(u64::MAX)
+    }
+
+    /// Largest number of steps in `0..=limit` whose span is at most `time_ps`.
+    fn steps_within(&self, time_ps: u64, limit: u64) -> u64 {
+        let (mut low, mut high) = (0, limit.min(time_ps / self.duration_ps.max(1)));
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if self.span(middle) <= time_ps { low = middle } else { high = middle - 1 }
+        }
+        low
+    }
+
+    fn steps_ending_by(&self, horizon: Time) -> u64 {
+        if self.start + Time(self.span(self.steps)) <= horizon {
+            return self.steps;
+        }
+        if self.start > horizon { 0 } else { self.steps_within(horizon.since(self.start).0, self.steps) }
+    }
+
+    /// Makes the run as long as nothing intervenes: no last token, no lack of a block, no arrival before a step is formed.
+    fn extend(&mut self, core: &mut Core, limit: Time, overlap: bool, idle: bool) {
+        // The first step after an idle time takes longer than the others.
+        if overlap && idle {
+            return;
+        }
+        let Some(to_end) = core.decodes.steps_to_next_end(&core.jobs) else { return };
+        let mut most = to_end.min(self.valid_steps);
+        if most <= 1 {
+            return;
+        }
+        let free = core.pool.free() + core.decodes.blocks_needed(1);
+        most = core.decodes.steps_within(free, most);
+        // Step i is formed when it starts (blocking) or when step i-1 starts (overlapping); it must be before `limit`.
+        if limit != Time::NEVER {
+            let before_limit = limit.since(self.start).0;
+            let starting_before = if before_limit == 0 { 0 } else { self.steps_within(before_limit - 1, most) + 1 };
+            most = most.min(if overlap { starting_before + 1 } else { starting_before });
+        }
+        self.steps = most.max(1);
+    }
+}

@@ -1,0 +1,178 @@
+//! A small laboratory for policies: requests by hand, fixed step times, and what came of them. For tests and examples.
+
+use super::core::{Core, Limits};
+use super::observer::{Observer, RejectReason, StepRun};
+use super::policy::Policy;
+use super::replica::{Pace, Replica};
+use crate::cost::FixedTiming;
+use crate::kv::BlockPool;
+use crate::units::Time;
+use crate::workload::{Request, Segment, SegmentId};
+
+/// What happened to one request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    pub first_token: Option<Time>,
+    pub finish: Option<Time>,
+    pub cached_tokens: u32,
+    pub prefilled_tokens: u64,
+    pub output_tokens: u32,
+    pub preemptions: u32,
+    pub rejected: Option<RejectReason>,
+}
+
+/// Outcomes by request, and the number of steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Log {
+    pub outcomes: Vec<Outcome>,
+    pub steps: u64,
+    pub peak_kv_blocks: u64,
+}
+
+impl Log {
+    fn of(&mut self, id: u32) -> &mut Outcome {
+        if self.outcomes.len() <= id as usize {
+            self.outcomes.resize(id as usize + 1, Outcome::default());
+        }
+        &mut self.outcomes[id as usize]
+    }
+}
+
+impl Observer for Log {
+    fn arrived(&mut self, _: u16, request: &Request) {
+        self.of(request.id);
+    }
+    fn scheduled(&mut self, id: u32, _: Time, cached_tokens: u32) {
+        self.of(id).cached_tokens = cached_tokens;
+    }
+    fn preempted(&mut self, _: u16, id: u32, _: Time) {
+        self.of(id).preemptions += 1;
+    }
+    fn first_token(&mut self, id: u32, at: Time) {
+        self.of(id).first_token = Some(at);
+    }
+    fn finished(&mut self, _: u16, id: u32, at: Time, output_tokens: u32, prefilled_tokens: u64) {
+        let outcome = self.of(id);
+        outcome.finish = Some(at);
+        outcome.output_tokens = output_tokens;
+        outcome.prefilled_tokens = prefilled_tokens;
+    }
+    fn rejected(&mut self, _: u16, id: u32, _: Time, reason: RejectReason) {
+        self.of(id).rejected = Some(reason);
+    }
+    fn unfinished(&mut self, id: u32, output_tokens: u32, prefilled_tokens: u64) {
+        let outcome = self.of(id);
+        outcome.output_tokens = output_tokens;
+        outcome.prefilled_tokens = prefilled_tokens;
+    }
+    fn steps(&mut self, run: &StepRun<'_>) {
+        self.steps += run.steps;
+        self.peak_kv_blocks = self.peak_kv_blocks.max((run.kv_blocks_after)(run.steps));
+    }
+}
+
+/// One engine with a prefill pass of 10 ms and a decode pass of 1 ms (a mixed step takes both), blocks of 16 tokens and a
+/// budget of 8192, fed by hand.
+pub struct Lab {
+    limits: Limits,
+    blocks: u64,
+    caching: bool,
+    pace: Pace,
+    policy: Box<dyn Policy>,
+    requests: Vec<Request>,
+    segments: u32,
+}
+
+impl Lab {
+    /// A laboratory with a pool of `blocks`.
+    pub fn new(policy: Box<dyn Policy>, blocks: u64) -> Lab {
+        Lab {
+            limits: Limits {
+                max_num_batched_tokens: 8192,
+                max_num_seqs: 256,
+                max_model_len: 1 << 20,
+                chunked_prefill: true,
+                long_prefill_token_threshold: 0,
+                reserve_full_prompt: true,
+                watermark_blocks: 0,
+            },
+            blocks,
+            caching: true,
+            pace: Pace { overlap: false, fast_path: true, horizon: Time::NEVER },
+            policy,
+            requests: Vec::new(),
+            segments: 0,
+        }
+    }
+
+    /// Changes the engine's limits.
+    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Lab {
+        change(&mut self.limits);
+        self
+    }
+
+    /// Changes how the engine runs.
+    pub fn pace(mut self, change: impl FnOnce(&mut Pace)) -> Lab {
+        change(&mut self.pace);
+        self
+    }
+
+    /// A request of contents of its own at `at_ms`. In order of time.
+    pub fn arrive(&mut self, at_ms: f64, input_tokens: u32, output_tokens: u32) {
+        let id = self.segments;
+        self.segments += 1;
+        self.arrive_with(at_ms, input_tokens, output_tokens, &[Segment { id: SegmentId(id), tokens: input_tokens }]);
+    }
+
+    /// A request whose prompt starts with the given segments. In order of time.
+    pub fn arrive_with(&mut self, at_ms: f64, input_tokens: u32, output_tokens: u32, segments: &[Segment]) {
+        self.segments = segments.iter().map(|segment| segment.id.0 + 1).fold(self.segments, u32::max);
+        self.requests.push(Request {
+            id: self.requests.len() as u32,
+            profile: 0,
+            session: None,
+            turn: 0,
+            sent: Time::from_ms(at_ms),
+            arrival: Time::from_ms(at_ms),
+            input_tokens,
+            output_tokens,
+            max_tokens: output_tokens,
+            priority: 0,
+            segments: segments.into(),
+            output_segment: None,
+        });
+    }
+
+    /// Serves everything and returns (first token, last token) of each request, ms; NaN for what never came.
+    pub fn run(self) -> Vec<(f64, f64)> {
+        let ms = |at: Option<Time>| at.map_or(f64::NAN, Time::as_ms);
+        self.log().outcomes.iter().map(|outcome| (ms(outcome.first_token), ms(outcome.finish))).collect()
+    }
+
+    /// Serves everything and returns all that happened.
+    pub fn log(self) -> Log {
+        let mut log = Log::default();
+        let core = Core::new(self.limits, BlockPool::new(self.blocks, 16, self.caching));
+        let horizon = self.pace.horizon;
+        let timing = FixedTiming { prefill: Time::from_ms(10.0), decode: Time::from_ms(1.0) };
+        let mut replica = Replica::new(0, core, self.policy, Box::new(timing), self.pace);
+        let mut requests = self.requests.into_iter().peekable();
+        let mut ended = Vec::new();
+        loop {
+            let arrival = requests.peek().map_or(Time::NEVER, |request| request.arrival);
+            let event = replica.next_event();
+            if arrival.min(event) == Time::NEVER || arrival.min(event) > horizon {
+                break;
+            }
+            if arrival <= event {
+                if let Some(request) = requests.next() {
+                    replica.arrive(request, &mut log);
+                }
+            } else {
+                replica.process(arrival, &mut log, &mut ended);
+            }
+        }
+        replica.close(&mut log);
+        log
+    }
+}

@@ -1,0 +1,318 @@
+//! The block pool: vLLM's free queue with content hashes.
+//!
+//! A physical block matters only by what it holds, so blocks have no numbers here. Contents that another request may look
+//! up have a *slot* each; all others are counted. The free queue is vLLM's: blocks without contents come first, then
+//! cached ones in the order in which they were freed, and allocation takes from the front, forgetting what was there.
+//!
+//! Left out: vLLM keeps several blocks for the same hash when two requests compute it at the same time, and finds the
+//! second when the first is evicted. Here the second is a block that nobody finds.
+
+use crate::workload::{Segment, SegmentId};
+
+/// Stands for "no node" and "no slot".
+pub(super) const NONE: u32 = u32::MAX;
+
+/// A place where the contents of one full block can be found.
+#[derive(Clone, Copy)]
+struct Slot {
+    /// Requests that hold the block.
+    refs: u32,
+    /// Its entry in the free queue when it is cached and nobody holds it. With `refs == 0` and no entry, the contents are gone.
+    node: u32,
+    /// Its owner has ended: give the slot back when the block is evicted.
+    orphan: bool,
+}
+
+const ABSENT: Slot = Slot { refs: 0, node: NONE, orphan: false };
+
+/// An entry of the free queue: one block with a slot, or `count` cached blocks that nobody will look up.
+#[derive(Clone, Copy)]
+struct Node {
+    previous: u32,
+    next: u32,
+    count: u32,
+    slot: u32,
+}
+
+/// Slots of a segment: those of the blocks that end in it.
+#[derive(Clone, Copy)]
+struct SegmentSlots {
+    first_slot: u32,
+    count: u32,
+}
+
+/// Pool of KV blocks with a prefix cache.
+pub struct BlockPool {
+    block_size: u32,
+    caching: bool,
+    total: u64,
+    /// Free blocks without contents: taken first.
+    blank: u64,
+    /// Free blocks with contents.
+    cached: u64,
+    nodes: Vec<Node>,
+    spare_nodes: Vec<u32>,
+    first: u32,
+    last: u32,
+    slots: Vec<Slot>,
+    spare_slots: Vec<u32>,
+    segments: Vec<SegmentSlots>,
+    /// Grows whenever more blocks may be free or found than before.
+    epoch: u64,
+}
+
+impl BlockPool {
+    /// A pool of `total` blocks of `block_size` tokens (at least 1), all free. Without `caching` nothing is ever found again.
+    pub fn new(total: u64, block_size: u32, caching: bool) -> BlockPool {
+        BlockPool {
+            block_size: block_size.max(1),
+            caching,
+            total,
+            blank: total,
+            cached: 0,
+            nodes: Vec::new(),
+            spare_nodes: Vec::new(),
+            first: NONE,
+            last: NONE,
+            slots: Vec::new(),
+            spare_slots: Vec::new(),
+            segments: Vec::new(),
+            epoch: 0,
+        }
+    }
+
+    pub fn block_size(&self) -> u32 {
+        self.block_size
+    }
+
+    pub fn caching(&self) -> bool {
+        self.caching
+    }
+
+    /// Blocks in all.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Blocks that can be allocated now: those without contents and those whose contents nobody holds.
+    pub fn free(&self) -> u64 {
+        self.blank + self.cached
+    }
+
+    /// Blocks that requests hold.
+    pub fn used(&self) -> u64 {
+        self.total - self.free()
+    }
+
+    /// Changes whenever an allocation that failed before might succeed now.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Blocks that `tokens` tokens fill, the last one perhaps partly.
+    pub fn blocks_for(&self, tokens: u64) -> u64 {
+        tokens.div_ceil(u64::from(self.block_size))
+    }
+
+    /// Takes `count` free blocks, evicting the longest freed contents. False, and nothing taken, when there are too few.
+    pub fn allocate(&mut self, count: u64) -> bool {
+        if count > self.free() {
+            return false;
+        }
+        let blanks = count.min(self.blank);
+        self.blank -= blanks;
+        let mut left = count - blanks;
+        self.cached -= left;
+        while left > 0 {
+            let index = self.first;
+            let node = &mut self.nodes[index as usize];
+            let taken = left.min(u64::from(node.count));
+            node.count -= taken as u32;
+            left -= taken;
+            if node.count == 0 {
+                let slot = node.slot;
+                self.unlink(index);
+                if slot != NONE {
+                    self.forget(slot);
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes back `count` blocks whose contents cannot be used (partly filled, or caching is off).
+    pub fn free_blank(&mut self, count: u64) {
+        self.blank += count;
+        self.epoch += 1;
+        debug_assert!(self.free() <= self.total, "more blocks free than there are");
+    }
+
+    /// Appends `count` cached blocks that nobody will look up to the free queue.
+    pub fn free_unnamed(&mut self, count: u32) {
+        if count == 0 {
+            return;
+        }
+        self.epoch += 1;
+        self.cached += u64::from(count);
+        // Two such runs side by side are one.
+        if self.last != NONE && self.nodes[self.last as usize].slot == NONE {
+            let node = &mut self.nodes[self.last as usize];
+            if let Some(sum) = node.count.checked_add(count) {
+                node.count = sum;
+                return;
+            }
+        }
+        self.append(count, NONE);
+    }
+
+    /// Whether the contents of `slot` are in memory, held or free.
+    pub(super) fn present(&self, slot: u32) -> bool {
+        let slot = &self.slots[slot as usize];
+        slot.refs > 0 || slot.node != NONE
+    }
+
+    /// Whether the contents of `slot` are in memory and nobody holds them, so that holding them uses up a free block.
+    pub(super) fn present_and_free(&self, slot: u32) -> bool {
+        self.slots[slot as usize].node != NONE
+    }
+
+    /// Holds the block of a slot that is present.
+    pub(super) fn hold(&mut self, slot: u32) {
+        let node = self.slots[slot as usize].node;
+        if node != NONE {
+            self.unlink(node);
+            self.cached -= 1;
+            self.slots[slot as usize].node = NONE;
+        }
+        self.slots[slot as usize].refs += 1;
+    }
+
+    /// Names a block just allocated. False when these contents are in memory already: the block then stays without a name.
+    pub(super) fn name(&mut self, slot: u32) -> bool {
+        if self.present(slot) {
+            return false;
+        }
+        self.slots[slot as usize].refs = 1;
+        self.epoch += 1;
+        true
+    }
+
+    /// Lets go of a held block; the last holder appends it to the free queue.
+    pub(super) fn release(&mut self, slot: u32) {
+        let refs = &mut self.slots[slot as usize].refs;
+        debug_assert!(*refs > 0, "a block was released twice");
+        *refs -= 1;
+        if *refs == 0 {
+            self.append_named(slot);
+        }
+    }
+
+    /// Lets go of a held block whose contents nobody will look up any more. True when it is free to be counted as unnamed.
+    pub(super) fn release_unnamed(&mut self, slot: u32) -> bool {
+        let refs = &mut self.slots[slot as usize].refs;
+        debug_assert!(*refs > 0, "a block was released twice");
+        *refs -= 1;
+        *refs == 0
+    }
+
+    /// Appends a block that was held without a name under a name. False when these contents are in memory already.
+    pub(super) fn append_if_absent(&mut self, slot: u32) -> bool {
+        if self.present(slot) {
+            return false;
+        }
+        self.append_named(slot);
+        true
+    }
+
+    /// A slot for contents of one request only.
+    pub(super) fn private_slot(&mut self) -> u32 {
+        if let Some(slot) = self.spare_slots.pop() {
+            return slot;
+        }
+        self.slots.push(ABSENT);
+        (self.slots.len() - 1) as u32
+    }
+
+    /// Gives a private slot back: at once, or when its block is evicted.
+    pub(super) fn abandon(&mut self, slot: u32) {
+        if self.present(slot) {
+            self.slots[slot as usize].orphan = true;
+        } else {
+            self.spare_slots.push(slot);
+        }
+    }
+
+    /// Appends to `chain` the slots of the blocks that end in `segment`, which starts after `start` tokens.
+    pub(super) fn chain_segment(&mut self, segment: Segment, start: u64, chain: &mut Vec<u32>) {
+        let SegmentSlots { first_slot, count } = self.segment_slots(segment, start);
+        chain.extend(first_slot..first_slot + count);
+    }
+
+    fn segment_slots(&mut self, segment: Segment, start: u64) -> SegmentSlots {
+        let SegmentId(id) = segment.id;
+        if self.segments.len() <= id as usize {
+            self.segments.resize(id as usize + 1, SegmentSlots { first_slot: NONE, count: 0 });
+        }
+        let known = self.segments[id as usize];
+        if known.first_slot != NONE {
+            return known;
+        }
+        let size = u64::from(self.block_size);
+        let count = ((start + u64::from(segment.tokens)) / size - start / size) as u32;
+        let made = SegmentSlots { first_slot: self.slots.len() as u32, count };
+        self.slots.resize(self.slots.len() + count as usize, ABSENT);
+        self.segments[id as usize] = made;
+        made
+    }
+
+    fn append_named(&mut self, slot: u32) {
+        self.epoch += 1;
+        self.cached += 1;
+        let node = self.append(1, slot);
+        self.slots[slot as usize].node = node;
+    }
+
+    fn forget(&mut self, slot: u32) {
+        let orphan = self.slots[slot as usize].orphan;
+        self.slots[slot as usize] = ABSENT;
+        if orphan {
+            self.spare_slots.push(slot);
+        }
+    }
+
+    fn append(&mut self, count: u32, slot: u32) -> u32 {
+        let node = Node { previous: self.last, next: NONE, count, slot };
+        let index = match self.spare_nodes.pop() {
+            Some(index) => {
+                self.nodes[index as usize] = node;
+                index
+            }
+            None => {
+                self.nodes.push(node);
+                (self.nodes.len() - 1) as u32
+            }
+        };
+        if self.last == NONE {
+            self.first = index;
+        } else {
+            self.nodes[self.last as usize].next = index;
+        }
+        self.last = index;
+        index
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Node { previous, next, .. } = self.nodes[index as usize];
+        if previous == NONE {
+            self.first = next;
+        } else {
+            self.nodes[previous as usize].next = next;
+        }
+        if next == NONE {
+            self.last = previous;
+        } else {
+            self.nodes[next as usize].previous = previous;
+        }
+        self.spare_nodes.push(index);
+    }
+}

@@ -1,0 +1,215 @@
+//! Micro-traces whose outcome follows from vLLM's rules by hand: prefill pass 10 ms, decode pass 1 ms, mixed pass 11 ms,
+//! blocks of 16 tokens, budget 8192. Each test names the rule.
+
+use llmperforacle::engine::testing::{Lab, Outcome};
+use llmperforacle::engine::{RejectReason, policies::vllm::Vllm};
+use llmperforacle::units::Time;
+use llmperforacle::workload::{Segment, SegmentId};
+
+/// A vLLM engine with `blocks` blocks besides the null block.
+fn vllm(blocks: u64) -> Lab {
+    Lab::new(Box::new(Vllm::default()), blocks)
+}
+
+fn segment(id: u32, tokens: u32) -> Segment {
+    Segment { id: SegmentId(id), tokens }
+}
+
+fn ms(value: f64) -> Option<Time> {
+    Some(Time::from_ms(value))
+}
+
+/// g1: the budget cuts the second prompt; running requests are served before the queue.
+#[test]
+fn g1_the_budget_cuts_the_last_prompt() {
+    let mut lab = vllm(100_000);
+    lab.arrive(0.0, 6144, 3);
+    lab.arrive(0.0, 10240, 2);
+    lab.arrive(0.0, 3072, 2);
+    assert_eq!(lab.run(), [(10.0, 32.0), (32.0, 33.0), (32.0, 33.0)]);
+}
+
+/// g2: a chunk left over and a new prompt share a mixed step with a decode.
+#[test]
+fn g2_a_mixed_step_holds_decode_chunk_and_new_prompt() {
+    let mut lab = vllm(100_000);
+    lab.arrive(0.0, 6144, 3);
+    lab.arrive(0.0, 7168, 2);
+    lab.arrive(0.0, 1024, 2);
+    assert_eq!(lab.run(), [(10.0, 22.0), (21.0, 22.0), (21.0, 22.0)]);
+}
+
+/// g3: out of blocks, the newest loses its KV; it resumes with what was not overwritten and computes the rest as a prefill.
+#[test]
+fn g3_the_newest_is_preempted_and_recomputed() {
+    let mut lab = vllm(20);
+    lab.arrive(0.0, 128, 64);
+    lab.arrive(0.0, 128, 64);
+    let log = lab.log();
+    assert_eq!((log.outcomes[0].first_token, log.outcomes[0].finish), (ms(10.0), ms(73.0)));
+    // 33 tokens generated when the pool is full; 161 tokens known, 128 of them still cached at 73 ms: 33 computed again in one
+    // 10 ms pass that yields token 34, then 30 decode steps.
+    assert_eq!((log.outcomes[1].first_token, log.outcomes[1].finish), (ms(10.0), ms(113.0)));
+    assert_eq!(log.outcomes[1].preemptions, 1);
+    assert_eq!(log.outcomes[1].prefilled_tokens, 128 + 33);
+}
+
+/// g4: a full hit leaves the last block to compute, since the last token must be computed to be sampled from.
+#[test]
+fn g4_a_full_hit_computes_the_last_block() {
+    let mut lab = vllm(100_000);
+    lab.arrive_with(0.0, 1024, 2, &[segment(0, 1024)]);
+    lab.arrive_with(100.0, 1024, 2, &[segment(0, 1024)]);
+    let log = lab.log();
+    assert_eq!(log.outcomes[1].cached_tokens, 1008);
+    assert_eq!((log.outcomes[1].first_token, log.outcomes[1].finish), (ms(110.0), ms(111.0)));
+}
+
+/// g5: blocks can be found as soon as they are allocated, by a later request of the same step.
+#[test]
+fn g5_equal_prompts_share_within_a_step() {
+    let mut lab = vllm(100_000);
+    lab.arrive_with(0.0, 1024, 2, &[segment(0, 1024)]);
+    lab.arrive_with(0.0, 1024, 2, &[segment(0, 1024)]);
+    let log = lab.log();
+    assert_eq!([log.outcomes[0].cached_tokens, log.outcomes[1].cached_tokens], [0, 1008]);
+    assert_eq!([log.outcomes[0].finish, log.outcomes[1].finish], [ms(11.0), ms(11.0)]);
+}
+
+/// g6: recomputation after preemption is a prefill of everything not cached, generated tokens included.
+#[test]
+fn g6_generated_tokens_are_recomputed_as_a_prefill() {
+    let mut lab = vllm(80);
+    lab.arrive(0.0, 128, 1024);
+    lab.arrive(0.0, 128, 1024);
+    let log = lab.log();
+    assert_eq!((log.outcomes[0].first_token, log.outcomes[0].finish), (ms(10.0), ms(1033.0)));
+    // Both hold 40 blocks (640 tokens) when the second is preempted with 641 tokens known; the first then overwrites 32 of its
+    // 40 blocks, last ones first, so 128 tokens are left and 513 are computed again: 10 ms for token 514, 510 decodes.
+    assert_eq!(log.outcomes[1].prefilled_tokens, 128 + 513);
+    assert_eq!(log.outcomes[1].finish, ms(1033.0 + 10.0 + 510.0));
+}
+
+/// The gate: a prompt enters only when the KV of all of it fits, though only its first chunk is taken.
+#[test]
+fn the_gate_wants_room_for_the_whole_prompt() {
+    let run = |gate: bool| {
+        let mut lab = vllm(640).limits(|limits| {
+            limits.reserve_full_prompt = gate;
+            limits.max_num_batched_tokens = 1024;
+        });
+        lab.arrive(0.0, 1024, 101); // 70 blocks in the end
+        lab.arrive(1.0, 10_000, 2); // 625 blocks: not beside the first
+        lab.log().outcomes
+    };
+    let gated = run(true);
+    assert_eq!(gated[0].finish, ms(110.0));
+    assert_eq!(gated[1].first_token, ms(110.0 + 10.0 * 10.0));
+    let ungated = run(false);
+    assert!(ungated[1].first_token < gated[1].first_token || ungated[1].preemptions > 0);
+}
+
+/// Head-of-line blocking: a small request does not overtake one that waits for blocks.
+#[test]
+fn nothing_overtakes_a_blocked_head() {
+    let mut lab = vllm(100);
+    lab.arrive(0.0, 800, 50); // 54 blocks in the end
+    lab.arrive(1.0, 1000, 2); // 63 blocks: waits
+    lab.arrive(2.0, 16, 2); // would fit
+    assert_eq!(lab.run(), [(10.0, 59.0), (69.0, 70.0), (69.0, 70.0)]);
+}
+
+/// Without chunking a prompt larger than what is left of the budget ends the queue's turn.
+#[test]
+fn without_chunking_a_prompt_waits_for_a_whole_budget() {
+    let mut lab = vllm(100_000).limits(|limits| limits.chunked_prefill = false);
+    lab.arrive(0.0, 6144, 3);
+    lab.arrive(0.0, 7168, 2);
+    lab.arrive(0.0, 1024, 2);
+    // Step 2 holds a decode, so 8191 tokens are left: 7168 fit, 1024 more (8192) do not.
+    assert_eq!(lab.run(), [(10.0, 32.0), (21.0, 32.0), (32.0, 33.0)]);
+}
+
+/// What can never fit is turned away with a reason, and nothing hangs.
+#[test]
+fn what_can_never_fit_is_rejected() {
+    let mut lab = vllm(10).limits(|limits| limits.max_model_len = 1000);
+    lab.arrive(0.0, 990, 11);
+    lab.arrive(0.0, 150, 12);
+    lab.arrive(0.0, 150, 11);
+    let outcomes = lab.log().outcomes;
+    assert_eq!(outcomes[0].rejected, Some(RejectReason::TooLongForModel));
+    assert_eq!(outcomes[1].rejected, Some(RejectReason::TooLongForKvPool));
+    assert_eq!(outcomes[2].finish, ms(20.0));
+    let mut uncut = vllm(1000).limits(|limits| limits.chunked_prefill = false);
+    uncut.arrive(0.0, 8200, 2);
+    assert_eq!(uncut.log().outcomes[0].rejected, Some(RejectReason::TooLongForStep));
+}
+
+/// A long prompt is cut by the threshold, so a short one gets its share of the same step.
+#[test]
+fn the_long_prefill_threshold_leaves_room_for_others() {
+    let mut lab = vllm(100_000).limits(|limits| limits.long_prefill_token_threshold = 2048);
+    lab.arrive(0.0, 8192, 2);
+    lab.arrive(0.0, 512, 2);
+    // Four chunks of 2048: 10 ms, then a mixed step of 11 ms, then two of 10 ms.
+    assert_eq!(lab.run(), [(41.0, 42.0), (10.0, 21.0)]);
+}
+
+/// Seats: `max_num_seqs` bounds the running requests.
+#[test]
+fn seats_are_bounded() {
+    let mut lab = vllm(100_000).limits(|limits| limits.max_num_seqs = 1);
+    lab.arrive(0.0, 100, 3);
+    lab.arrive(0.0, 100, 1);
+    assert_eq!(lab.run(), [(10.0, 12.0), (22.0, 22.0)]);
+}
+
+/// Overlapping: a batch is formed when the one before it starts, so an arrival may wait for one more step.
+#[test]
+fn an_overlapping_engine_lets_an_arrival_wait_a_step_longer() {
+    let run = |overlap: bool| {
+        let mut lab = vllm(100_000).pace(|pace| pace.overlap = overlap);
+        lab.arrive(0.0, 100, 20);
+        lab.arrive(12.5, 100, 1);
+        lab.run()
+    };
+    // Blocking: steps end at 10, 11, 12, 13; the batch formed at 13 holds the prompt and takes 11 ms.
+    assert_eq!(run(false)[1], (24.0, 24.0));
+    // Overlapping: at 13 the batch that starts then was formed at 12; the next one, from 14, holds the prompt.
+    assert_eq!(run(true)[1], (25.0, 25.0));
+}
+
+/// Cached blocks are given up in the order in which they were freed, last blocks of a request first.
+#[test]
+fn eviction_is_least_recently_freed_first() {
+    let mut lab = vllm(16);
+    lab.arrive_with(0.0, 96, 1, &[segment(0, 96)]); // 6 blocks, freed at 10
+    lab.arrive_with(20.0, 96, 1, &[segment(1, 96)]); // 6 blocks, freed at 30
+    lab.arrive_with(40.0, 128, 1, &[segment(2, 128)]); // 8 blocks: 4 blank, then the last 4 of the first
+    lab.arrive_with(60.0, 96, 1, &[segment(1, 96)]); // all but its last block, which evicts one more of the first
+    lab.arrive_with(80.0, 96, 1, &[segment(0, 96)]); // one of its blocks is left
+    let cached: Vec<u32> = lab.log().outcomes.iter().map(|outcome| outcome.cached_tokens).collect();
+    assert_eq!(cached, [0, 0, 0, 80, 16]);
+}
+
+/// The outcome of a request says everything: no field is left over.
+#[test]
+fn a_lone_request_is_fully_accounted_for() {
+    let mut lab = vllm(100);
+    lab.arrive(5.0, 100, 10);
+    let log = lab.log();
+    let expected = Outcome {
+        first_token: ms(15.0),
+        finish: ms(24.0),
+        cached_tokens: 0,
+        prefilled_tokens: 100,
+        output_tokens: 10,
+        preemptions: 0,
+        rejected: None,
+    };
+    assert_eq!(log.outcomes, [expected]);
+    assert_eq!(log.steps, 10);
+    // 109 tokens are computed: the last one is sampled only.
+    assert_eq!(log.peak_kv_blocks, 7);
+}
