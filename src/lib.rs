@@ -8,6 +8,7 @@ pub mod kv;
 pub mod math;
 pub mod metrics;
 pub mod plot;
+pub mod report;
 pub mod rng;
 pub mod sim;
 pub mod units;

@@ -2,6 +2,7 @@
 //! Sees the simulation only through what it is told; decides nothing.
 
 mod counters;
+mod definitions;
 mod histogram;
 mod ramp;
 mod recorder;
@@ -12,6 +13,7 @@ mod summary;
 mod timeline;
 
 pub use counters::Counters;
+pub use definitions::{Column, Definition, columns, definition, definitions};
 pub use histogram::Histogram;
 pub use recorder::Recorder;
 pub use result::{NEVER_PS, NO_SESSION, REJECT_REASONS, Requests, RunResult, Series, Status};

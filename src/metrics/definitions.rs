@@ -1,0 +1,156 @@
+//! The one table of metrics: what each key of the summary means. The page's help, the table in the terminal and
+//! docs/metrics.md are made of it.
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// Place in the summary document, keys joined by dots.
+    pub key: &'static str,
+    /// For a person.
+    pub label: &'static str,
+    /// Empty for words and plain ratios' parents.
+    pub unit: &'static str,
+    pub definition: &'static str,
+    /// In terms of the columns of requests.csv and of steps; may be empty.
+    pub formula: &'static str,
+}
+
+/// One column of requests.csv.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub name: &'static str,
+    pub unit: &'static str,
+    pub definition: &'static str,
+}
+
+const fn metric(key: &'static str, label: &'static str, unit: &'static str, definition: &'static str, formula: &'static str) -> Definition {
+    Definition { key, label, unit, definition, formula }
+}
+
+const fn column(name: &'static str, unit: &'static str, definition: &'static str) -> Column {
+    Column { name, unit, definition }
+}
+
+/// Every key of the summary, in its order. A latency stands for its object of count, mean, std, min, max and percentiles.
+pub fn definitions() -> &'static [Definition] {
+    DEFINITIONS
+}
+
+/// The definition of a key.
+pub fn definition(key: &str) -> Option<&'static Definition> {
+    DEFINITIONS.iter().find(|definition| definition.key == key)
+}
+
+/// The columns of requests.csv, in order: the original project's first.
+pub fn columns() -> &'static [Column] {
+    COLUMNS
+}
+
+#[rustfmt::skip]
+const DEFINITIONS: &[Definition] = &[
+    metric("simulation.total_duration_s", "Duration", "s", "From time 0 to the end of the simulation: the set end, or the end of the last request.", ""),
+    metric("simulation.warm_up_duration_s", "Warm-up", "s", "What the summary leaves out at the start.", ""),
+    metric("simulation.effective_duration_s", "Window", "s", "The time the rates are over: after the warm-up, the drain included.", "total_duration_s - warm_up_duration_s"),
+    metric("simulation.last_arrival_s", "Last arrival", "s", "When the last request reached the server.", "max(arrival_time)"),
+    metric("simulation.drain_duration_s", "Drain", "s", "From the last arrival to the end. A long drain lowers the rates: the server was no longer fed.", "total_duration_s - last_arrival_s"),
+    metric("requests.total", "Requests", "requests", "Requests that reached the server at or after the end of the warm-up.", "arrival_time >= warm_up_duration_s"),
+    metric("requests.successful", "Successful", "requests", "Those that got their whole reply.", ""),
+    metric("requests.failed", "Not successful", "requests", "All others: unfinished and rejected.", "total - successful"),
+    metric("requests.success_rate", "Success rate", "share", "Share of the requests that got their whole reply.", "successful / total"),
+    metric("requests.unfinished", "Unfinished", "requests", "Still waiting or running when the simulation ended.", ""),
+    metric("requests.rejected.too_long_for_model", "Rejected: longer than the model's context", "requests", "Prompt plus declared output exceeds the longest sequence the model or the engine takes.", ""),
+    metric("requests.rejected.too_long_for_kv_pool", "Rejected: larger than the KV pool", "requests", "Needs more KV blocks than the pool has in all.", ""),
+    metric("requests.rejected.too_long_for_step", "Rejected: longer than a step", "requests", "The prompt exceeds the token budget of a step and may not be cut.", ""),
+    metric("requests.in_warm_up", "In the warm-up", "requests", "Requests left out of the summary (not of the CSV).", "arrival_time < warm_up_duration_s"),
+    metric("throughput.requests_per_second", "Request throughput", "requests/s", "Requests that finished in the window, whenever they arrived.", "finished after the warm-up / effective_duration_s"),
+    metric("throughput.output_tokens_per_second", "Output throughput", "tokens/s", "Tokens that came out in the window, of all requests, finished or not.", "output tokens of steps after the warm-up / effective_duration_s"),
+    metric("throughput.input_tokens_per_second", "Input throughput", "tokens/s", "Prompt tokens, cached ones included, of the requests whose first token came out in the window.", "sum of prompt_tokens / effective_duration_s"),
+    metric("throughput.total_tokens_per_second", "Total throughput", "tokens/s", "Input and output together.", "input_tokens_per_second + output_tokens_per_second"),
+    metric("throughput.offered_requests_per_second", "Offered rate", "requests/s", "Arrivals per second from the warm-up to the last arrival. Above the request throughput, the queue grows.", "total / (last_arrival_s - warm_up_duration_s)"),
+    metric("throughput.requests_per_second_per_gpu", "Request throughput per GPU", "requests/s", "Request throughput over all GPUs of the run.", "requests_per_second / gpus"),
+    metric("throughput.output_tokens_per_second_per_gpu", "Output throughput per GPU", "tokens/s", "Output throughput over all GPUs of the run.", "output_tokens_per_second / gpus"),
+    metric("throughput.total_tokens_per_second_per_gpu", "Total throughput per GPU", "tokens/s", "Total throughput over all GPUs of the run.", "total_tokens_per_second / gpus"),
+    metric("latency.time_to_first_token_ms", "TTFT", "ms", "Time to first token: from arrival at the server, queueing included, to the end of the step that gives the first token. Successful requests.", "first_token_time - arrival_time"),
+    metric("latency.time_per_output_token_ms", "TPOT", "ms", "Time per output token: mean gap between tokens of one request. Successful requests with two tokens or more; every request counts once.", "(e2e_latency - ttft) / (output_tokens - 1)"),
+    metric("latency.end_to_end_latency_ms", "E2E latency", "ms", "From arrival at the server to the last token. Successful requests.", "completion_time - arrival_time"),
+    metric("latency.inter_token_latency_ms", "ITL", "ms", "Inter-token latency: gaps between consecutive tokens, pooled over all requests; every token counts once. Tokens that came out after the warm-up, of unfinished requests too. Percentiles are within 0.4 %, the rest is exact.", "gap to the previous token of the same request"),
+    metric("latency.queue_time_ms", "Queue time", "ms", "From arrival at the server to the first step that computes part of the prompt. Successful requests.", "scheduled_time - arrival_time"),
+    metric("gpu_utilization", "Device busy", "share", "By replica: share of the window in which its GPUs worked, whatever on.", "device time of steps / effective_duration_s"),
+    metric("prefix_caching.overall_hit_rate", "Prefix hit rate (requests)", "share", "Share of the admitted requests that found part of their prompt in the cache.", "hits / admitted"),
+    metric("prefix_caching.conversational_hit_rate", "Conversational hit rate", "share", "The same among follow-up turns.", ""),
+    metric("prefix_caching.cross_request_hit_rate", "Cross-request hit rate", "share", "The same among first turns.", ""),
+    metric("prefix_caching.event_counts.CONVERSATIONAL_HIT", "Conversational hits", "requests", "Follow-up turns that found part of their prompt.", ""),
+    metric("prefix_caching.event_counts.CROSS_REQUEST_HIT", "Cross-request hits", "requests", "First turns that found part of their prompt.", ""),
+    metric("prefix_caching.event_counts.MISS_FULL", "Misses", "requests", "First turns that found nothing.", ""),
+    metric("prefix_caching.event_counts.FULL_HIT_NO_PREFILL_NEEDED", "Full hits", "requests", "Always 0: an engine computes at least the last token of a prompt.", ""),
+    metric("prefix_caching.event_counts.CONVERSATIONAL_MISS_UNEXPECTED_PROMPT", "Conversational misses", "requests", "Follow-up turns that found nothing: evicted, or served by another replica.", ""),
+    metric("prefix_caching.average_cached_prefix_length", "Mean cached prefix", "tokens", "Mean length found, over the requests that found something.", "sum of cached_prefix_length / hits"),
+    metric("prefix_caching.average_tokens_prefilled", "Mean tokens prefilled", "tokens", "Mean number of prompt tokens computed, recomputation included.", "sum of tokens_actually_prefilled / admitted"),
+    metric("prefix_caching.prefill_reduction_ratio", "Prefix hit rate (tokens)", "share", "Share of the prompt tokens that did not have to be computed.", "sum of cached_prefix_length / sum of prompt_tokens"),
+    metric("prefix_caching.total_tokens_saved", "Tokens saved", "tokens", "Prompt tokens found in the cache.", "sum of cached_prefix_length"),
+    metric("prefix_caching.cross_request_hits", "Cross-request hits", "requests", "First turns that found part of their prompt.", ""),
+    metric("prefix_caching.conversational_hits", "Conversational hits", "requests", "Follow-up turns that found part of their prompt.", ""),
+    metric("name", "Name", "", "Name of the entry.", ""),
+    metric("goodput.slo", "SLO", "", "The targets a request has to meet, all of them.", ""),
+    metric("goodput.good_requests", "Good requests", "requests", "Successful requests that meet every target. A single token has no TPOT to miss.", ""),
+    metric("goodput.share", "Goodput (share)", "share", "SLO attainment: unfinished and rejected requests count as missed.", "good_requests / total"),
+    metric("goodput.requests_per_second", "Goodput", "requests/s", "Good requests per second.", "good_requests / effective_duration_s"),
+    metric("engine.replicas", "Replicas", "", "Engines in the run.", ""),
+    metric("engine.gpus", "GPUs", "", "GPUs of all replicas.", ""),
+    metric("engine.steps", "Steps", "steps", "Steps that ended in the window.", ""),
+    metric("engine.decode_only_steps", "Decode-only steps", "steps", "Those that computed no prompt tokens.", ""),
+    metric("engine.mean_step_ms", "Mean step", "ms", "Mean duration of a step.", "sum of durations / steps"),
+    metric("engine.mean_decode_batch", "Mean decode batch", "sequences", "Sequences that decode in a step, mean over steps.", "sum of decoding sequences / steps"),
+    metric("engine.mean_tokens_per_step", "Mean tokens per step", "tokens", "Tokens computed in a step, of prompts and of decodes.", ""),
+    metric("engine.mean_running", "Mean running", "sequences", "Sequences in the running list, mean over time, all replicas.", "sum of running * step duration / effective_duration_s"),
+    metric("engine.mean_waiting", "Mean waiting", "requests", "Requests in the queue as the scheduler saw it, mean over time, all replicas.", "sum of waiting * step duration / effective_duration_s"),
+    metric("engine.prefill_tokens", "Prefill tokens", "tokens", "Prompt tokens computed in the window, recomputation included.", ""),
+    metric("engine.output_tokens", "Output tokens", "tokens", "Tokens that came out in the window.", ""),
+    metric("engine.padded_tokens", "Padded tokens", "tokens", "Rows that CUDA-graph padding added to batches.", ""),
+    metric("engine.preemptions", "Preemptions", "", "Times a running request lost its KV blocks and went back to the queue.", ""),
+    metric("engine.recomputed_tokens", "Recomputed tokens", "tokens", "Tokens computed again after a preemption.", "sum over preempted of tokens_actually_prefilled - (prompt_tokens - cached_prefix_length)"),
+    metric("engine.kv_blocks.total", "KV blocks", "blocks", "KV blocks of all replicas.", ""),
+    metric("engine.kv_blocks.peak", "KV blocks, peak", "blocks", "Most in use at once, warm-up included; with several replicas, the sum of their own peaks.", ""),
+    metric("engine.kv_blocks.peak_share", "KV peak", "share", "Peak over total.", "peak / total"),
+    metric("utilisation.compute", "Compute (MFU)", "share", "Model FLOP done over what the GPUs could have done at their data sheet's dense peak in the window.", "(tokens * FLOP per token + attention pairs * FLOP per pair) / (peak * effective_duration_s)"),
+    metric("utilisation.memory_bandwidth", "Memory bandwidth", "share", "Bytes of weights and KV moved over what the memory could have moved: weights once a step, the context once a decode, every new token's KV once.", "bytes / (peak * effective_duration_s)"),
+    metric("utilisation.time.gemm", "Time: GEMM", "share", "Share of the GPU time of the window in matrix products with weights.", ""),
+    metric("utilisation.time.attention", "Time: attention", "share", "The same in attention, prefill and decode.", ""),
+    metric("utilisation.time.communication", "Time: communication", "share", "The same in collectives between GPUs.", ""),
+    metric("utilisation.time.other", "Time: other", "share", "The same in norms, activations, embedding, sampling.", ""),
+    metric("utilisation.time.host", "Time: host", "share", "GPUs waiting for the host to schedule or to read tokens.", ""),
+    metric("utilisation.time.idle", "Time: idle", "share", "No step: no request was there.", ""),
+    metric("memory", "Memory budget", "bytes", "By entry, of one GPU: total, usable, weights, activations, other, KV; KV blocks and tokens of a replica.", ""),
+    metric("provenance.engine_version", "Version", "", "Version of LLMPerfOracle.", ""),
+    metric("provenance.seed", "Seed", "", "Seed of the random streams.", ""),
+    metric("provenance.confidence", "Confidence", "", "What the step times rest on.", ""),
+    metric("provenance.stacks", "Stacks", "", "Framework, model, device and GPUs of each entry.", ""),
+];
+
+#[rustfmt::skip]
+const COLUMNS: &[Column] = &[
+    column("request_id", "", "`req_N`, N from 1 in order of making."),
+    column("client_id", "", "`client_PROFILE_K`, K the number of the conversation's first request modulo 100."),
+    column("session_id", "", "`sess_N`, N from 1; empty outside conversations."),
+    column("prompt_tokens", "tokens", "Length of the prompt."),
+    column("max_output_tokens", "tokens", "Declared limit of the output."),
+    column("output_tokens", "tokens", "Tokens produced until the end of the request or of the simulation."),
+    column("arrival_time", "s", "When it reached the server."),
+    column("first_token_time", "s", "End of the step that gave the first token."),
+    column("completion_time", "s", "End of the step that gave the last token."),
+    column("status", "", "SUCCESS, PENDING (unfinished at the end) or REJECTED."),
+    column("ttft_ms", "ms", "first_token_time - arrival_time."),
+    column("tpot_ms", "ms", "(completion_time - first_token_time) / (output_tokens - 1); empty with a single token."),
+    column("e2e_latency_ms", "ms", "completion_time - arrival_time."),
+    column("prefix_cache_event", "", "CONVERSATIONAL_HIT, CROSS_REQUEST_HIT, MISS_FULL or CONVERSATIONAL_MISS_UNEXPECTED_PROMPT; empty before admission."),
+    column("cached_prefix_length", "tokens", "Prompt tokens found in the cache at first admission."),
+    column("tokens_actually_prefilled", "tokens", "Prompt tokens computed, recomputation included."),
+    column("entry", "", "Entry of frameworks_to_test that served it."),
+    column("replica", "", "Number of the replica in its run, from 0."),
+    column("turn", "", "Turn of the conversation, from 0."),
+    column("sent_time", "s", "When the client sent it."),
+    column("scheduled_time", "s", "Start of the first step that computed part of its prompt."),
+    column("queue_time_ms", "ms", "scheduled_time - arrival_time."),
+    column("preemptions", "", "Times it lost its KV blocks and went back to the queue."),
+    column("reject_reason", "", "Why it was rejected; empty otherwise."),
+];
