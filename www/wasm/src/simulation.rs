@@ -1,0 +1,205 @@
+//! Running one entry of a document in slices, and reading what it leaves behind.
+
+use js_sys::{Float64Array, Map, Uint8Array};
+use llmperforacle::metrics::{NEVER_PS, NO_SESSION, RequestTimes, RunResult};
+use llmperforacle::sim;
+use serde::Serialize;
+use wasm_bindgen::prelude::*;
+
+use crate::documents::{DroppedFiles, document_of};
+use crate::js::{self, Thrown};
+
+const PS_PER_MS: f64 = 1e9;
+const PS_PER_S: f64 = 1e12;
+
+/// One run of a document's plan.
+#[wasm_bindgen]
+pub struct Simulation {
+    inner: sim::Simulation,
+    name: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Progress {
+    done: bool,
+    fraction: f64,
+    simulated_s: f64,
+    requests_ended: u64,
+}
+
+#[wasm_bindgen]
+impl Simulation {
+    /// Makes run number `runIndex` of the document's plan ready. With `fastPath` off every step is taken singly: the same
+    /// result, slower.
+    #[wasm_bindgen(constructor)]
+    pub fn new(
+        #[wasm_bindgen(unchecked_param_type = "DocumentObject")] document: JsValue,
+        #[wasm_bindgen(js_name = runIndex)] run_index: u32,
+        #[wasm_bindgen(unchecked_param_type = "Files")] files: Map,
+        #[wasm_bindgen(js_name = fastPath)] fast_path: bool,
+    ) -> Thrown<Simulation> {
+        let document = document_of(&document)?;
+        let plan = sim::plan(&document, &DroppedFiles(files)).map_err(|found| js::error("the document cannot be run", &found))?;
+        let count = plan.runs.len();
+        let mut run = plan
+            .runs
+            .into_iter()
+            .nth(run_index as usize)
+            .ok_or_else(|| js::thrown(format!("there is no run {run_index}: the document has {count}")))?;
+        run.fast_path = fast_path;
+        Ok(Simulation { inner: sim::Simulation::new(&run), name: run.name })
+    }
+
+    #[wasm_bindgen(getter)]
+    pub fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    /// Does about `budget` units of work.
+    #[wasm_bindgen(unchecked_return_type = "Progress")]
+    pub fn advance(&mut self, budget: u32) -> Thrown<JsValue> {
+        let sim::Progress { done, fraction, simulated_s, requests_ended } = self.inner.advance(budget.into());
+        js::to_object(&Progress { done, fraction, simulated_s, requests_ended })
+    }
+
+    /// Ends the simulation and hands over its result; this object is used up.
+    pub fn finish(self) -> Finished {
+        Finished { result: self.inner.finish() }
+    }
+}
+
+/// A finished run. The data stay here until `free()`; each call copies out what it names.
+#[wasm_bindgen]
+pub struct Finished {
+    result: RunResult,
+}
+
+#[wasm_bindgen]
+impl Finished {
+    #[wasm_bindgen(getter)]
+    pub fn name(&self) -> String {
+        self.result.name.clone()
+    }
+
+    /// 16 hexadecimal digits: equal results have equal hashes on every machine.
+    #[wasm_bindgen(getter)]
+    pub fn hash(&self) -> String {
+        format!("{:016x}", self.result.hash())
+    }
+
+    /// End of the simulation, s.
+    #[wasm_bindgen(getter, js_name = endS)]
+    pub fn end_s(&self) -> f64 {
+        self.result.end_ps as f64 / PS_PER_S
+    }
+
+    /// Width of a series' bin, s.
+    #[wasm_bindgen(getter, js_name = binS)]
+    pub fn bin_s(&self) -> f64 {
+        self.result.series.bin_ps as f64 / PS_PER_S
+    }
+
+    #[wasm_bindgen(getter, js_name = kvBlocksTotal)]
+    pub fn kv_blocks_total(&self) -> f64 {
+        self.result.kv_blocks_total as f64
+    }
+
+    #[wasm_bindgen(getter, js_name = requestCount)]
+    pub fn request_count(&self) -> f64 {
+        self.result.requests.len() as f64
+    }
+
+    #[wasm_bindgen(unchecked_return_type = "Record<string, any>")]
+    pub fn summary(&self) -> Thrown<JsValue> {
+        js::to_object(&self.result.summary)
+    }
+
+    /// A column over all requests in order of arrival; NaN where it has no value.
+    #[wasm_bindgen(unchecked_return_type = "Float64Array<ArrayBuffer>")]
+    pub fn column(&self, #[wasm_bindgen(unchecked_param_type = "ColumnName")] name: &str) -> Thrown<Float64Array> {
+        Ok(Float64Array::from(&self.numbers(name)?[..]))
+    }
+
+    /// A column's numbers ascending, NaN left out.
+    #[wasm_bindgen(js_name = sortedColumn, unchecked_return_type = "Float64Array<ArrayBuffer>")]
+    pub fn sorted_column(&self, #[wasm_bindgen(unchecked_param_type = "ColumnName")] name: &str) -> Thrown<Float64Array> {
+        let mut numbers = self.numbers(name)?;
+        numbers.retain(|v| !v.is_nan());
+        numbers.sort_unstable_by(f64::total_cmp);
+        Ok(Float64Array::from(&numbers[..]))
+    }
+
+    /// 0 unfinished, 1 success, 2 rejected.
+    #[wasm_bindgen(unchecked_return_type = "Uint8Array<ArrayBuffer>")]
+    pub fn status(&self) -> Uint8Array {
+        Uint8Array::from(&self.result.requests.status[..])
+    }
+
+    /// A time series, one value a bin.
+    #[wasm_bindgen(unchecked_return_type = "Float64Array<ArrayBuffer>")]
+    pub fn series(&self, #[wasm_bindgen(unchecked_param_type = "SeriesName")] name: &str) -> Thrown<Float64Array> {
+        let series = &self.result.series;
+        let total = self.result.kv_blocks_total as f64;
+        let bin_s = self.bin_s();
+        let numbers = match name {
+            "running" => floats(&series.running),
+            "waiting" => floats(&series.waiting),
+            "arrivals" => floats(&series.arrivals),
+            "finished" => floats(&series.finished),
+            "preemptions" => floats(&series.preemptions),
+            "kvBlocksUsed" => counts(&series.kv_blocks_used),
+            "outputTokens" => counts(&series.output_tokens),
+            "prefillTokens" => counts(&series.prefill_tokens),
+            "kvOccupancy" => series.kv_blocks_used.iter().map(|&used| used as f64 / total).collect(),
+            "outputTokensPerS" => series.output_tokens.iter().map(|&tokens| tokens as f64 / bin_s).collect(),
+            "requestsPerS" => series.finished.iter().map(|&count| f64::from(count) / bin_s).collect(),
+            _ => return Err(js::thrown(format!("there is no series `{name}`"))),
+        };
+        Ok(Float64Array::from(&numbers[..]))
+    }
+
+    fn numbers(&self, name: &str) -> Thrown<Vec<f64>> {
+        let r = &self.result.requests;
+        let times = |pick: fn(RequestTimes) -> Option<f64>| {
+            (0..r.len()).map(|row| pick(RequestTimes::of(r, row)).unwrap_or(f64::NAN)).collect::<Vec<f64>>()
+        };
+        Ok(match name {
+            "id" => floats(&r.id),
+            "profile" => floats(&r.profile),
+            "session" => r.session.iter().map(|&s| if s == NO_SESSION { f64::NAN } else { f64::from(s) }).collect(),
+            "turn" => floats(&r.turn),
+            "status" => floats(&r.status),
+            "replica" => floats(&r.replica),
+            "inputTokens" => floats(&r.input_tokens),
+            "maxTokens" => floats(&r.max_tokens),
+            "outputTokens" => floats(&r.output_tokens),
+            "cachedTokens" => floats(&r.cached_tokens),
+            "prefilledTokens" => counts(&r.prefilled_tokens),
+            "preemptions" => floats(&r.preemptions),
+            "sentMs" => instants_ms(&r.sent_ps),
+            "arrivalMs" => instants_ms(&r.arrival_ps),
+            "scheduledMs" => instants_ms(&r.scheduled_ps),
+            "firstTokenMs" => instants_ms(&r.first_token_ps),
+            "finishMs" => instants_ms(&r.finish_ps),
+            "queueMs" => times(|t| t.queue_ms),
+            "ttftMs" => times(|t| t.ttft_ms),
+            "tpotMs" => times(|t| t.tpot_ms),
+            "e2eMs" => times(|t| t.e2e_ms),
+            _ => return Err(js::thrown(format!("there is no column `{name}`"))),
+        })
+    }
+}
+
+fn floats<T: Copy + Into<f64>>(column: &[T]) -> Vec<f64> {
+    column.iter().map(|&value| value.into()).collect()
+}
+
+/// Exact up to 2^53.
+fn counts(column: &[u64]) -> Vec<f64> {
+    column.iter().map(|&value| value as f64).collect()
+}
+
+fn instants_ms(column: &[u64]) -> Vec<f64> {
+    column.iter().map(|&ps| if ps == NEVER_PS { f64::NAN } else { ps as f64 / PS_PER_MS }).collect()
+}

@@ -1,0 +1,132 @@
+/** What is thrown when a call cannot be honoured. An `instanceof Error` instead means that the instance is dead. */
+export interface EngineError { message: string; diagnostics: Diagnostic[] }
+
+export interface Diagnostic {
+  severity: 'error' | 'warning';
+  /** `workload.client_profiles[0].weight`; empty for the whole document. */
+  path: string;
+  /** From 1; null where there is no text. */
+  line: number | null;
+  column: number | null;
+  message: string;
+  /** What to do; may be empty. */
+  hint: string;
+}
+
+/** An experiment, as its JSON text has it. */
+export type DocumentObject = Record<string, any>;
+/** Traces and databases a document names, by the path it names them with. */
+export type Files = Map<string, Uint8Array>;
+
+export interface Progress { done: boolean; fraction: number; simulatedS: number; requestsEnded: number }
+
+/** Times in ms, NaN for never; counts as they are; `session` is NaN for none. The last four follow from the rest. */
+export type ColumnName =
+  | 'id' | 'profile' | 'session' | 'turn' | 'status' | 'replica'
+  | 'inputTokens' | 'maxTokens' | 'outputTokens' | 'cachedTokens' | 'prefilledTokens' | 'preemptions'
+  | 'sentMs' | 'arrivalMs' | 'scheduledMs' | 'firstTokenMs' | 'finishMs'
+  | 'queueMs' | 'ttftMs' | 'tpotMs' | 'e2eMs';
+
+/** One value a bin of `binS` seconds, from time 0: gauges at the bin's end (running, waiting, kvBlocksUsed, kvOccupancy from 0 to 1), sums over it, sums a second. */
+export type SeriesName =
+  | 'running' | 'waiting' | 'kvBlocksUsed' | 'kvOccupancy'
+  | 'arrivals' | 'finished' | 'outputTokens' | 'prefillTokens' | 'preemptions'
+  | 'outputTokensPerS' | 'requestsPerS';
+
+/** Colours: "#rgb", "#rrggbb", "rgb(r, g, b)", "rgb(r g b / a)" or "transparent". */
+export interface Theme {
+  /** Laid under the whole picture. */
+  background: string;
+  /** Titles of axes, labels of marks. */
+  text: string;
+  /** Tick labels. */
+  muted: string;
+  grid: string;
+  /** Base line and marks. */
+  axis: string;
+  fontFamily: string;
+  /** Size of tick labels, css px. */
+  fontSizePx: number;
+}
+
+/** Units `ms` and `%` are understood: many milliseconds are shown as seconds, and `%` data are fractions of one. */
+export interface ChartOptions {
+  /** css px. The canvas gets as many device pixels as that takes; its size on the page is the style sheet's. */
+  width: number;
+  height: number;
+  /** Canvas only; absent: 1. */
+  devicePixelRatio?: number;
+  theme: Theme;
+  xLabel?: string;
+  xUnit?: string;
+  yLabel?: string;
+  yUnit?: string;
+  xLog?: boolean;
+  yLog?: boolean;
+  /** Shown range, data units; what is absent follows from the data. */
+  xMin?: number;
+  xMax?: number;
+  yMin?: number;
+  yMax?: number;
+  /** Labelled vertical lines. */
+  xMarks?: { value: number; label: string }[];
+  /** Labelled horizontal lines. */
+  yMarks?: { value: number; label: string }[];
+  /** Said when there is nothing to draw; absent: "No data yet". */
+  emptyText?: string;
+}
+
+export interface LineOptions extends ChartOptions {
+  mode?: 'linear' | 'step';
+  /** A dot at each point of a series with few. */
+  markers?: boolean;
+  /** A tint between line and axis. */
+  fill?: boolean;
+  /** Absent: true. */
+  yFromZero?: boolean;
+}
+
+/** The x axis is in s, the y axis the request's number from 1. */
+export interface TimelineOptions extends ChartOptions { queuedColor?: string; prefillColor?: string; decodeColor?: string; rejectedColor?: string }
+
+export type Dash = 'solid' | 'dashed' | 'dotted' | 'dashdot';
+
+/** In any order; ascending (`sortedColumn`) is fastest. NaN are left out. */
+export interface CdfSeries { name: string; color: string; dash: Dash; values: Float64Array }
+
+export interface LineSeries {
+  name: string;
+  color: string;
+  dash: Dash;
+  /** NaN breaks the line. */
+  values: Float64Array;
+  /** Ascending; absent: `xStart + i * xStep`. */
+  x?: Float64Array;
+  /** Absent: 0. */
+  xStart?: number;
+  /** Absent: 1. */
+  xStep?: number;
+}
+
+/** Columns of equal length in order of arrival, ms, NaN for never. */
+export interface TimelineData {
+  arrivalMs: Float64Array;
+  scheduledMs: Float64Array;
+  firstTokenMs: Float64Array;
+  finishMs: Float64Array;
+  status: Uint8Array;
+  /** Unfinished requests are drawn up to here. */
+  endMs: number;
+}
+
+/** `low` and `high` are ends of a whisker; a value of NaN is shown as "no data". */
+export interface BarData { name: string; color: string; value: number; low?: number; high?: number }
+
+/** The plot in the picture, css px from its upper left corner, and the data at its edges. In the timeline yMin > yMax: the first request is at the top. */
+export interface Frame {
+  x: number; y: number; width: number; height: number;
+  xMin: number; xMax: number; yMin: number; yMax: number;
+  xLog: boolean; yLog: boolean;
+  /** Nothing was drawn but the empty text. */
+  empty: boolean;
+}
