@@ -79,6 +79,11 @@ impl Replica {
         (self.core.waiting.len() as u32, self.core.running_len())
     }
 
+    /// KV blocks that requests hold now.
+    pub fn kv_blocks_used(&self) -> u64 {
+        self.core.pool.used()
+    }
+
     /// KV blocks of the pool.
     pub fn kv_blocks_total(&self) -> u64 {
         self.core.pool.total()

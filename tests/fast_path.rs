@@ -1,0 +1,201 @@
+//! The fast path and single steps leave the same bits behind, on random engines under random load; and whatever the load,
+//! blocks and tokens are conserved and every request ends.
+
+use proptest::prelude::*;
+
+use llmperforacle::cost::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
+use llmperforacle::engine::{Core, Limits, Pace, Replica, policies::vllm::Vllm};
+use llmperforacle::kv::BlockPool;
+use llmperforacle::metrics::{Recorder, RunInfo, RunResult, Status};
+use llmperforacle::units::Time;
+use llmperforacle::workload::{Request, Segment, SegmentId};
+
+/// An affine cost with a coefficient that changes on a grid of mean contexts, as a calibrated one does.
+#[derive(Clone, Debug)]
+struct Affine {
+    fixed_ps: u64,
+    sequence_ps: u64,
+    context_ps: u64,
+    host_ps: u64,
+    grid: u64,
+}
+
+impl CostModel for Affine {
+    fn decode(&mut self, sequences: u32, context: u64) -> DecodeCost {
+        let n = u64::from(sequences);
+        let cell = context / n / self.grid;
+        let device_ps = self.fixed_ps + n * self.sequence_ps + cell * 1000;
+        DecodeCost {
+            fixed: StepCost {
+                device_ps,
+                host_ps: self.host_ps + n * 50_000,
+                parts: StepParts { gemm_ps: device_ps, ..StepParts::default() },
+                padded_tokens: 3,
+            },
+            context_ps: self.context_ps,
+            valid_below_context: (cell + 1) * self.grid * n,
+        }
+    }
+
+    fn mixed(&mut self, prefills: &[Prefill], sequences: u32, context: u64) -> StepCost {
+        let tokens: u64 = prefills.iter().map(|piece| u64::from(piece.new_tokens)).sum();
+        let device_ps = self.fixed_ps + (tokens + u64::from(sequences)) * self.sequence_ps + context * self.context_ps;
+        StepCost {
+            device_ps,
+            host_ps: self.host_ps + prefills.len() as u64 * 100_000,
+            parts: StepParts { gemm_ps: device_ps, ..StepParts::default() },
+            padded_tokens: 0,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    limits: Limits,
+    block_size: u32,
+    blocks: u64,
+    caching: bool,
+    overlap: bool,
+    horizon: Time,
+    cost: Affine,
+    /// Gap before it in us, prompt, output, shared prefix (group, tokens).
+    requests: Vec<(u32, u32, u32, Option<(u32, u32)>)>,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let limits = (16u32..600, 1u32..16, any::<bool>(), prop_oneof![Just(0u32), 8u32..200], any::<bool>(), 0u64..3).prop_map(
+        |(budget, seats, chunked_prefill, long_prefill_token_threshold, reserve_full_prompt, watermark_blocks)| Limits {
+            max_num_batched_tokens: budget,
+            max_num_seqs: seats,
+            max_model_len: 2000,
+            chunked_prefill,
+            long_prefill_token_threshold: if chunked_prefill { long_prefill_token_threshold } else { 0 },
+            reserve_full_prompt,
+            watermark_blocks,
+        },
+    );
+    let cost = (1_000u64..10_000_000, 0u64..200_000, 0u64..3_000, prop_oneof![Just(0u64), 100_000u64..20_000_000], 8u64..300)
+        .prop_map(|(fixed_ps, sequence_ps, context_ps, host_ps, grid)| Affine { fixed_ps, sequence_ps, context_ps, host_ps, grid });
+    let request = (prop_oneof![Just(0u32), 0u32..20, 0u32..3000], 1u32..300, 1u32..200, prop::option::of((0u32..4, 1u32..150)));
+    let shape = (prop_oneof![Just(1u32), Just(4u32), Just(16u32)], 8u64..120, any::<bool>(), any::<bool>());
+    let horizon = prop_oneof![4 => Just(Time::NEVER), 1 => (1u64..5_000_000_000).prop_map(Time)];
+    (limits, cost, shape, horizon, prop::collection::vec(request, 1..40)).prop_map(
+        |(limits, cost, (block_size, blocks, caching, overlap), horizon, requests)| Case {
+            limits,
+            block_size,
+            blocks: blocks * 16 / u64::from(block_size),
+            caching,
+            overlap,
+            horizon,
+            cost,
+            requests,
+        },
+    )
+}
+
+/// Prefix groups have one length each, since a segment does.
+fn requests(case: &Case) -> Vec<Request> {
+    let mut lengths = [None; 4];
+    let mut now = Time::ZERO;
+    case.requests
+        .iter()
+        .enumerate()
+        .map(|(id, &(gap_us, input_tokens, output_tokens, prefix))| {
+            now += Time::from_us(f64::from(gap_us));
+            let segments = prefix.map(|(group, tokens)| {
+                let tokens = *lengths[group as usize].get_or_insert(tokens);
+                Segment { id: SegmentId(group), tokens }
+            });
+            let input_tokens = input_tokens.max(segments.map_or(1, |segment| segment.tokens));
+            Request {
+                id: id as u32,
+                profile: 0,
+                session: None,
+                turn: 0,
+                sent: now,
+                arrival: now,
+                input_tokens,
+                output_tokens,
+                max_tokens: output_tokens,
+                priority: 0,
+                segments: segments.into_iter().collect(),
+                output_segment: None,
+            }
+        })
+        .collect()
+}
+
+fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
+    let core = Core::new(case.limits.clone(), BlockPool::new(case.blocks, case.block_size, case.caching));
+    let pace = Pace { overlap: case.overlap, fast_path, horizon: case.horizon };
+    let mut replica = Replica::new(0, core, Box::new(Vllm::default()), Box::new(case.cost.clone()), pace);
+    let mut recorder = Recorder::new(Time::ZERO, None);
+    let mut requests = requests(case).into_iter().peekable();
+    let (mut ended, mut events, mut now) = (Vec::new(), 0, Time::ZERO);
+    loop {
+        let arrival = requests.peek().map_or(Time::NEVER, |request| request.arrival);
+        let next = arrival.min(replica.next_event());
+        if next == Time::NEVER || next > case.horizon {
+            break;
+        }
+        assert!(next >= now, "time went back");
+        now = next;
+        events += 1;
+        if arrival == next {
+            replica.arrive(requests.next().unwrap(), &mut recorder);
+        } else {
+            replica.process(arrival, &mut recorder, &mut ended);
+        }
+    }
+    let used = replica.kv_blocks_used();
+    replica.close(&mut recorder);
+    let end = if case.horizon == Time::NEVER { now } else { case.horizon };
+    (recorder.finish(RunInfo::default(), end), used, events)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_fast_path_equals_single_steps_to_the_bit(case in case()) {
+        let (fast, _, fast_events) = run(&case, true);
+        let (single, _, single_events) = run(&case, false);
+        prop_assert_eq!(&fast.requests, &single.requests);
+        prop_assert_eq!(&fast.series, &single.series);
+        prop_assert_eq!(&fast.counters, &single.counters);
+        prop_assert_eq!(fast.hash(), single.hash());
+        prop_assert!(fast_events <= single_events);
+    }
+
+    #[test]
+    fn every_request_ends_and_everything_is_conserved(mut case in case()) {
+        case.horizon = Time::NEVER;
+        let (result, blocks_used, _) = run(&case, true);
+        prop_assert_eq!(blocks_used, 0, "blocks leaked");
+        let r = &result.requests;
+        prop_assert_eq!(r.len(), case.requests.len());
+        for row in 0..r.len() {
+            if r.status[row] == Status::Rejected as u8 {
+                continue;
+            }
+            prop_assert_eq!(r.status[row], Status::Success as u8);
+            prop_assert_eq!(r.output_tokens[row], r.max_tokens[row]);
+            prop_assert!(r.arrival_ps[row] <= r.scheduled_ps[row]);
+            prop_assert!(r.scheduled_ps[row] < r.first_token_ps[row]);
+            prop_assert!(r.first_token_ps[row] <= r.finish_ps[row]);
+            // Every prompt token is computed once or found once; recomputation comes on top and only after preemption.
+            let known = r.prefilled_tokens[row] + u64::from(r.cached_tokens[row]);
+            if r.preemptions[row] == 0 {
+                prop_assert_eq!(known, u64::from(r.input_tokens[row]));
+            } else {
+                prop_assert!(known >= u64::from(r.input_tokens[row]));
+            }
+            if !case.caching {
+                prop_assert_eq!(r.cached_tokens[row], 0);
+            }
+        }
+        // First come, first served: without preemption nobody is admitted before an earlier one.
+        let served: Vec<u64> = (0..r.len()).filter(|&row| r.status[row] == 1).map(|row| r.scheduled_ps[row]).collect();
+        prop_assert!(served.is_sorted());
+    }
+}
