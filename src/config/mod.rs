@@ -1,8 +1,34 @@
-//! The document a user edits: its types, reading YAML and JSON, the original project's dialect, validation, links.
+//! The document a user edits: its types, reading YAML and JSON, the original project's dialect, validation, presets, links.
 //! Knows nothing of engines: what a document means in steps and blocks is decided above.
+//!
+//! A text becomes a tree whose values know their line (`yaml`, `json`, `node`); the tree is brought to the newest version
+//! (`migrate`), out of the original's dialect (`dialect`), held against the types' own schema (`check`), and what the result
+//! says is looked at as a whole (`validate`). Every stage adds to one list of findings.
 
+mod check;
 pub mod diagnostic;
+mod dialect;
+mod edit;
+mod json;
+mod migrate;
+mod names;
+mod node;
+pub mod presets;
+mod reader;
 pub mod schema;
+mod validate;
+mod write;
+mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use edit::set;
+pub use presets::{Preset, WorkloadPreset, find_preset, preset, presets, resolve_workload, workload_preset, workload_presets};
+pub use reader::{MAX_TEXT_BYTES, Read, read, read_value};
 pub use schema::Document;
+pub use validate::{ANY_ENTRY, CLIENT, validate};
+pub use write::{Format, generate_config, write_json, write_yaml, yaml_of};
+
+/// The JSON Schema of a document: the form's labels, the editor's completion and the shape check all follow it.
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(Document).to_value()
+}

@@ -104,8 +104,9 @@ pub struct HardwareProfile {
 pub struct ComputeDevice {
     /// Name of this device in the document, unique.
     pub device_id: String,
-    /// `GPU` or `CPU`.
+    /// `GPU` or `CPU`; a CPU runs no model. Absent means GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["GPU", "CPU", null]))]
     pub device_type: Option<String>,
     /// A device of the catalog, such as `H100-SXM`, whose calibration is used. Absent: guessed from the numbers, with a warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -610,8 +611,9 @@ pub struct HostOverhead {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Parallelism {
-    /// `None`, `TP`, `PP` or `TP_PP`.
+    /// `TP`: GPUs share each layer; `PP`: each holds some of the layers; `TP_PP`: both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["None", "TP", "PP", "TP_PP", null]))]
     pub strategy: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_ids: Option<Vec<String>>,
