@@ -1,8 +1,17 @@
 //! Which requests arrive when: arrivals, lengths, conversations, shared prefixes, traces.
 //! Knows nothing of engines; hears only when a request has ended, since a next turn waits for the reply.
 
+mod generate;
+mod prefix;
+mod profile;
+mod replay;
 pub mod request;
 pub mod sampler;
+pub mod source;
+mod starts;
+pub mod trace;
 
 pub use request::{Request, Segment, SegmentId, Source};
 pub use sampler::Sampler;
+pub use source::{SourceSpec, Upload, source};
+pub use trace::Trace;

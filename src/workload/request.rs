@@ -1,5 +1,6 @@
 //! A request, and the stream of them that a simulation draws from.
 
+use crate::config::Diagnostic;
 use crate::units::Time;
 
 /// Identity of a run of token contents together with everything before it: two requests that name the same segment have
@@ -21,11 +22,12 @@ pub struct Segment {
 /// may share; the rest of the prompt (`input_tokens` minus the segments' sum) is text that occurs nowhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Position in the order in which the source made them, from 0.
+    /// Position in the order in which the source gave them out ([`Source::take`]), from 0 and without holes.
     pub id: u32,
     /// Index of the client profile (0 for traces).
     pub profile: u16,
-    /// Conversation, numbered from 0, if it belongs to one (in the original's dialect every request does).
+    /// Conversation, numbered from 0 in order of their first requests, if it belongs to one (under `arrival_model: one_generator`
+    /// every request does).
     pub session: Option<u32>,
     /// Turn of the conversation, from 0.
     pub turn: u16,
@@ -48,10 +50,12 @@ pub struct Request {
     pub output_segment: Option<SegmentId>,
 }
 
-/// A stream of requests in order of arrival.
+/// A stream of requests in order of arrival at the server; of those that arrive together, the one whose conversation began first
+/// comes first.
 ///
-/// Randomness never depends on what the engine does: the lengths of the n-th request (or turn of a session) are the same
-/// whatever serves it, so that two stacks are compared on the same requests.
+/// Randomness never depends on what the engine does: the lengths of the n-th request that opens a conversation (or stands alone),
+/// and of each turn after it, are the same whatever serves them, so that two stacks are compared on the same requests. When a
+/// next turn comes, and so the order and the ids of the requests, does depend on the replies.
 pub trait Source {
     /// Arrival of the next request known now, or `None` when there is none until some request ends (or at all).
     fn next_arrival(&mut self) -> Option<Time>;
@@ -59,7 +63,8 @@ pub trait Source {
     /// Takes the next request. `None` exactly when `next_arrival` is `None`.
     fn take(&mut self) -> Option<Request>;
 
-    /// The client has its full reply (or its rejection) to a request at `now`. May make a new request known, never before `now`.
+    /// The client has its full reply (or its rejection) to a request at `now`; called once for each. May make a new request known,
+    /// never before `now`. A rejection does not end a conversation, since the turns must be the same whatever serves them.
     fn ended(&mut self, request_id: u32, now: Time);
 
     /// Whether `ended` can ever make a new request known. False lets the engine run through many ends in one go.
@@ -68,6 +73,11 @@ pub trait Source {
     /// Number of segments named so far: ids are below it.
     fn segment_count(&self) -> u32;
 
-    /// Requests this source will make in all, when known beforehand (for progress).
+    /// Requests this source makes in all if its time limit does not end it before; `None` when only time ends it.
     fn expected_requests(&self) -> Option<u64>;
+
+    /// What had to be changed in the requests given out so far, or in the document's words about them.
+    fn warnings(&self) -> Vec<Diagnostic> {
+        Vec::new()
+    }
 }

@@ -1,0 +1,113 @@
+//! Replay of a recorded trace at its recorded times, scaled.
+
+use std::sync::Arc;
+
+use crate::config::Diagnostic;
+use crate::rng::{Purpose, Stream};
+use crate::units::Time;
+use crate::workload::request::{Request, Source};
+use crate::workload::source::Transit;
+use crate::workload::trace::Trace;
+
+/// The requests of a trace, none of which waits for a reply.
+pub(crate) struct Replay {
+    trace: Arc<Trace>,
+    /// Arrival, sending and row, in order of arrival.
+    order: Vec<(Time, Time, u32)>,
+    next: usize,
+    /// Requests name what they share.
+    contents: bool,
+}
+
+impl Replay {
+    #[allow(clippy::too_many_arguments, reason = "called once, by the resolver that made each of them")]
+    pub fn new(
+        trace: &Arc<Trace>,
+        seed: u64,
+        transit: Transit,
+        rate_scale: f64,
+        max_requests: u64,
+        end: Time,
+        spread: bool,
+        contents: bool,
+    ) -> Replay {
+        let rows = trace.rows();
+        let times = if spread { spread_within_step(trace, seed) } else { rows.iter().map(|row| row.time).collect() };
+        let kept = rows.len().min(usize::try_from(max_requests).unwrap_or(usize::MAX));
+        let scaled = |time: Time| if rate_scale == 1.0 { time } else { Time((time.0 as f64 / rate_scale).round_ties_even() as u64) };
+        let mut order: Vec<(Time, Time, u32)> = rows[..kept]
+            .iter()
+            .zip(&times)
+            .enumerate()
+            .map(|(i, (row, time))| (scaled(*time), row.input_tokens, i as u32))
+            .take_while(|(sent, ..)| *sent < end)
+            .map(|(sent, input_tokens, i)| (transit.arrival(sent, input_tokens), sent, i))
+            .collect();
+        // A long prompt takes longer to upload and may be overtaken.
+        if !order.is_sorted() {
+            order.sort_unstable();
+        }
+        Replay { trace: Arc::clone(trace), order, next: 0, contents }
+    }
+}
+
+/// Times of a trace whose stamps stand for a span: uniform over the step, which is the smallest distance between two stamps, and in
+/// the order of the rows.
+fn spread_within_step(trace: &Trace, seed: u64) -> Vec<Time> {
+    let stamps: Vec<Time> = trace.rows().iter().map(|row| row.time).collect();
+    let distances = stamps.windows(2).map(|pair| pair[1].since(pair[0])).filter(|distance| *distance > Time::ZERO);
+    let Some(step) = distances.min() else { return stamps };
+    let mut stream = Stream::new(seed, Purpose::TraceJitter, 0);
+    let mut times = Vec::with_capacity(stamps.len());
+    for together in stamps.chunk_by(|a, b| a == b) {
+        let first = times.len();
+        times.extend(together.iter().map(|stamp| *stamp + Time(stream.below(step.0))));
+        times[first..].sort_unstable();
+    }
+    times
+}
+
+impl Source for Replay {
+    fn next_arrival(&mut self) -> Option<Time> {
+        self.order.get(self.next).map(|(arrival, ..)| *arrival)
+    }
+
+    fn take(&mut self) -> Option<Request> {
+        let (arrival, sent, index) = *self.order.get(self.next)?;
+        let row = &self.trace.rows()[index as usize];
+        let id = self.next as u32;
+        self.next += 1;
+        Some(Request {
+            id,
+            profile: 0,
+            session: row.session.map(|(session, _)| session),
+            turn: row.session.map_or(0, |(_, turn)| turn),
+            sent,
+            arrival,
+            input_tokens: row.input_tokens,
+            output_tokens: row.output_tokens,
+            max_tokens: row.output_tokens,
+            priority: 0,
+            segments: if self.contents { self.trace.segments(row) } else { Box::default() },
+            output_segment: None,
+        })
+    }
+
+    fn ended(&mut self, _request_id: u32, _now: Time) {}
+
+    fn waits_for_replies(&self) -> bool {
+        false
+    }
+
+    fn segment_count(&self) -> u32 {
+        if self.contents { self.trace.segment_count() } else { 0 }
+    }
+
+    fn expected_requests(&self) -> Option<u64> {
+        Some(self.order.len() as u64)
+    }
+
+    fn warnings(&self) -> Vec<Diagnostic> {
+        self.trace.warnings().to_vec()
+    }
+}
