@@ -2,7 +2,7 @@
 
 use js_sys::{Float64Array, Map, Uint8Array};
 use llmperforacle::metrics::{NEVER_PS, NO_SESSION, RequestTimes, RunResult};
-use llmperforacle::sim;
+use llmperforacle::{report, sim};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
@@ -157,6 +157,14 @@ impl Finished {
             _ => return Err(js::thrown(format!("there is no series `{name}`"))),
         };
         Ok(Float64Array::from(&numbers[..]))
+    }
+
+    /// requests.csv, the same text as the command writes.
+    #[wasm_bindgen(js_name = requestsCsv)]
+    pub fn requests_csv(&self) -> Thrown<String> {
+        let mut text = Vec::new();
+        report::requests_csv(std::slice::from_ref(&self.result), &mut text).map_err(js::thrown)?;
+        String::from_utf8(text).map_err(js::thrown)
     }
 
     fn numbers(&self, name: &str) -> Thrown<Vec<f64>> {

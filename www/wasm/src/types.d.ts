@@ -18,6 +18,20 @@ export type DocumentObject = Record<string, any>;
 /** Traces and databases a document names, by the path it names them with. */
 export type Files = Map<string, Uint8Array>;
 
+export interface Catalog {
+  models: { name: string; parameters: number; layers: number; maxContext: number }[];
+  devices: { name: string; memoryGb: number; bf16Tflops: number; memoryGbPerS: number; calibrated: boolean }[];
+  nodes: string[];
+  frameworks: { kind: string; label: string; available: boolean }[];
+  presets: { name: string; title: string; description: string; document: DocumentObject }[];
+}
+
+/** `document` is null when there are errors. `original`: the text was in the original project's dialect. */
+export interface ReadDocument { document: DocumentObject | null; diagnostics: Diagnostic[]; original: boolean }
+
+/** `runs` is empty when there are errors. `estimatedWork` counts in units of `advance`. */
+export interface DocumentCheck { diagnostics: Diagnostic[]; runs: { name: string }[]; estimatedWork: number }
+
 export interface Progress { done: boolean; fraction: number; simulatedS: number; requestsEnded: number }
 
 /** Times in ms, NaN for never; counts as they are; `session` is NaN for none. The last four follow from the rest. */
