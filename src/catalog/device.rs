@@ -8,19 +8,47 @@ use serde::{Deserialize, Serialize};
 pub struct Device {
     /// Catalog name, such as `H100-SXM`.
     pub name: String,
-    /// Dense bf16/fp16 peak, FLOP/s.
+    /// Other names that find it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Dense bf16 (or, on devices without it, fp16) peak, FLOP/s.
     pub bf16_flops: f64,
     /// Dense fp8 peak, FLOP/s; absent where the device has none.
     pub fp8_flops: Option<f64>,
+    /// Dense fp4 peak, FLOP/s; absent where the device has none.
+    #[serde(default)]
+    pub fp4_flops: Option<f64>,
+    /// Dense int8 peak, OP/s; absent where the device has none or no sheet gives it.
+    #[serde(default)]
+    pub int8_flops: Option<f64>,
+    /// Memory that CUDA (or its like) reports as usable, bytes: what its users' tools print, one or two percent below the sheet.
     pub memory_bytes: f64,
+    /// Memory bandwidth, bytes/s.
     pub memory_bytes_per_s: f64,
-    /// Thermal design power, W.
-    pub tdp_w: f64,
+    /// Thermal design power, W; absent where the maker does not say.
+    pub tdp_w: Option<f64>,
     pub interconnect: Interconnect,
-    /// Key of its constants in configs/calibration; absent: uncalibrated, typical efficiencies of its class are used.
+    /// Devices that the interconnect joins in one node.
+    pub devices_per_node: u32,
+    /// Key of the constants in configs/calibration that it uses, its own or those of a device of the same architecture.
+    /// Absent: typical efficiencies.
     pub calibration: Option<String>,
+    /// How well the sheet is sourced.
+    pub sheet_confidence: SheetConfidence,
     /// Where the numbers are from.
     pub source: String,
+}
+
+/// How well a data sheet is sourced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SheetConfidence {
+    /// The maker's pages, or files that cite them.
+    High,
+    /// Secondary sources.
+    Medium,
+    /// No source was found.
+    Low,
 }
 
 /// How GPUs of one node reach each other.
@@ -32,4 +60,13 @@ pub struct Interconnect {
     /// One direction, per GPU, bytes/s.
     pub bytes_per_s: f64,
     pub latency_us: f64,
+}
+
+/// Some devices of one kind in one machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// As written, such as `8xH100-SXM`.
+    pub name: String,
+    pub devices: u32,
+    pub device: Device,
 }

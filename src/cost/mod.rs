@@ -1,7 +1,20 @@
 //! How long one step of an engine takes on its GPUs. Formulas only: constants come from the catalog, batches from the engine.
 
+mod attention;
+pub mod calibrated;
+mod collective;
+pub mod error;
+pub mod footprint;
+mod gemm;
+pub mod graphs;
 pub mod model;
+mod moe;
+mod rates;
 pub mod timing;
 
+pub use calibrated::{Calibrated, CalibratedSpec};
+pub use error::CannotModel;
+pub use footprint::Footprint;
+pub use graphs::Graphs;
 pub use model::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
 pub use timing::{FixedTiming, PolynomialTiming};

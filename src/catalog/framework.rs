@@ -1,0 +1,101 @@
+//! Defaults of the serving frameworks that depend on the GPU, from configs/frameworks.json.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Device, Engine, builtin};
+
+/// The file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Frameworks {
+    pub engines: Vec<EngineDefaults>,
+}
+
+/// One engine's section.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineDefaults {
+    pub engine: Engine,
+    /// The version whose defaults these are.
+    pub version: String,
+    pub source: String,
+    /// The first row whose condition the device meets applies.
+    pub by_device: Vec<DeviceRow>,
+    /// Share of memory: of the total (vLLM), or of what is left beside the weights (TensorRT-LLM). SGLang computes its own.
+    pub gpu_memory_utilization: Option<f64>,
+    pub block_size: u32,
+    pub chunked_prefill: bool,
+    pub prefix_caching: bool,
+    pub host: HostTime,
+}
+
+/// Defaults of devices with at least this much memory.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceRow {
+    /// Nominal memory, GiB.
+    pub min_memory_gib: f64,
+    /// Devices it does not hold for, by the start of their name.
+    #[serde(default)]
+    pub except: Vec<String>,
+    pub max_num_batched_tokens: u32,
+    pub max_num_seqs: u32,
+    /// Largest batch that is captured as a CUDA graph, tokens; SGLang's is smaller below four GPUs.
+    pub max_capture_tokens: u32,
+    #[serde(default)]
+    pub max_capture_tokens_below_tp4: Option<u32>,
+}
+
+/// Time on the host for one step, `per_step_us + per_sequence_us * sequences + per_new_request_us * new`. No framework publishes
+/// such figures: these are assumptions, and every result shows them as such.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostTime {
+    pub per_step_us: f64,
+    pub per_sequence_us: f64,
+    pub per_new_request_us: f64,
+    /// Time on the host that overlapping cannot hide, a step.
+    pub unhidden_us: f64,
+    /// API server and tokenizer, a request, before it reaches the scheduler.
+    pub per_request_api_ms: f64,
+}
+
+/// What an engine does on a device unless told otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrameworkDefaults {
+    pub engine: Engine,
+    pub version: String,
+    pub max_num_batched_tokens: u32,
+    pub max_num_seqs: u32,
+    pub max_capture_tokens: u32,
+    pub gpu_memory_utilization: Option<f64>,
+    pub block_size: u32,
+    pub chunked_prefill: bool,
+    pub prefix_caching: bool,
+    pub host: HostTime,
+    pub source: String,
+}
+
+/// Defaults of an engine on a device with `tp` GPUs; `None` only when configs/frameworks.json lacks the engine.
+pub fn framework_defaults(engine: Engine, device: &Device, tp: u32) -> Option<FrameworkDefaults> {
+    let section = builtin().frameworks.engines.iter().find(|section| section.engine == engine)?;
+    let gib = device.memory_bytes / f64::from(1 << 30);
+    let row = section
+        .by_device
+        .iter()
+        .find(|row| gib >= row.min_memory_gib && !row.except.iter().any(|prefix| device.name.starts_with(prefix.as_str())))?;
+    let small = row.max_capture_tokens_below_tp4.filter(|_| tp < 4);
+    Some(FrameworkDefaults {
+        engine,
+        version: section.version.clone(),
+        max_num_batched_tokens: row.max_num_batched_tokens,
+        max_num_seqs: row.max_num_seqs,
+        max_capture_tokens: small.unwrap_or(row.max_capture_tokens),
+        gpu_memory_utilization: section.gpu_memory_utilization,
+        block_size: section.block_size,
+        chunked_prefill: section.chunked_prefill,
+        prefix_caching: section.prefix_caching,
+        host: section.host,
+        source: section.source.clone(),
+    })
+}

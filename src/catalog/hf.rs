@@ -1,0 +1,205 @@
+//! A model from its Hugging Face `config.json`. What the reader does not understand is refused, not guessed.
+
+use serde_json::{Map, Value};
+
+use super::model::{LatentAttention, MixtureOfExperts, Model, SlidingWindow};
+
+/// Families whose layers are the usual attention and gated feed-forward: the shape is in the common keys.
+const DENSE: [&str; 14] = [
+    "llama",
+    "mistral",
+    "ministral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "phi3",
+    "granite",
+    "olmo2",
+    "exaone",
+    "glm",
+    "glm4",
+];
+/// Families with experts.
+const MIXTURES: [&str; 10] =
+    ["mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3", "kimi_k2", "gpt_oss", "glm4_moe", "minimax_m2", "olmoe"];
+
+/// Reads keys of one object and collects what is wrong with them.
+struct Keys<'a> {
+    object: &'a Map<String, Value>,
+    faults: Vec<String>,
+}
+
+impl Keys<'_> {
+    /// A whole number under the first of the keys that is there and not null.
+    fn optional(&mut self, keys: &[&str]) -> Option<u32> {
+        let (key, value) = keys.iter().find_map(|key| self.object.get(*key).filter(|value| !value.is_null()).map(|value| (*key, value)))?;
+        match value.as_u64().and_then(|number| u32::try_from(number).ok()) {
+            Some(number) => Some(number),
+            None => {
+                self.faults.push(format!("{key} is {value}, not a whole number"));
+                None
+            }
+        }
+    }
+
+    fn required(&mut self, keys: &[&str]) -> u32 {
+        let faults_before = self.faults.len();
+        let found = self.optional(keys);
+        if found.is_none() && self.faults.len() == faults_before {
+            self.faults.push(format!("{} is missing", keys[0]));
+        }
+        found.unwrap_or(0)
+    }
+
+    fn flag(&mut self, key: &str, default: bool) -> bool {
+        match self.object.get(key) {
+            None | Some(Value::Null) => default,
+            Some(Value::Bool(flag)) => *flag,
+            Some(other) => {
+                self.faults.push(format!("{key} is {other}, not true or false"));
+                default
+            }
+        }
+    }
+}
+
+impl Model {
+    /// Reads a Hugging Face `config.json` of a decoder of the families of Llama, Mistral, Qwen, Gemma, Phi-3, GLM, Mixtral, DeepSeek,
+    /// gpt-oss and their like. Parameters are counted from the shape.
+    ///
+    /// # Errors
+    /// Every key that is missing, wrong or not understood, in words.
+    pub fn from_hf_config(config: &Value, name: &str) -> Result<Model, Vec<String>> {
+        let Some(object) = config.as_object() else {
+            return Err(vec!["a model's config.json is an object with keys such as hidden_size".to_owned()]);
+        };
+        // Multimodal models keep the decoder's shape in a part of its own.
+        if let Some(text) = object.get("text_config").filter(|text| text.is_object()) {
+            return Model::from_hf_config(text, name);
+        }
+        let mut keys = Keys { object, faults: Vec::new() };
+        let family = object.get("model_type").and_then(Value::as_str).unwrap_or("");
+        let mixture = MIXTURES.contains(&family);
+        if !mixture && !DENSE.contains(&family) {
+            let what = if family.is_empty() { "model_type is missing".to_owned() } else { format!("model_type \"{family}\" is not known") };
+            keys.faults.push(format!("{what}; known are {}", [DENSE.as_slice(), MIXTURES.as_slice()].concat().join(", ")));
+        }
+        for key in ["layers_block_type", "linear_num_value_heads", "ssm_cfg", "mamba_d_state", "num_ssm_heads"] {
+            if object.contains_key(key) {
+                keys.faults.push(format!("{key}: layers with linear attention or state spaces are not modelled"));
+            }
+        }
+
+        let layers = keys.required(&["num_hidden_layers", "n_layer"]);
+        let hidden_size = keys.required(&["hidden_size", "n_embd"]);
+        let attention_heads = keys.required(&["num_attention_heads", "n_head"]);
+        let kv_heads = keys.optional(&["num_key_value_heads", "multi_query_group_num"]).unwrap_or(attention_heads);
+        let head_dim = keys.optional(&["head_dim", "kv_channels"]);
+        let head_dim = match head_dim {
+            Some(given) => given,
+            None if attention_heads > 0 && hidden_size.is_multiple_of(attention_heads) => hidden_size / attention_heads,
+            None => {
+                keys.faults.push(format!("head_dim is missing and hidden_size {hidden_size} is no multiple of {attention_heads} heads"));
+                0
+            }
+        };
+        let vocab_size = keys.required(&["vocab_size", "padded_vocab_size"]);
+        let max_context = keys.required(&["max_position_embeddings", "seq_length", "model_max_length"]);
+        let tied_embeddings = keys.flag("tie_word_embeddings", family.starts_with("gemma"));
+        let moe = if mixture { mixture_of(&mut keys, family, layers) } else { None };
+        let intermediate_size = match moe {
+            Some(moe) if moe.dense_layers == 0 => 0,
+            _ => keys.required(&["intermediate_size", "ffn_hidden_size"]),
+        };
+        let mla = keys.optional(&["kv_lora_rank"]).map(|kv_lora_rank| LatentAttention {
+            q_lora_rank: keys.optional(&["q_lora_rank"]).unwrap_or(0),
+            kv_lora_rank,
+            qk_nope_head_dim: keys.required(&["qk_nope_head_dim"]),
+            qk_rope_head_dim: keys.required(&["qk_rope_head_dim"]),
+            v_head_dim: keys.required(&["v_head_dim"]),
+        });
+        let sliding_window = window_of(&mut keys, family, layers);
+
+        let mut model = Model {
+            name: name.to_owned(),
+            aliases: Vec::new(),
+            layers,
+            hidden_size,
+            attention_heads,
+            kv_heads,
+            head_dim,
+            intermediate_size,
+            gated: true,
+            vocab_size,
+            tied_embeddings,
+            max_context,
+            moe,
+            mla,
+            sliding_window,
+            parameters: 0.0,
+            source: "config.json".to_owned(),
+        };
+        let mut faults = keys.faults;
+        if faults.is_empty() {
+            faults = model.faults();
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        model.parameters = model.parameters_from_shape() as f64;
+        Ok(model)
+    }
+}
+
+fn mixture_of(keys: &mut Keys<'_>, family: &str, layers: u32) -> Option<MixtureOfExperts> {
+    let experts = keys.required(&["num_local_experts", "n_routed_experts", "num_experts"]);
+    let experts_per_token = keys.required(&["num_experts_per_tok", "experts_per_token", "moe_topk"]);
+    let expert_intermediate_size = match keys.optional(&["moe_intermediate_size"]) {
+        Some(size) => size,
+        None => keys.required(&["intermediate_size"]),
+    };
+    let shared_experts = keys.optional(&["n_shared_experts", "num_shared_experts"]).unwrap_or(0);
+    let shared_intermediate_size = match keys.optional(&["shared_expert_intermediate_size"]) {
+        Some(size) => size,
+        None => shared_experts.saturating_mul(expert_intermediate_size),
+    };
+    // Every n-th layer has experts: Qwen and DeepSeek both allow it, none of their published models uses it.
+    let stride = keys.optional(&["decoder_sparse_step", "moe_layer_freq"]).unwrap_or(1);
+    if stride != 1 {
+        keys.faults.push(format!("{family}: experts in every {stride}th layer only are not modelled"));
+    }
+    let mut dense_layers = keys.optional(&["first_k_dense_replace"]).unwrap_or(0);
+    if let Some(only) = keys.object.get("mlp_only_layers").and_then(Value::as_array) {
+        dense_layers += only.len() as u32;
+    }
+    Some(MixtureOfExperts {
+        experts,
+        experts_per_token,
+        expert_intermediate_size,
+        shared_intermediate_size,
+        dense_layers: dense_layers.min(layers),
+    })
+}
+
+/// Which layers look back over a window. Families say it in three ways: a list of layer types, a pattern, or one switch for all.
+fn window_of(keys: &mut Keys<'_>, family: &str, layers: u32) -> Option<SlidingWindow> {
+    let tokens = keys.optional(&["sliding_window"])?;
+    // Qwen keeps the number and switches it off beside it.
+    if family.starts_with("qwen") && !keys.flag("use_sliding_window", false) {
+        return None;
+    }
+    let windowed = if let Some(types) = keys.object.get("layer_types").and_then(Value::as_array) {
+        types.iter().filter(|kind| kind.as_str() == Some("sliding_attention")).count() as u32
+    } else if let Some(pattern) = keys.optional(&["sliding_window_pattern", "_sliding_window_pattern"]).filter(|pattern| *pattern > 0) {
+        layers - layers / pattern
+    } else {
+        match family {
+            "gemma2" | "gpt_oss" => layers.div_ceil(2),
+            "gemma3_text" => layers - layers / 6,
+            _ => layers,
+        }
+    };
+    (windowed > 0).then_some(SlidingWindow { tokens, layers: windowed })
+}

@@ -1,0 +1,401 @@
+//! The cost model fitted to measured kernels: every operation of a step with its shape on one GPU of the tensor-parallel group.
+//!
+//! A layer is: add + norm, QKV product, rotary embedding with the KV write, attention, output product, all-reduce, add + norm, gate and
+//! up product, activation, down product, all-reduce (experts in place of the last three products in a mixture). Around the
+//! layers: embedding, and LM head, all-gather and sampling for the rows that are sampled. A mixed step runs one product over
+//! the tokens of prompts and decodes together; attention runs once for the prompts and once for the decodes.
+
+use super::attention::{DecodeAttention, DecodeLayer, PrefillAttention};
+use super::collective::Collective;
+use super::error::CannotModel;
+use super::footprint::Footprint;
+use super::gemm::Gemm;
+use super::graphs::Graphs;
+use super::model::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
+use super::moe::Experts;
+use super::rates::{Arithmetic, Lookup, US};
+use crate::catalog::calibration::LaunchMode;
+use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model};
+
+/// Share of the memory bandwidth that element-wise kernels reach, and their launch: AIConfigurator's formula, not a measurement.
+const ELEMENTWISE_MEMORY: f64 = 0.8;
+const ELEMENTWISE_LAUNCH_US: f64 = 3.0;
+/// Least time of a kernel that the host launches one by one (no CUDA graph). An assumption: Python and the dispatcher take some 10 us an
+/// operation in every engine; nothing newer is published.
+const EAGER_LAUNCH_US: f64 = 12.0;
+/// Kernels of sampling (temperature, softmax, sort or top-k, draw) and passes over the fp32 logits. An assumption.
+const SAMPLING_KERNELS: f64 = 4.0;
+const SAMPLING_PASSES: f64 = 3.0;
+/// Steps with more rows than this are computed anew each time; all others are remembered.
+const REMEMBERED_ROWS: usize = 1 << 17;
+
+/// What is to be modelled.
+#[derive(Clone, Debug)]
+pub struct CalibratedSpec {
+    pub device: Device,
+    pub model: Model,
+    pub engine: Engine,
+    /// GPUs that share each layer.
+    pub tp: u32,
+    /// Format of the layers' weights. Embeddings and LM head stay in 16 bit, as engines leave them.
+    pub dtype: Dtype,
+    pub kv_dtype: Dtype,
+    /// Captured sizes; [`Graphs::none`] launches every kernel from the host.
+    pub graphs: Graphs,
+    pub host: HostTime,
+}
+
+/// A dense product of one layer.
+#[derive(Clone, Copy, Debug)]
+struct Product {
+    outputs: f64,
+    inputs: f64,
+    /// How many of the layers have it.
+    layers: f64,
+    /// Stays in 16 bit when weights are quantised (routers).
+    sixteen_bit: bool,
+}
+
+/// Cost that depends only on the number of rows: everything in the layers but attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RowsCost {
+    gemm_ps: u64,
+    communication_ps: u64,
+    other_ps: u64,
+}
+
+/// Not computed yet.
+const UNKNOWN: RowsCost = RowsCost { gemm_ps: u64::MAX, communication_ps: 0, other_ps: 0 };
+
+/// What a launch costs beyond its kernels: in a graph or from the host.
+#[derive(Clone, Copy, Debug)]
+struct LaunchCost {
+    floor_us: f64,
+    all_reduce: Option<Collective>,
+}
+
+/// The calibrated cost model.
+#[derive(Clone, Debug)]
+pub struct Calibrated {
+    model: Model,
+    tp: u32,
+    bandwidth: f64,
+    graphs: Graphs,
+    host: HostTime,
+    products: Vec<Product>,
+    gemm: Gemm,
+    gemm_16bit: Gemm,
+    experts: Option<Experts>,
+    decode_attention: [DecodeAttention; 2],
+    prefill_attention: PrefillAttention,
+    /// Captured, eager.
+    launches: [LaunchCost; 2],
+    all_gather: Option<Collective>,
+    confidence: Confidence,
+    calibration_source: String,
+    footprint: Footprint,
+    /// By rows, captured and eager.
+    rows: [Vec<RowsCost>; 2],
+    /// By sampled rows.
+    sampled: Vec<RowsCost>,
+}
+
+impl Calibrated {
+    /// # Errors
+    /// A combination that no engine runs or that has no constants.
+    pub fn new(catalog: &Catalog, spec: &CalibratedSpec) -> Result<Calibrated, CannotModel> {
+        let CalibratedSpec { device, model, engine, tp, dtype, kv_dtype, .. } = spec;
+        let (engine, tp, dtype, kv_dtype) = (*engine, (*tp).max(1), *dtype, *kv_dtype);
+        check(model, device, tp)?;
+        let kv_bytes = kv_dtype.kv_bytes().ok_or(CannotModel::KvDtype { dtype: kv_dtype.name() })?;
+        let mut lookup = Lookup::new(catalog, device, engine)?;
+        let bandwidth = device.memory_bytes_per_s;
+
+        let sixteen = Arithmetic::of(device, Dtype::Bf16);
+        let gemm_16bit = Gemm { arithmetic: sixteen, bandwidth, constants: lookup.gemm(&sixteen)?.clone() };
+        let arithmetic = Arithmetic::of(device, dtype);
+        let gemm = Gemm { arithmetic, bandwidth, constants: lookup.gemm(&arithmetic)?.clone() };
+
+        let experts = match model.moe {
+            None => None,
+            Some(moe) => Some(Experts {
+                arithmetic,
+                bandwidth,
+                constants: lookup.moe(dtype)?.clone(),
+                experts: f64::from(moe.experts),
+                experts_per_token: f64::from(moe.experts_per_token),
+                hidden: f64::from(model.hidden_size),
+                width: f64::from(moe.expert_intermediate_size.div_ceil(tp)),
+                matrices: model.feed_forward_matrices() as f64,
+            }),
+        };
+        let (layer, prefill_attention) = match model.mla {
+            None => (
+                DecodeLayer::grouped(model, tp, device, kv_bytes, lookup.decode_attention(kv_dtype)?),
+                PrefillAttention::grouped(model, tp, device, kv_bytes, lookup.prefill_attention(kv_dtype)?),
+            ),
+            Some(_) => (
+                DecodeLayer::latent(model, tp, device, kv_bytes, lookup.mla_decode(kv_dtype)?),
+                PrefillAttention::latent(model, tp, device, kv_bytes, lookup.mla_prefill(kv_dtype)?),
+            ),
+        };
+        let decode_attention = [0.0, EAGER_LAUNCH_US].map(|floor| DecodeAttention::new(model, layer, floor));
+
+        let mut collective = |mode| -> Result<Option<Collective>, CannotModel> {
+            if tp == 1 {
+                return Ok(None);
+            }
+            let found = Collective::all_reduce(lookup.calibration(), engine, mode, tp, device);
+            let missing = || CannotModel::NoConstants { device: device.name.clone(), what: "all-reduce".to_owned() };
+            let (collective, confidence) = found.ok_or_else(missing)?;
+            lookup.confidence = lookup.confidence.max(confidence);
+            Ok(Some(collective))
+        };
+        let launches = [
+            LaunchCost { floor_us: 0.0, all_reduce: collective(LaunchMode::Graph)? },
+            LaunchCost { floor_us: EAGER_LAUNCH_US, all_reduce: collective(LaunchMode::Eager)? },
+        ];
+        let all_gather =
+            if tp == 1 { None } else { Collective::all_gather(lookup.calibration(), tp, device).map(|(collective, _)| collective) };
+
+        Ok(Calibrated {
+            model: model.clone(),
+            tp,
+            bandwidth,
+            graphs: spec.graphs.clone(),
+            host: spec.host,
+            products: products(model, tp),
+            footprint: Footprint::new(model, device, tp, &arithmetic, kv_bytes),
+            gemm,
+            gemm_16bit,
+            experts,
+            decode_attention,
+            prefill_attention,
+            launches,
+            all_gather,
+            confidence: lookup.confidence,
+            calibration_source: lookup.calibration().source.clone(),
+            rows: [Vec::new(), Vec::new()],
+            sampled: Vec::new(),
+        })
+    }
+
+    /// How well founded the times are: the weakest constant decides. Host time is an assumption in every case.
+    pub fn confidence(&self) -> Confidence {
+        self.confidence
+    }
+
+    /// Where the constants are from.
+    pub fn source(&self) -> &str {
+        &self.calibration_source
+    }
+
+    /// Counts for utilisation.
+    pub fn footprint(&self) -> &Footprint {
+        &self.footprint
+    }
+
+    fn elementwise_us(&self, bytes: f64, floor_us: f64) -> f64 {
+        (bytes / (ELEMENTWISE_MEMORY * self.bandwidth) * US + ELEMENTWISE_LAUNCH_US).max(floor_us)
+    }
+
+    /// Everything in the layers but attention, for so many rows.
+    fn rows_cost(&mut self, rows: u32, captured: bool) -> RowsCost {
+        let table = usize::from(!captured);
+        let index = rows as usize;
+        if index >= REMEMBERED_ROWS {
+            return self.compute_rows(rows, captured);
+        }
+        if index >= self.rows[table].len() {
+            self.rows[table].resize((index + 1).next_power_of_two(), UNKNOWN);
+        }
+        if self.rows[table][index] == UNKNOWN {
+            self.rows[table][index] = self.compute_rows(rows, captured);
+        }
+        self.rows[table][index]
+    }
+
+    fn compute_rows(&self, rows: u32, captured: bool) -> RowsCost {
+        let tokens = f64::from(rows);
+        let LaunchCost { floor_us, all_reduce } = self.launches[usize::from(!captured)];
+        let layers = f64::from(self.model.layers);
+        let hidden = f64::from(self.model.hidden_size);
+
+        let mut gemm_us = 0.0;
+        for product in &self.products {
+            let gemm = if product.sixteen_bit { &self.gemm_16bit } else { &self.gemm };
+            gemm_us += product.layers * gemm.us(tokens, product.outputs, product.inputs).max(floor_us);
+        }
+        if let Some(experts) = &self.experts {
+            gemm_us += f64::from(self.model.expert_layers()) * experts.us(tokens).max(floor_us);
+        }
+
+        // Each add + norm reads two and writes two rows; the activation reads gate and up and writes their product.
+        let norm_us = self.elementwise_us(8.0 * hidden * tokens, floor_us);
+        let width = f64::from(self.model.intermediate_size.div_ceil(self.tp));
+        let activation_us = self.elementwise_us(2.0 * self.model.feed_forward_matrices() as f64 * width * tokens, floor_us);
+        let heads = f64::from(self.model.attention_heads.div_ceil(self.tp)) * f64::from(self.model.head_dim);
+        let kv = self.model.kv_values_per_layer_per_rank(self.tp) as f64;
+        let rotary_us = self.elementwise_us(2.0 * (2.0 * heads + 2.0 * kv) * tokens, floor_us);
+        let embedding_us = self.elementwise_us(4.0 * hidden * tokens, floor_us);
+        let other_us = layers * (2.0 * norm_us + rotary_us) + f64::from(self.model.dense_layers()) * activation_us + embedding_us;
+
+        let communication_us = all_reduce.map_or(0.0, |collective| 2.0 * layers * collective.us(2.0 * hidden * tokens));
+        RowsCost { gemm_ps: ps(gemm_us), communication_ps: ps(communication_us), other_ps: ps(other_us) }
+    }
+
+    /// LM head, all-gather of the logits and sampling, for so many sampled rows.
+    fn sampled_cost(&mut self, rows: u32) -> RowsCost {
+        let index = rows as usize;
+        if index >= REMEMBERED_ROWS {
+            return self.compute_sampled(rows);
+        }
+        if index >= self.sampled.len() {
+            self.sampled.resize((index + 1).next_power_of_two(), UNKNOWN);
+        }
+        if self.sampled[index] == UNKNOWN {
+            self.sampled[index] = self.compute_sampled(rows);
+        }
+        self.sampled[index]
+    }
+
+    fn compute_sampled(&self, rows: u32) -> RowsCost {
+        if rows == 0 {
+            return RowsCost { gemm_ps: 0, communication_ps: 0, other_ps: 0 };
+        }
+        let rows = f64::from(rows);
+        let vocab = f64::from(self.model.vocab_size);
+        let gemm_us = self.gemm_16bit.us(rows, f64::from(self.model.vocab_size.div_ceil(self.tp)), f64::from(self.model.hidden_size));
+        let communication_us = self.all_gather.map_or(0.0, |collective| collective.us(2.0 * rows * vocab));
+        let passes_us = self.elementwise_us(SAMPLING_PASSES * 4.0 * rows * vocab, 0.0);
+        RowsCost {
+            gemm_ps: ps(gemm_us),
+            communication_ps: ps(communication_us),
+            other_ps: ps(passes_us + (SAMPLING_KERNELS - 1.0) * ELEMENTWISE_LAUNCH_US),
+        }
+    }
+
+    fn host_ps(&self, sequences: u32, new_requests: u32) -> u64 {
+        let host = &self.host;
+        ps(host.per_step_us + host.per_sequence_us * f64::from(sequences) + host.per_new_request_us * f64::from(new_requests))
+    }
+
+    fn step(rows: RowsCost, sampled: RowsCost, attention_ps: u64, host_ps: u64, padded_tokens: u32) -> StepCost {
+        let parts = StepParts {
+            gemm_ps: rows.gemm_ps + sampled.gemm_ps,
+            attention_ps,
+            communication_ps: rows.communication_ps + sampled.communication_ps,
+            other_ps: rows.other_ps + sampled.other_ps,
+            host_ps: 0,
+        };
+        StepCost { device_ps: parts.gemm_ps + parts.attention_ps + parts.communication_ps + parts.other_ps, host_ps, parts, padded_tokens }
+    }
+}
+
+impl CostModel for Calibrated {
+    fn decode(&mut self, sequences: u32, context: u64) -> DecodeCost {
+        let sequences = sequences.max(1);
+        let launch = self.graphs.launch(sequences, true);
+        let rows = self.rows_cost(launch.rows, launch.captured);
+        let sampled = self.sampled_cost(sequences);
+        let attention = self.decode_attention[usize::from(!launch.captured)].cost(sequences, context);
+        DecodeCost {
+            fixed: Calibrated::step(rows, sampled, attention.fixed_ps, self.host_ps(sequences, 0), launch.rows - sequences),
+            context_ps: attention.context_ps,
+            valid_below_context: attention.valid_below_context,
+        }
+    }
+
+    fn mixed(&mut self, prefills: &[Prefill], sequences: u32, context: u64) -> StepCost {
+        let new: u64 = prefills.iter().map(|piece| u64::from(piece.new_tokens)).sum();
+        let completed = prefills.iter().filter(|piece| piece.completes).count() as u32;
+        let tokens = u32::try_from(new + u64::from(sequences)).unwrap_or(u32::MAX);
+        let launch = self.graphs.launch(tokens, false);
+        let rows = self.rows_cost(launch.rows, launch.captured);
+        let sampled = self.sampled_cost(sequences + completed);
+        let pieces =
+            prefills.iter().filter(|piece| piece.new_tokens > 0).map(|piece| (f64::from(piece.new_tokens), f64::from(piece.past_tokens)));
+        // Attention stays outside the graphs of mixed batches, but its kernels are queued ahead while long products run.
+        let mut attention_ps = ps(self.prefill_attention.us(pieces, 0.0));
+        if sequences > 0 {
+            let decode = self.decode_attention[usize::from(!launch.captured)].cost(sequences, context);
+            attention_ps += decode.fixed_ps + decode.context_ps * context;
+        }
+        Calibrated::step(
+            rows,
+            sampled,
+            attention_ps,
+            self.host_ps(sequences + prefills.len() as u32, prefills.len() as u32),
+            launch.rows - tokens,
+        )
+    }
+}
+
+/// Microseconds to whole picoseconds.
+fn ps(us: f64) -> u64 {
+    (us * US + 0.5) as u64
+}
+
+fn check(model: &Model, device: &Device, tp: u32) -> Result<(), CannotModel> {
+    let faults = model.faults();
+    if !faults.is_empty() {
+        return Err(CannotModel::Model { model: model.name.clone(), faults });
+    }
+    let shares =
+        |tp: u32| model.attention_heads.is_multiple_of(tp) && (model.kv_heads.is_multiple_of(tp) || tp.is_multiple_of(model.kv_heads));
+    if tp > device.devices_per_node {
+        let link = device.interconnect.name.clone();
+        return Err(CannotModel::AcrossNodes { device: device.name.clone(), link, tp, limit: device.devices_per_node });
+    }
+    if !shares(tp) {
+        let possible = (1..=device.devices_per_node).filter(|tp| shares(*tp)).collect();
+        return Err(CannotModel::HeadsNotDivisible { model: model.name.clone(), heads: model.attention_heads, tp, possible });
+    }
+    Ok(())
+}
+
+/// The dense products of the layers on one of `tp` GPUs.
+fn products(model: &Model, tp: u32) -> Vec<Product> {
+    let share = |size: u32| f64::from(size.div_ceil(tp));
+    let hidden = f64::from(model.hidden_size);
+    let (layers, dense, sparse) = (f64::from(model.layers), f64::from(model.dense_layers()), f64::from(model.expert_layers()));
+    let product = |outputs: f64, inputs: f64, layers: f64| Product { outputs, inputs, layers, sixteen_bit: false };
+    let up = (model.feed_forward_matrices() - 1) as f64;
+    let mut products = match model.mla {
+        None => {
+            let head_dim = f64::from(model.head_dim);
+            let heads = share(model.attention_heads);
+            vec![
+                product((heads + 2.0 * f64::from(model.kv_heads_per_rank(tp))) * head_dim, hidden, layers),
+                product(hidden, heads * head_dim, layers),
+            ]
+        }
+        Some(mla) => {
+            let heads = share(model.attention_heads);
+            let query = heads * f64::from(mla.qk_nope_head_dim + mla.qk_rope_head_dim);
+            let (q_rank, kv_rank) = (f64::from(mla.q_lora_rank), f64::from(mla.kv_lora_rank));
+            let compressed_kv = kv_rank + f64::from(mla.qk_rope_head_dim);
+            let mut list = if mla.q_lora_rank == 0 {
+                vec![product(query, hidden, layers), product(compressed_kv, hidden, layers)]
+            } else {
+                // The two compressions are one product.
+                vec![product(q_rank + compressed_kv, hidden, layers), product(query, q_rank, layers)]
+            };
+            list.push(product(heads * f64::from(mla.qk_nope_head_dim + mla.v_head_dim), kv_rank, layers));
+            list.push(product(hidden, heads * f64::from(mla.v_head_dim), layers));
+            list
+        }
+    };
+    if dense > 0.0 {
+        products.push(product(up * share(model.intermediate_size), hidden, dense));
+        products.push(product(hidden, share(model.intermediate_size), dense));
+    }
+    if let Some(moe) = model.moe {
+        products.push(Product { outputs: f64::from(moe.experts), inputs: hidden, layers: sparse, sixteen_bit: true });
+        if moe.shared_intermediate_size > 0 {
+            products.push(product(up * share(moe.shared_intermediate_size), hidden, sparse));
+            products.push(product(hidden, share(moe.shared_intermediate_size), sparse));
+        }
+    }
+    products
+}

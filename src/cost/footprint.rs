@@ -1,0 +1,47 @@
+//! How much work a step is, for utilisation: operations and bytes, without any efficiency.
+
+use super::rates::Arithmetic;
+use crate::catalog::{Device, Model};
+
+/// Work of a step, per GPU of the tensor-parallel group, and the peaks to hold it against.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Footprint {
+    /// Operations of the layers' products for a token.
+    pub flops_per_token: f64,
+    /// Operations of the LM head for a sampled row.
+    pub flops_per_sampled_row: f64,
+    /// Operations of attention for each pair of a token and one that it looks at, all layers (windows not taken into account).
+    pub flops_per_pair: f64,
+    /// Bytes of weights a step reads, experts as if one token were computed.
+    pub weight_bytes: f64,
+    /// Bytes of KV of a token of context.
+    pub kv_bytes_per_token: f64,
+    /// Peak rate of the unit that multiplies the weights, FLOP/s.
+    pub peak_flops: f64,
+    /// Memory bandwidth, bytes/s.
+    pub peak_bytes_per_s: f64,
+    pub gpus: u32,
+}
+
+impl Footprint {
+    pub(super) fn new(model: &Model, device: &Device, tp: u32, arithmetic: &Arithmetic, kv_bytes: f64) -> Footprint {
+        let gpus = f64::from(tp);
+        let head = model.vocab_size as f64 * f64::from(model.hidden_size);
+        let layer_weights = model.active_parameters() as f64 - head;
+        // A pair costs a product with the key and one with the value.
+        let pair_width = match model.mla {
+            None => 2.0 * f64::from(model.head_dim),
+            Some(mla) => f64::from(mla.qk_nope_head_dim + mla.qk_rope_head_dim + mla.v_head_dim),
+        };
+        Footprint {
+            flops_per_token: 2.0 * layer_weights / gpus,
+            flops_per_sampled_row: 2.0 * head / gpus,
+            flops_per_pair: 2.0 * pair_width * f64::from(model.attention_heads) * f64::from(model.layers) / gpus,
+            weight_bytes: (layer_weights * arithmetic.weight_bytes + 2.0 * head) / gpus,
+            kv_bytes_per_token: model.kv_values_per_layer_per_rank(tp) as f64 * kv_bytes * f64::from(model.layers),
+            peak_flops: arithmetic.peak_flops,
+            peak_bytes_per_s: device.memory_bytes_per_s,
+            gpus: tp,
+        }
+    }
+}
