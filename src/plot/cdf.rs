@@ -35,7 +35,8 @@ pub fn cdf(surface: &mut dyn Surface, series: &[CdfSeries<'_>], options: &ChartO
     let zoomed = options.y_min.is_some() || options.y_max.is_some();
     let y_range = (options.y_min.unwrap_or(0.0), options.y_max.unwrap_or(1.0));
     let tick = |value: f64, label: &str| Tick { value, label: label.to_owned() };
-    let fixed = vec![tick(0.5, "p50"), tick(0.9, "p90"), tick(0.99, "p99"), tick(0.0, "0%"), tick(0.25, "25%"), tick(0.75, "75%")];
+    // The tail before its neighbour: on a low picture one of p90 and p99 has to give way.
+    let fixed = vec![tick(0.5, "p50"), tick(0.99, "p99"), tick(0.9, "p90"), tick(0.0, "0%"), tick(0.25, "25%"), tick(0.75, "75%")];
     let label = if options.y_label.is_empty() { "Share of requests" } else { &options.y_label };
     let x =
         Axis { label: &options.x_label, unit: &options.x_unit, log: options.x_log, range: x_range, grid: true, whole: false, fixed: None };

@@ -264,7 +264,7 @@ fn ticks(axis: &Axis<'_>, room: &Room<'_>) -> Vec<Tick> {
     let mut kept: Vec<Tick> = Vec::new();
     for tick in fixed {
         let apart = |other: &Tick| (tick.value - other.value).abs() / (high - low) * room.length_px;
-        if kept.iter().all(|other| apart(other) >= (room.extent_px)(&tick.label)) {
+        if kept.iter().all(|other| apart(other) >= (room.extent_px)(&tick.label) * 1.2) {
             kept.push(tick.clone());
         }
     }

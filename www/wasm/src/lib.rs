@@ -8,6 +8,7 @@
 //! dead and must be thrown away.
 
 mod canvas;
+mod catalog;
 mod charts;
 mod documents;
 mod js;

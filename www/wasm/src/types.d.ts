@@ -32,6 +32,9 @@ export interface ReadDocument { document: DocumentObject | null; diagnostics: Di
 /** `runs` is empty when there are errors. `estimatedWork` counts in units of `advance`. */
 export interface DocumentCheck { diagnostics: Diagnostic[]; runs: { name: string }[]; estimatedWork: number }
 
+/** What a link holds. `document` has errors when `diagnostics` says so. */
+export interface SharedDocument { document: DocumentObject; view: Record<string, any>; madeWith: string; diagnostics: Diagnostic[] }
+
 export interface Progress { done: boolean; fraction: number; simulatedS: number; requestsEnded: number }
 
 /** Times in ms, NaN for never; counts as they are; `session` is NaN for none. The last four follow from the rest. */

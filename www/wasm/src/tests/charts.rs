@@ -1,25 +1,12 @@
-//! Run three times: in Node, in a browser's page and in a browser's worker. The canvas exists only in the page: there those
-//! tests draw, elsewhere they have nothing to try.
+//! Charts as text, and drawn on a real canvas where there is one.
 
-use js_sys::{Array, Float64Array, Function, Object, Reflect, Uint8Array};
+use js_sys::{Array, Float64Array, Object, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_test::wasm_bindgen_test;
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement};
 
-use crate::{charts, documents};
-
-/// A JavaScript value from an expression.
-fn js(expression: &str) -> JsValue {
-    Function::new_no_args(&format!("return ({expression})")).call0(&JsValue::NULL).unwrap()
-}
-
-fn get(object: &JsValue, key: &str) -> JsValue {
-    Reflect::get(object, &key.into()).unwrap()
-}
-
-fn number(object: &JsValue, key: &str) -> f64 {
-    get(object, key).as_f64().unwrap_or_else(|| panic!("{key} is no number"))
-}
+use super::{get, js, message, number};
+use crate::charts;
 
 const OPTIONS: &str = "{ width: 600, height: 300, devicePixelRatio: 2, xLabel: 'Time to first token', xUnit: 'ms', xLog: true, yMin: undefined,
     theme: { background: '#ffffff', text: '#111', muted: 'rgb(80, 80, 80)', grid: '#eee', axis: '#888', fontFamily: 'sans-serif', fontSizePx: 12 } }";
@@ -28,12 +15,6 @@ fn series(values: &[f64]) -> Array {
     let one = js("{ name: 'vLLM', color: '#ff0000', dash: 'solid' }");
     Reflect::set(&one, &"values".into(), &Float64Array::from(values)).unwrap();
     Array::of1(&one)
-}
-
-fn message(thrown: &JsValue) -> String {
-    assert!(!thrown.is_instance_of::<js_sys::Error>(), "a refusal is a plain object: an Error would mean a dead instance");
-    assert!(Array::is_array(&get(thrown, "diagnostics")));
-    get(thrown, "message").as_string().unwrap()
 }
 
 #[wasm_bindgen_test]
@@ -76,12 +57,6 @@ fn a_timeline_takes_columns() {
     assert!(charts::svg_timeline(data.clone().into(), js(options)).unwrap().contains("#0000FF"));
     Reflect::set(&data, &"status".into(), &Uint8Array::new_with_length(1)).unwrap();
     assert!(message(&charts::svg_timeline(data.into(), js(options)).unwrap_err()).contains("`status` has 1 values where 2 are needed"));
-}
-
-#[wasm_bindgen_test]
-fn seeds_differ() {
-    let seeds: Vec<u32> = (0..4).map(|_| documents::random_seed().unwrap()).collect();
-    assert!(seeds.windows(2).any(|pair| pair[0] != pair[1]), "{seeds:?}");
 }
 
 // ---- canvas ------------------------------------------------------------------------------------------------

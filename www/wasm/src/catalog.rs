@@ -1,0 +1,96 @@
+//! What a document can name, and documents to start from.
+
+use llmperforacle::catalog::{Confidence, builtin};
+use llmperforacle::config::{self, Document};
+use serde::Serialize;
+use wasm_bindgen::prelude::*;
+
+use crate::js::{self, Thrown};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Catalog {
+    models: Vec<ModelInfo>,
+    devices: Vec<DeviceInfo>,
+    nodes: Vec<String>,
+    frameworks: Vec<FrameworkInfo>,
+    presets: Vec<PresetInfo>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ModelInfo {
+    name: String,
+    parameters: f64,
+    layers: u32,
+    max_context: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeviceInfo {
+    name: String,
+    memory_gb: f64,
+    bf16_tflops: f64,
+    memory_gb_per_s: f64,
+    /// Its own kernels were measured, or those of its architecture.
+    calibrated: bool,
+}
+
+#[derive(Serialize)]
+struct FrameworkInfo {
+    kind: &'static str,
+    label: &'static str,
+    available: bool,
+}
+
+#[derive(Serialize)]
+struct PresetInfo {
+    name: String,
+    title: &'static str,
+    description: &'static str,
+    document: Option<Document>,
+}
+
+/// What a document can name, and documents to start from.
+#[wasm_bindgen(unchecked_return_type = "Catalog")]
+pub fn catalog() -> Thrown<JsValue> {
+    let builtin = builtin();
+    let models = builtin.models.iter().map(|model| ModelInfo {
+        name: model.name.clone(),
+        parameters: model.parameters,
+        layers: model.layers,
+        max_context: model.max_context,
+    });
+    let devices = builtin.devices.iter().map(|device| DeviceInfo {
+        name: device.name.clone(),
+        memory_gb: device.memory_bytes / 1e9,
+        bf16_tflops: device.bf16_flops / 1e12,
+        memory_gb_per_s: device.memory_bytes_per_s / 1e9,
+        calibrated: builtin.calibration_of(device).is_some_and(|(_, confidence)| confidence != Confidence::Datasheet),
+    });
+    let presets = config::presets().iter().map(|preset| PresetInfo {
+        name: format!("{}@{}", preset.name, preset.version),
+        title: preset.title,
+        description: preset.description,
+        document: config::preset(preset.name),
+    });
+    js::to_object(&Catalog {
+        models: models.collect(),
+        devices: devices.collect(),
+        nodes: builtin.node_names(),
+        frameworks: frameworks(),
+        presets: presets.collect(),
+    })
+}
+
+fn frameworks() -> Vec<FrameworkInfo> {
+    let kinds = [
+        ("VLLM", "vLLM", true),
+        ("ParallelVLLM", "vLLM, several GPUs", true),
+        ("SGLANG", "SGLang", false),
+        ("TRTLLM", "TensorRT-LLM", false),
+        ("DYNAMO", "NVIDIA Dynamo", false),
+    ];
+    kinds.into_iter().map(|(kind, label, available)| FrameworkInfo { kind, label, available }).collect()
+}
