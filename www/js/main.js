@@ -1,0 +1,142 @@
+// Wiring: engine, pool, store and views are made here and told of each other. No rule of the page lives in this file.
+
+import { compileEngine, startEngine } from './engine.js';
+import { createPool } from './pool.js';
+import { createRunner } from './runner.js';
+import { createStore, defaultView, idleRun } from './store.js';
+import { byId, h } from './dom.js';
+import { toText } from './document.js';
+import { openPreset } from './edit.js';
+import { createAddress } from './address.js';
+import { createIntake } from './intake.js';
+import { saveCommands, shareCommands } from './commands.js';
+import { watchTheme } from './theme.js';
+import { createHeader } from './views/header.js';
+import { createForm } from './views/form.js';
+import { createTextEditor } from './views/text-editor.js';
+import { createTabs } from './views/tabs.js';
+import { createRunBar } from './views/run-bar.js';
+import { createNotices } from './views/notices.js';
+import { createResultsTable } from './views/results-table.js';
+import { createCharts } from './views/charts.js';
+import { createMeaning } from './views/meaning.js';
+
+/** @import { Engine, State } from './types.js' */
+
+const module = compileEngine();
+// Workers load their scripts while the engine compiles.
+const pool = createPool({
+  size: Math.min(4, Math.max(1, navigator.hardwareConcurrency || 1)),
+  spawn: () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'simulation' }),
+  module,
+});
+
+module.then(startEngine).then(startPage).catch((error) => {
+  byId('experiment').replaceChildren();
+  byId('results').replaceChildren(h('section', { class: 'notice error', role: 'alert' }, h('div', {},
+    h('p', { class: 'notice-text' }, 'The engine did not start.'),
+    h('p', {}, String(error instanceof Error ? error.message : error)),
+    h('p', {}, 'Reload the page. If that does not help: the page needs WebAssembly, and its files in pkg/ have to be on the server.'))));
+  throw error;
+});
+
+/** @param {Engine} engine */
+async function startPage(engine) {
+  const catalog = engine.catalog();
+  const schema = JSON.parse(engine.schema());
+  const fallback = catalog.presets[0]?.document ?? {};
+  const store = createStore({
+    document: fallback, text: toText(fallback), textIsBroken: false, diagnostics: [], preset: catalog.presets[0]?.name ?? '',
+    run: idleRun(), results: [], stale: false, view: defaultView(), tab: 'form', files: new Map(), notices: [],
+  });
+  const runner = createRunner({ store, engine, pool });
+  const address = createAddress({ store, engine, presets: catalog.presets });
+  const intake = createIntake({ store, engine, dropTarget: document.documentElement });
+  await address.open();
+  await intake.recall();
+  // The first run starts before anything is built to show it.
+  runner.start();
+
+  const meaning = createMeaning(engine.version(), catalog);
+  const charts = createCharts(store, engine);
+  const theme = watchTheme(charts.redraw);
+  const header = createHeader({
+    presets: catalog.presets,
+    onPreset: (preset) => { openPreset(store, preset); address.push(); },
+    onOpen: intake.choose,
+    share: () => shareCommands(store, engine),
+    save: () => saveCommands(store, engine, pool),
+    onTheme: theme.toggle,
+  });
+  const form = createForm({ store, schema, catalog, chooseFile: intake.choose });
+  const text = createTextEditor({ store, engine });
+  const tabs = createTabs(store, [['form', 'Form', form.element], ['text', 'Text', text.element]]);
+  const runBar = createRunBar(runner, { engineVersion: engine.version(), explain: () => meaning.open(store.get()) });
+  const notices = createNotices(store);
+  const table = createResultsTable();
+  const title = h('h2', { class: 'title' });
+  const findings = h('div', { class: 'findings' }, table.element, charts.element);
+
+  byId('toolbar').append(header.element);
+  byId('experiment').replaceChildren(tabs.element);
+  byId('results').replaceChildren(title, header.description, runBar.element, notices.element, findings);
+  document.body.append(meaning.element, intake.element);
+
+  /**
+   * @param {State} state
+   * @param {State | null} previous
+   */
+  function show(state, previous) {
+    if (previous?.document !== state.document || previous.diagnostics !== state.diagnostics || previous.textIsBroken !== state.textIsBroken || previous.files !== state.files) form.update(state);
+    if (previous?.text !== state.text || previous.diagnostics !== state.diagnostics || previous.tab !== state.tab) text.update(state);
+    if (previous?.tab !== state.tab) tabs.update(state);
+    header.update(state);
+    runBar.update(state, previous);
+    notices.update(state, previous);
+    findings.classList.toggle('stale', state.stale);
+    table.update(state);
+    charts.update(state, previous);
+    const name = typeof state.document.title === 'string' && state.document.title ? state.document.title : catalog.presets.find((preset) => preset.name === state.preset)?.title ?? 'Your experiment';
+    title.textContent = name;
+    document.title = `${name} · LLMPerfOracle`;
+  }
+
+  store.subscribe(show);
+  show(store.get(), null);
+  store.subscribe((state, previous) => {
+    if (state.textIsBroken ? !previous.textIsBroken : false) runner.cancel();
+    else if (state.document !== previous.document || state.files !== previous.files) runner.schedule();
+  });
+  address.follow();
+
+  document.addEventListener('keydown', (event) => {
+    const { status } = store.get().run;
+    if (event.key === 'Escape' && status === 'running') runner.cancel();
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) runner.start({ beyondBudget: true });
+  });
+  watchPixelRatio(charts.redraw);
+  watchPanes();
+}
+
+/**
+ * Canvases are redrawn when the window moves to a screen with other pixels, or is zoomed.
+ * @param {() => void} onChange
+ */
+function watchPixelRatio(onChange) {
+  window.matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`).addEventListener('change', () => {
+    onChange();
+    watchPixelRatio(onChange);
+  }, { once: true });
+}
+
+/** On a narrow screen one of the two panes is shown. */
+function watchPanes() {
+  const buttons = [...document.querySelectorAll('[data-pane-button]')].filter((button) => button instanceof HTMLElement);
+  for (const button of buttons) {
+    button.addEventListener('click', () => {
+      document.body.dataset.pane = button.dataset.paneButton;
+      for (const other of buttons) other.setAttribute('aria-pressed', String(other === button));
+      window.scrollTo({ top: 0 });
+    });
+  }
+}

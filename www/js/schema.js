@@ -1,0 +1,62 @@
+// What the document's schema says about a key: the help text a field shows and the range it allows.
+
+import { isObject, parsePath } from './document.js';
+
+/** @typedef {{ help: string, minimum: number | null, maximum: number | null }} KeyInfo */
+
+/**
+ * @param {Record<string, any>} schema  JSON Schema of the whole document
+ * @param {string} path  such as 'workload.client_profiles[0].weight'
+ * @returns {KeyInfo}
+ */
+export function describeKey(schema, path) {
+  /** @type {Record<string, any>} */
+  let node = schema;
+  let help = '';
+  for (const key of parsePath(path)) {
+    const here = resolve(schema, node);
+    const next = typeof key === 'number' ? here.items : here.properties?.[key];
+    if (!isObject(next)) return { help: '', minimum: null, maximum: null };
+    // The words beside the key say what it is for here; those of the type behind it only what it is.
+    help = typeof next.description === 'string' ? next.description : String(resolve(schema, next).description ?? '');
+    node = next;
+  }
+  const target = resolve(schema, node);
+  return { help: plain(help), minimum: numberOf(target.minimum), maximum: numberOf(target.maximum) };
+}
+
+/**
+ * Follows `$ref` and takes the one alternative that is not null.
+ * @param {Record<string, any>} schema
+ * @param {Record<string, any>} node
+ * @returns {Record<string, any>}
+ */
+function resolve(schema, node) {
+  let here = node;
+  for (let depth = 0; depth < 8; depth += 1) {
+    const choices = here.anyOf ?? here.oneOf;
+    const only = Array.isArray(choices) ? choices.filter((choice) => choice?.type !== 'null') : [];
+    if (typeof here.$ref === 'string') {
+      const name = here.$ref.split('/').at(-1) ?? '';
+      here = schema.$defs?.[name] ?? schema.definitions?.[name] ?? {};
+    } else if (only.length === 1) {
+      here = only[0];
+    } else {
+      return here;
+    }
+  }
+  return here;
+}
+
+/**
+ * Doc comments are Markdown; a help text is read as it is.
+ * @param {string} text
+ */
+function plain(text) {
+  return text.replace(/`([^`]*)`/g, '$1').replace(/\*\*([^*]*)\*\*/g, '$1').replace(/\s*\n\s*/g, ' ').trim();
+}
+
+/** @param {unknown} value */
+function numberOf(value) {
+  return typeof value === 'number' ? value : null;
+}

@@ -1,0 +1,157 @@
+// The shapes that modules hand to each other. Types only: nothing here exists at run time.
+// The engine's own shapes repeat what www/wasm exports; a test compares both against the built package.
+
+/**
+ * @typedef {Record<string, any>} DocumentObject  The experiment, exactly as its JSON text has it.
+ * @typedef {Map<string, Uint8Array>} Files  Trace files by the name the document calls them.
+ *
+ * @typedef {{ severity: 'error' | 'warning', path: string, line: number | null, column: number | null, message: string, hint: string }} Diagnostic
+ * @typedef {{ message: string, diagnostics?: Diagnostic[] }} EngineError
+ *
+ * @typedef {{ name: string, parameters: number, layers: number, maxContext: number }} ModelInfo
+ * @typedef {{ name: string, memoryGb: number, bf16Tflops: number, memoryGbPerS: number, calibrated: boolean }} DeviceInfo
+ * @typedef {{ kind: string, label: string, available: boolean }} FrameworkInfo
+ * @typedef {{ name: string, title: string, description: string, document: DocumentObject }} Preset
+ * @typedef {{ models: ModelInfo[], devices: DeviceInfo[], nodes: string[], frameworks: FrameworkInfo[], presets: Preset[] }} Catalog
+ *
+ * @typedef {{ done: boolean, fraction: number, simulatedS: number, requestsEnded: number }} Progress
+ */
+
+/**
+ * @typedef {object} SimulationHandle
+ * @property {string} name
+ * @property {(budget: number) => Progress} advance
+ * @property {() => FinishedHandle} finish
+ * @property {() => void} free
+ *
+ * @typedef {object} FinishedHandle
+ * @property {string} name
+ * @property {string} hash
+ * @property {number} endS
+ * @property {number} binS
+ * @property {number} kvBlocksTotal
+ * @property {number} requestCount
+ * @property {() => Record<string, any>} summary
+ * @property {(name: string) => Float64Array<ArrayBuffer>} column
+ * @property {() => Uint8Array<ArrayBuffer>} status
+ * @property {(name: string) => Float64Array<ArrayBuffer>} sortedColumn
+ * @property {(name: string) => Float64Array<ArrayBuffer>} series
+ * @property {() => string} requestsCsv
+ * @property {() => void} free
+ *
+ * @typedef {new (document: DocumentObject, runIndex: number, files: Files, fastPath: boolean) => SimulationHandle} SimulationClass
+ */
+
+/**
+ * One finished entry as the page keeps it: small values and columns copied out of the worker.
+ * @typedef {object} RunResult
+ * @property {string} name
+ * @property {number} entryIndex  which run of the document: decides colour and dash
+ * @property {string} hash
+ * @property {number} endS
+ * @property {number} binS
+ * @property {number} kvBlocksTotal
+ * @property {number} requestCount
+ * @property {Record<string, any>} summary
+ * @property {Record<LatencyName, Float64Array<ArrayBuffer>>} latencies  ascending, ms
+ * @property {Record<SeriesName, Float64Array<ArrayBuffer>>} series  one value a bin
+ * @property {Timeline} timeline
+ *
+ * @typedef {'ttftMs' | 'tpotMs' | 'e2eMs' | 'queueMs'} LatencyName
+ * @typedef {'outputTokensPerS' | 'requestsPerS' | 'running' | 'waiting' | 'kvOccupancy'} SeriesName
+ * @typedef {{ arrivalMs: Float64Array<ArrayBuffer>, scheduledMs: Float64Array<ArrayBuffer>, firstTokenMs: Float64Array<ArrayBuffer>, finishMs: Float64Array<ArrayBuffer>, status: Uint8Array<ArrayBuffer> }} Timeline
+ */
+
+/**
+ * @typedef {'solid' | 'dashed' | 'dotted' | 'dashdot'} Dash
+ * @typedef {{ background: string, text: string, muted: string, grid: string, axis: string, fontFamily: string, fontSizePx: number }} ChartTheme
+ * @typedef {{ x: number, y: number, width: number, height: number, xMin: number, xMax: number, yMin: number, yMax: number, xLog: boolean, yLog: boolean, empty: boolean }} Frame
+ * @typedef {object} ChartOptions
+ * @property {number} width
+ * @property {number} height
+ * @property {number} [devicePixelRatio]
+ * @property {ChartTheme} theme
+ * @property {string} xLabel
+ * @property {string} xUnit
+ * @property {string} yLabel
+ * @property {string} yUnit
+ * @property {boolean} [xLog]
+ * @property {boolean} [yLog]
+ * @property {number} [xMin]
+ * @property {number} [xMax]
+ * @property {number} [yMin]
+ * @property {number} [yMax]
+ * @property {{ value: number, label: string }[]} [xMarks]
+ * @property {{ value: number, label: string }[]} [yMarks]
+ * @property {string} [emptyText]
+ * @property {'linear' | 'step'} [mode]
+ * @property {boolean} [markers]
+ * @property {boolean} [fill]
+ * @property {boolean} [yFromZero]
+ * @property {string} [queuedColor]
+ * @property {string} [prefillColor]
+ * @property {string} [decodeColor]
+ * @property {string} [rejectedColor]
+ *
+ * @typedef {{ name: string, color: string, dash: Dash, values: Float64Array, x?: Float64Array, xStart?: number, xStep?: number }} ChartSeries
+ * @typedef {Timeline & { endMs: number }} TimelineData
+ */
+
+/**
+ * The wasm module, as much of it as the page uses.
+ * @typedef {object} Engine
+ * @property {() => string} version
+ * @property {() => string} schema
+ * @property {() => Catalog} catalog
+ * @property {(text: string, fileName: string) => { document: DocumentObject | null, diagnostics: Diagnostic[], original: boolean }} readDocument
+ * @property {(document: DocumentObject, files: Files) => { diagnostics: Diagnostic[], runs: { name: string }[], estimatedWork: number }} checkDocument
+ * @property {(document: DocumentObject) => string} writeYaml
+ * @property {(document: DocumentObject, view: object) => string} linkEncode
+ * @property {(fragment: string) => { document: DocumentObject, view: Record<string, any>, madeWith: string, diagnostics: Diagnostic[] }} linkDecode
+ * @property {SimulationClass} Simulation
+ * @property {(canvas: HTMLCanvasElement, series: ChartSeries[], options: ChartOptions) => Frame} drawCdf
+ * @property {(canvas: HTMLCanvasElement, series: ChartSeries[], options: ChartOptions) => Frame} drawLines
+ * @property {(canvas: HTMLCanvasElement, data: TimelineData, options: ChartOptions) => Frame} drawTimeline
+ * @property {(series: ChartSeries[], options: ChartOptions) => string} svgCdf
+ * @property {(series: ChartSeries[], options: ChartOptions) => string} svgLines
+ * @property {(data: TimelineData, options: ChartOptions) => string} svgTimeline
+ */
+
+/**
+ * @typedef {'form' | 'text'} EditorTab
+ * @typedef {object} View  What the reader looks at: travels in a link beside the document.
+ * @property {LatencyName} latency
+ * @property {'outputTokensPerS' | 'requestsPerS'} throughput
+ * @property {'running' | 'waiting'} queue
+ * @property {number} timelineEntry
+ * @property {boolean} logLatency
+ * @property {string[]} hidden  names of entries switched off in the charts
+ *
+ * @typedef {{ name: string, state: 'queued' | 'running' | 'done' | 'failed' | 'crashed', fraction: number, simulatedS: number, message: string }} EntryRun
+ *
+ * @typedef {object} Run
+ * @property {number} id
+ * @property {'idle' | 'invalid' | 'waiting' | 'running' | 'done' | 'cancelled' | 'failed'} status
+ * @property {EntryRun[]} entries
+ * @property {number} startedMs
+ * @property {number} elapsedMs
+ * @property {number} estimatedWork
+ *
+ * @typedef {{ id: string, tone: 'info' | 'warning' | 'error', text: string, details?: string[], action?: { label: string, run: () => void } }} Notice
+ *
+ * @typedef {object} State
+ * @property {DocumentObject} document
+ * @property {string} text  the document as text, possibly mid-edit
+ * @property {boolean} textIsBroken  the text cannot be read; `document` is the last good one
+ * @property {Diagnostic[]} diagnostics
+ * @property {string} preset  name of the preset the document started as, '' when it came from elsewhere
+ * @property {Run} run
+ * @property {RunResult[]} results
+ * @property {boolean} stale  the results are of an earlier document
+ * @property {View} view
+ * @property {EditorTab} tab
+ * @property {Files} files
+ * @property {Notice[]} notices
+ */
+
+export {};

@@ -1,0 +1,346 @@
+// The five charts: what each shows, in numbers and words. Drawing is the engine's, the figure around it chart-panel.js's.
+
+import { h, replaceChildren } from '../dom.js';
+import { getAt } from '../document.js';
+import { titleOf } from '../edit.js';
+import { compact, count, number, percent } from '../format.js';
+import { entryColor, entryDash } from '../palette.js';
+import { cssColor } from '../theme.js';
+import { createChartPanel } from './chart-panel.js';
+import { swatch } from './swatch.js';
+
+/** @import { Store } from '../store.js' */
+/** @import { ChartSeries, ChartTheme, Engine, Frame, LatencyName, RunResult, SeriesName, State, View } from '../types.js' */
+/** @import { Picture } from './chart-panel.js' */
+
+/** @type {Record<LatencyName, { label: string, short: string, target: string | null }>} */
+const LATENCIES = {
+  ttftMs: { label: 'Time to first token', short: 'TTFT', target: 'metrics_config.slo.ttft_ms' },
+  tpotMs: { label: 'Time per output token', short: 'TPOT', target: 'metrics_config.slo.tpot_ms' },
+  e2eMs: { label: 'End to end', short: 'End to end', target: 'metrics_config.slo.e2e_ms' },
+  queueMs: { label: 'Queue time', short: 'Queue', target: null },
+};
+
+/**
+ * @param {Store} store
+ * @param {Engine} engine
+ */
+export function createCharts(store, engine) {
+  /** @param {Partial<View>} patch */
+  const look = (patch) => store.update(({ view }) => ({ view: { ...view, ...patch } }));
+  const onError = (/** @type {unknown} */ error) => {
+    if (error instanceof Error) throw error;
+    console.error('a chart could not be drawn:', error);
+  };
+  /** @type {((state: State) => void)[]} */
+  const updates = [];
+
+  /** @param {string} label @param {[string, string][]} options @param {(view: View) => string} read @param {(value: string) => Partial<View>} write */
+  function choice(label, options, read, write) {
+    const buttons = options.map(([value, text]) => h('button', { type: 'button', data: { value }, on: { click: () => look(write(value)) } }, text));
+    updates.push(({ view }) => buttons.forEach((button) => button.setAttribute('aria-pressed', String(button.dataset.value === read(view)))));
+    return h('div', { class: 'segmented', role: 'group', 'aria-label': label }, buttons);
+  }
+
+  function legend() {
+    const element = h('div', { class: 'legend', role: 'group', 'aria-label': 'Entries shown in the charts' });
+    let shown = '';
+    updates.push(({ results, view }) => {
+      const key = JSON.stringify([results.map(({ name, entryIndex }) => [name, entryIndex]), view.hidden]);
+      if (key === shown) return;
+      shown = key;
+      const focused = element.contains(document.activeElement) ? document.activeElement?.textContent : null;
+      replaceChildren(element, results.map(({ name, entryIndex }) =>
+        h('button', { type: 'button', 'aria-pressed': String(!view.hidden.includes(name)), on: { click: () => look({ hidden: toggled(store.get().view.hidden, name) }) } }, swatch(entryIndex), h('span', {}, name))));
+      if (focused) for (const button of element.children) if (button.textContent === focused && button instanceof HTMLElement) button.focus();
+    });
+    return element;
+  }
+
+  const latency = createChartPanel({
+    title: 'Latency distribution', id: 'latency', legend: legend(), onError,
+    controls: [
+      choice('Latency', Object.entries(LATENCIES).map(([value, { short }]) => [value, short]), (view) => view.latency, (value) => ({ latency: /** @type {LatencyName} */ (value) })),
+      choice('Scale of the x axis', [['log', 'log'], ['linear', 'linear']], (view) => (view.logLatency ? 'log' : 'linear'), (value) => ({ logLatency: value === 'log' })),
+    ],
+  });
+  const throughput = createChartPanel({
+    title: 'Throughput over time', id: 'throughput', legend: legend(), onError,
+    controls: [choice('Throughput of', [['outputTokensPerS', 'Output tokens'], ['requestsPerS', 'Requests']], (view) => view.throughput, (value) => ({ throughput: value === 'requestsPerS' ? 'requestsPerS' : 'outputTokensPerS' }))],
+  });
+  const queue = createChartPanel({
+    title: 'Requests in the engine', id: 'requests', legend: legend(), onError,
+    controls: [choice('Requests that are', [['running', 'Running'], ['waiting', 'Waiting']], (view) => view.queue, (value) => ({ queue: value === 'waiting' ? 'waiting' : 'running' }))],
+  });
+  const memory = createChartPanel({ title: 'KV memory in use', id: 'kv', legend: legend(), onError, controls: [] });
+
+  const entrySelect = h('select', { 'aria-label': 'Entry whose requests are shown', on: { change: () => look({ timelineEntry: Number(entrySelect.value) }) } });
+  const phases = h('div', { class: 'legend phases' }, [['queued', 'Waiting'], ['prefill', 'Prefill'], ['decode', 'Decode'], ['rejected', 'Rejected']].map(([name, label]) => h('span', {}, h('span', { class: `phase ${name}` }), label)));
+  const timeline = createChartPanel({ title: 'Request timeline', id: 'timeline', vertical: true, legend: phases, onError, controls: [entrySelect] });
+  timeline.element.classList.add('wide', 'tall');
+  latency.element.classList.add('wide');
+
+  const element = h('div', { class: 'charts' }, latency.element, throughput.element, queue.element, memory.element, timeline.element);
+  const panels = [latency, throughput, queue, memory, timeline];
+
+  return {
+    element,
+    redraw: () => panels.forEach((panel) => panel.redraw()),
+    /**
+     * @param {State} state
+     * @param {State | null} previous
+     */
+    update(state, previous) {
+      const { results, view, document } = state;
+      if (previous && previous.results === results && previous.view === view) return;
+      element.hidden = results.length === 0;
+      if (results.length === 0) return;
+      updates.forEach((update) => update(state));
+      const title = titleOf(document) || 'experiment';
+      const shown = results.filter(({ name }) => !view.hidden.includes(name));
+      latency.show(latencyPicture(engine, shown, view, targetOf(state)), title);
+      throughput.show(seriesPicture(engine, shown, view.throughput), title);
+      queue.show(seriesPicture(engine, shown, view.queue), title);
+      memory.show(seriesPicture(engine, shown, 'kvOccupancy'), title);
+      const chosen = results[view.timelineEntry] ?? results[0];
+      replaceChildren(entrySelect, results.map(({ name }, index) => h('option', { value: String(index) }, name)));
+      entrySelect.value = String(chosen ? results.indexOf(chosen) : 0);
+      if (chosen) timeline.show(timelinePicture(engine, chosen), title);
+    },
+  };
+}
+
+/**
+ * @param {string[]} hidden
+ * @param {string} name
+ */
+function toggled(hidden, name) {
+  return hidden.includes(name) ? hidden.filter((other) => other !== name) : [...hidden, name];
+}
+
+/** @param {State} state */
+function targetOf({ document, view }) {
+  const path = LATENCIES[view.latency].target;
+  const value = path === null ? undefined : getAt(document, path);
+  return typeof value === 'number' ? value : null;
+}
+
+// ---- latency -----------------------------------------------------------------------------------------------
+
+/**
+ * @param {Engine} engine
+ * @param {RunResult[]} results
+ * @param {View} view
+ * @param {number | null} target
+ * @returns {Picture}
+ */
+function latencyPicture(engine, results, view, target) {
+  const { label } = LATENCIES[view.latency];
+  const sorted = results.map((result) => result.latencies[view.latency]);
+  // A logarithmic axis has no place for zero, which a queue time often is.
+  const xLog = view.logLatency && sorted.every((values) => values.length === 0 || (values[0] ?? 0) > 0);
+  /** @param {{ width: number, height: number, theme: ChartTheme, devicePixelRatio?: number }} size */
+  const options = ({ width, height, theme, devicePixelRatio }) => ({
+    width, height, theme, devicePixelRatio: devicePixelRatio ?? 1, xLabel: label, xUnit: 'ms', yLabel: 'Share of requests', yUnit: '%', xLog,
+    xMarks: target === null ? [] : [{ value: target, label: 'target' }],
+  });
+  const lines = (/** @type {boolean} */ dark) => results.map((result, i) => ({ ...style(result, dark), values: sorted[i] ?? new Float64Array() }));
+  return {
+    draw: (canvas, size) => engine.drawCdf(canvas, lines(size.dark), options(size)),
+    svg: (size) => engine.svgCdf(lines(size.dark), options(size)),
+    summary: `${label}, cumulative distribution. ${results.map(({ name }, i) => `${name}: p50 ${ms(quantile(sorted[i], 0.5))}, p90 ${ms(quantile(sorted[i], 0.9))}, p99 ${ms(quantile(sorted[i], 0.99))}`).join('. ') || '0 entries shown'}.`,
+    table: () => ({
+      head: ['Share', ...results.map(({ name }) => `${name}, ms`)],
+      rows: [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1].map((share) => [`p${number(share * 100)}`, ...sorted.map((values) => number(quantile(values, share)))]),
+    }),
+    read: (_frame, x) => ({
+      x,
+      title: `${label} ≤ ${ms(x)}`,
+      rows: results.map(({ name, entryIndex }, i) => {
+        const share = shareBelow(sorted[i], x);
+        return { entryIndex, name, text: percent(share), y: Number.isNaN(share) ? null : share };
+      }),
+    }),
+    step: (frame, x, direction) => {
+      const steps = Math.max(-60, Math.min(60, direction));
+      const next = frame.xLog ? x * (frame.xMax / frame.xMin) ** (steps / 60) : x + ((frame.xMax - frame.xMin) * steps) / 60;
+      return Math.min(frame.xMax, Math.max(frame.xMin, next));
+    },
+  };
+}
+
+/** @param {number} value */
+function ms(value) {
+  if (!Number.isFinite(value)) return 'no data';
+  return value >= 10_000 ? `${number(value / 1000)}\u202fs` : `${number(value)}\u202fms`;
+}
+
+/**
+ * numpy's linear percentile of ascending values.
+ * @param {Float64Array | undefined} sorted
+ * @param {number} share
+ */
+export function quantile(sorted, share) {
+  if (!sorted || sorted.length === 0) return NaN;
+  const place = share * (sorted.length - 1);
+  const low = Math.floor(place);
+  const from = sorted[low] ?? NaN;
+  const to = sorted[Math.min(low + 1, sorted.length - 1)] ?? from;
+  return from + (to - from) * (place - low);
+}
+
+/**
+ * The share of ascending values at or below x.
+ * @param {Float64Array | undefined} sorted
+ * @param {number} x
+ */
+export function shareBelow(sorted, x) {
+  if (!sorted || sorted.length === 0) return NaN;
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (/** @type {number} */ (sorted[middle]) <= x) low = middle + 1;
+    else high = middle;
+  }
+  return low / sorted.length;
+}
+
+// ---- over time ---------------------------------------------------------------------------------------------
+
+/** @type {Record<SeriesName, { label: string, unit: string, gauge: boolean, mark: { value: number, label: string } | null }>} */
+const SERIES = {
+  outputTokensPerS: { label: 'Output tokens', unit: 'tokens/s', gauge: false, mark: null },
+  requestsPerS: { label: 'Requests finished', unit: 'req/s', gauge: false, mark: null },
+  running: { label: 'Running', unit: 'requests', gauge: true, mark: null },
+  waiting: { label: 'Waiting', unit: 'requests', gauge: true, mark: null },
+  kvOccupancy: { label: 'KV blocks in use', unit: '%', gauge: true, mark: null },
+};
+
+/**
+ * @param {Engine} engine
+ * @param {RunResult[]} results
+ * @param {SeriesName} name
+ * @returns {Picture}
+ */
+function seriesPicture(engine, results, name) {
+  const { label, unit, gauge } = SERIES[name];
+  const show = (/** @type {number | undefined} */ value) => (unit === '%' ? percent(value) : `${compact(value)} ${unit}`);
+  // A gauge is a sample at the end of its bin, a rate belongs to its middle.
+  const offset = gauge ? 1 : 0.5;
+  /** @param {{ width: number, height: number, theme: ChartTheme, devicePixelRatio?: number }} size */
+  const options = ({ width, height, theme, devicePixelRatio }) => ({
+    width, height, theme, devicePixelRatio: devicePixelRatio ?? 1, xLabel: 'Simulated time', xUnit: 's', yLabel: label, yUnit: unit, xMin: 0, yFromZero: true,
+  });
+  /** @returns {ChartSeries[]} */
+  const lines = (/** @type {boolean} */ dark) => results.map((result) => ({ ...style(result, dark), values: result.series[name], xStart: result.binS * offset, xStep: result.binS }));
+  const at = (/** @type {RunResult} */ result, /** @type {number} */ timeS) => result.series[name][Math.round(timeS / result.binS - offset)];
+  const binS = Math.min(...results.map((result) => result.binS));
+  return {
+    draw: (canvas, size) => engine.drawLines(canvas, lines(size.dark), options(size)),
+    svg: (size) => engine.svgLines(lines(size.dark), options(size)),
+    summary: `${label} over simulated time. ${results.map((result) => `${result.name}: mean ${show(mean(result.series[name]))}, highest ${show(highest(result.series[name]))}`).join('. ') || '0 entries shown'}.`,
+    table() {
+      const longest = Math.max(0, ...results.map((result) => result.series[name].length));
+      const stride = Math.max(1, Math.ceil(longest / 40));
+      const bins = Array.from({ length: Math.ceil(longest / stride) }, (_, i) => i * stride);
+      return {
+        head: ['Time, s', ...results.map((result) => `${result.name}, ${unit}`)],
+        rows: bins.map((bin) => [number((bin + offset) * binS), ...results.map((result) => (unit === '%' ? percent(at(result, (bin + offset) * binS)) : number(at(result, (bin + offset) * binS))))]),
+      };
+    },
+    read(_frame, x) {
+      if (results.length === 0) return null;
+      const timeS = (Math.max(0, Math.round(x / binS - offset)) + offset) * binS;
+      return {
+        x: timeS,
+        title: `${number(timeS)}\u202fs`,
+        rows: results.map((result) => {
+          const value = at(result, timeS);
+          return { entryIndex: result.entryIndex, name: result.name, text: value === undefined ? 'ended' : show(value), y: value ?? null };
+        }),
+      };
+    },
+    step(frame, x, direction) {
+      if (!Number.isFinite(direction)) return direction < 0 ? frame.xMin : frame.xMax;
+      const stride = Math.max(1, Math.round((frame.xMax - frame.xMin) / binS / 120));
+      return Math.min(frame.xMax, Math.max(0, x + direction * stride * binS));
+    },
+  };
+}
+
+/** @param {Float64Array} values */
+function mean(values) {
+  return values.length === 0 ? NaN : values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** @param {Float64Array} values */
+function highest(values) {
+  return values.reduce((top, value) => (value > top ? value : top), 0);
+}
+
+// ---- timeline ----------------------------------------------------------------------------------------------
+
+/**
+ * @param {Engine} engine
+ * @param {RunResult} result
+ * @returns {Picture}
+ */
+function timelinePicture(engine, result) {
+  const { timeline, name, entryIndex, endS } = result;
+  const total = timeline.arrivalMs.length;
+  /** @param {{ width: number, height: number, theme: ChartTheme, devicePixelRatio?: number }} size */
+  const options = ({ width, height, theme, devicePixelRatio }) => ({
+    width, height, theme, devicePixelRatio: devicePixelRatio ?? 1, xLabel: 'Simulated time', xUnit: 's', yLabel: 'Request', yUnit: '',
+    queuedColor: cssColor('--queued'), prefillColor: cssColor('--prefill'), decodeColor: cssColor('--decode'), rejectedColor: cssColor('--rejected'),
+  });
+  const data = { ...timeline, endMs: endS * 1000 };
+  const row = (/** @type {number} */ index) => {
+    const arrival = timeline.arrivalMs[index] ?? NaN;
+    const scheduled = timeline.scheduledMs[index] ?? NaN;
+    const first = timeline.firstTokenMs[index] ?? NaN;
+    const finish = timeline.finishMs[index] ?? NaN;
+    const rejected = timeline.status[index] === 2;
+    return { arrival, waited: scheduled - arrival, prefill: first - scheduled, decode: finish - first, state: rejected ? 'rejected' : Number.isNaN(finish) ? 'unfinished' : 'done' };
+  };
+  const ended = timeline.status.reduce((sum, status) => sum + (status === 1 ? 1 : 0), 0);
+  return {
+    draw: (canvas, size) => engine.drawTimeline(canvas, data, options(size)),
+    svg: (size) => engine.svgTimeline(data, options(size)),
+    summary: `Timeline of ${count(total)} requests of ${name} over ${number(endS)} simulated seconds; ${count(ended)} got their last token.`,
+    table() {
+      const stride = Math.max(1, Math.ceil(total / 50));
+      const rows = Array.from({ length: Math.ceil(total / stride) }, (_, i) => i * stride);
+      return {
+        head: ['Request', 'Arrival, s', 'Waiting, ms', 'Prefill, ms', 'Decode, ms', 'End'],
+        rows: rows.map((index) => {
+          const { arrival, waited, prefill, decode, state } = row(index);
+          return [count(index + 1), number(arrival / 1000), number(waited), number(prefill), number(decode), state];
+        }),
+      };
+    },
+    read(_frame, _x, y) {
+      if (total === 0) return null;
+      const index = Math.min(total - 1, Math.max(0, Math.round(y) - 1));
+      const { arrival, waited, prefill, decode, state } = row(index);
+      return {
+        x: index + 1,
+        title: `Request ${count(index + 1)}, arrived at ${number(arrival / 1000)}\u202fs`,
+        rows: [
+          { entryIndex: null, name: 'Waiting', text: ms(waited), y: null },
+          { entryIndex: null, name: 'Prefill', text: ms(prefill), y: null },
+          { entryIndex: null, name: 'Decode', text: state === 'done' ? ms(decode) : state, y: null },
+        ],
+      };
+    },
+    step: (_frame, y, direction) => Math.min(total, Math.max(1, y + (Number.isFinite(direction) ? direction : direction < 0 ? -total : total))),
+  };
+}
+
+/**
+ * @param {RunResult} result
+ * @param {boolean} dark
+ */
+function style({ name, entryIndex }, dark) {
+  return { name, color: entryColor(entryIndex, dark), dash: entryDash(entryIndex) };
+}

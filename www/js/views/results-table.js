@@ -1,0 +1,94 @@
+// The headline numbers: a row a metric, a column an entry. The best value carries a word and a mark, not only a colour;
+// the others say how far they are from the first entry.
+
+import { h, replaceChildren } from '../dom.js';
+import { MISSING, count, delta, number, percent } from '../format.js';
+import { HEADLINE, MORE } from '../metrics.js';
+import { swatch } from './swatch.js';
+
+/** @import { State, RunResult } from '../types.js' */
+/** @import { Metric, MetricGroup } from '../metrics.js' */
+
+export function createResultsTable() {
+  const head = h('div', { class: 'table-scroll', role: 'region', 'aria-label': 'Headline numbers', tabindex: 0 });
+  const moreTable = h('div', { class: 'table-scroll', role: 'region', 'aria-label': 'More numbers', tabindex: 0 });
+  const more = h('details', { class: 'more' }, h('summary', {}, 'More numbers'), moreTable);
+  const element = h('div', { class: 'headline' }, head, more);
+  /** @type {RunResult[] | null} */
+  let shown = null;
+  return {
+    element,
+    /** @param {State} state */
+    update({ results }) {
+      if (results === shown) return;
+      shown = results;
+      element.hidden = results.length === 0;
+      if (results.length === 0) return;
+      replaceChildren(head, table('Headline numbers', HEADLINE, results));
+      replaceChildren(moreTable, table('More numbers', MORE, results));
+      more.hidden = !MORE.some(({ metrics }) => metrics.some((metric) => results.some((result) => metric.read(result) !== null)));
+    },
+  };
+}
+
+/**
+ * @param {string} caption
+ * @param {MetricGroup[]} groups
+ * @param {RunResult[]} results
+ */
+function table(caption, groups, results) {
+  const columns = h('tr', {}, h('td', {}), results.map(({ name, entryIndex }) => h('th', { scope: 'col' }, h('span', { class: 'column-head' }, swatch(entryIndex), h('span', { class: 'column-name' }, name)))));
+  return h('table', { class: 'numbers' },
+    h('caption', { class: 'visually-hidden' }, caption),
+    h('thead', {}, columns),
+    groups.map(({ metrics }) => {
+      const rows = metrics.map((metric) => row(metric, results)).filter((made) => made !== null);
+      return rows.length > 0 ? h('tbody', {}, rows) : null;
+    }),
+  );
+}
+
+/**
+ * @param {Metric} metric
+ * @param {RunResult[]} results
+ */
+function row(metric, results) {
+  const values = results.map((result) => metric.read(result));
+  if (values.every((value) => value === null)) return null;
+  const best = bestOf(metric, values);
+  const base = values[0];
+  return h('tr', {},
+    h('th', { scope: 'row', title: metric.meaning }, metric.label, metric.unit ? h('span', { class: 'unit' }, ` ${metric.unit}`) : null),
+    values.map((value, index) => {
+      const isBest = best.has(index);
+      return h('td', { class: isBest ? 'best' : null },
+        h('span', { class: 'value' }, show(metric, value)),
+        h('span', { class: 'compare' },
+          isBest ? h('span', { class: 'best-mark' }, '★ best') : null,
+          index > 0 && typeof value === 'number' && typeof base === 'number' ? h('span', { class: 'delta' }, delta(value, base)) : null));
+    }));
+}
+
+/**
+ * @param {Metric} metric
+ * @param {number | null} value
+ */
+function show(metric, value) {
+  if (value === null) return MISSING;
+  return metric.style === 'percent' ? percent(value) : metric.style === 'count' ? count(value) : number(value);
+}
+
+/**
+ * Which values are the best, judged by what is shown: two that read the same are equally good. None when all are.
+ * @param {Metric} metric
+ * @param {(number | null)[]} values
+ * @returns {Set<number>}
+ */
+export function bestOf(metric, values) {
+  const known = values.filter((value) => value !== null);
+  if (metric.better === null || known.length < 2) return new Set();
+  const best = metric.better === 'lower' ? Math.min(...known) : Math.max(...known);
+  const label = show(metric, best);
+  const winners = values.flatMap((value, index) => (value !== null && show(metric, value) === label ? [index] : []));
+  return new Set(winners.length === values.length ? [] : winners);
+}
