@@ -217,7 +217,7 @@ export function nearestNode(nodes, gpu, wanted) {
  * - trace: a recorded file
  * - named: a workload of the catalog
  * - other: what only the text shows
- * @typedef {'poisson' | 'steady' | 'bursty' | 'closed' | 'trace' | 'named' | 'other'} TrafficKind
+ * @typedef {'poisson' | 'steady' | 'bursty' | 'closed' | 'trace' | 'named' | 'other'} TrafficKind  a named workload is written 'named:chat' in the form
  * @typedef {{ kind: TrafficKind, ratePerS: number | null, cv: number | null, concurrency: number | null, why: string }} Traffic
  */
 
@@ -293,6 +293,7 @@ function gapsOf(kind, ratePerS, cv) {
   return { type: 'Gamma', shape, scale: tidy(1 / (ratePerS * shape)) };
 }
 
+/** @returns {Record<string, any>} */
 function defaultProfile() {
   return {
     profile_name: 'clients',
@@ -310,6 +311,36 @@ export function withTrace(document, fileName) {
   return { ...document, workload: { trace: { path: fileName } } };
 }
 
+/**
+ * Requests a second that a workload's profiles send together, null where that is not known.
+ * @param {DocumentObject} workload
+ * @returns {number | null}
+ */
+export function workloadRate(workload) {
+  const profiles = Array.isArray(workload.client_profiles) ? workload.client_profiles : [];
+  let rate = 0;
+  for (const profile of profiles) {
+    const gap = distributionMean(profile?.inter_arrival_time_dist_config);
+    if (gap === null || !(gap > 0)) return null;
+    rate += 1 / gap;
+  }
+  return profiles.length > 0 ? tidy(rate) : null;
+}
+
+/**
+ * The requests of a workload of the catalog, at its own rate, as many as before.
+ * @param {DocumentObject} document
+ * @param {string} name
+ * @returns {DocumentObject}
+ */
+export function withNamedWorkload(document, name) {
+  const before = isObject(document.workload) ? document.workload : {};
+  /** @type {DocumentObject} */
+  const workload = { preset: name };
+  if (before.trace === undefined && before.total_requests_to_generate !== undefined) workload.total_requests_to_generate = before.total_requests_to_generate;
+  return { ...document, workload };
+}
+
 /** The file the document's workload replays, or ''. @param {DocumentObject} document */
 export function tracePath(document) {
   const path = getAt(document, 'workload.trace.path');
@@ -317,11 +348,12 @@ export function tracePath(document) {
 }
 
 /**
- * Twelve significant digits: takes the noise of a division out of a document.
+ * Takes the noise of a division out of a document.
  * @param {number} value
+ * @param {number} [digits]  significant ones
  */
-export function tidy(value) {
-  return Number(value.toPrecision(12));
+export function tidy(value, digits = 12) {
+  return Number(value.toPrecision(digits));
 }
 
 // ---- distributions -----------------------------------------------------------------------------------------
@@ -363,6 +395,7 @@ export function distributionMean(distribution) {
       return Math.exp(mean + (distribution.sigma ?? 1) ** 2 / 2);
     }
     case 'Exponential': return 1 / (distribution.rate ?? 1);
+    case 'Gamma': return (distribution.shape ?? 2) * (distribution.scale ?? 1);
     default: return null;
   }
 }

@@ -21,5 +21,5 @@ export async function compileEngine() {
  */
 export async function startEngine(module) {
   await init({ module_or_path: module });
-  return /** @type {Engine} */ (/** @type {unknown} */ (exports));
+  return exports;
 }

@@ -22,12 +22,13 @@ import { createCharts } from './views/charts.js';
 import { createMeaning } from './views/meaning.js';
 
 /** @import { Engine, State } from './types.js' */
+/** @import { WorkerLike } from './pool.js' */
 
 const module = compileEngine();
 // Workers load their scripts while the engine compiles.
 const pool = createPool({
   size: Math.min(4, Math.max(1, navigator.hardwareConcurrency || 1)),
-  spawn: () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'simulation' }),
+  spawn: () => /** @type {WorkerLike} */ (/** @type {unknown} */ (new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'simulation' }))),
   module,
 });
 
@@ -73,7 +74,7 @@ async function startPage(engine) {
   const tabs = createTabs(store, [['form', 'Form', form.element], ['text', 'Text', text.element]]);
   const runBar = createRunBar(runner, { engineVersion: engine.version(), explain: () => meaning.open(store.get()) });
   const notices = createNotices(store);
-  const table = createResultsTable();
+  const table = createResultsTable(catalog.definitions);
   const title = h('h2', { class: 'title' });
   const findings = h('div', { class: 'findings' }, table.element, charts.element);
 

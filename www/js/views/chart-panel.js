@@ -6,7 +6,7 @@ import { chartTheme, isDark } from '../theme.js';
 import { saveBlob, saveText } from '../download.js';
 import { fileStem } from '../format.js';
 
-/** @import { ChartTheme, Frame, State } from '../types.js' */
+/** @import { ChartTheme, Frame } from '../types.js' */
 
 /**
  * What a chart shows of the current results. Everything is worked out when it is asked for.

@@ -10,7 +10,7 @@ import { createChartPanel } from './chart-panel.js';
 import { swatch } from './swatch.js';
 
 /** @import { Store } from '../store.js' */
-/** @import { ChartSeries, ChartTheme, Engine, Frame, LatencyName, RunResult, SeriesName, State, View } from '../types.js' */
+/** @import { ChartSeries, ChartTheme, Engine, LatencyName, RunResult, SeriesName, State, View } from '../types.js' */
 /** @import { Picture } from './chart-panel.js' */
 
 /** @type {Record<LatencyName, { label: string, short: string, target: string | null }>} */
@@ -287,7 +287,7 @@ function highest(values) {
  * @returns {Picture}
  */
 function timelinePicture(engine, result) {
-  const { timeline, name, entryIndex, endS } = result;
+  const { timeline, name, endS } = result;
   const total = timeline.arrivalMs.length;
   /** @param {{ width: number, height: number, theme: ChartTheme, devicePixelRatio?: number }} size */
   const options = ({ width, height, theme, devicePixelRatio }) => ({

@@ -3,14 +3,14 @@
 import { h, replaceChildren } from '../dom.js';
 import {
   DISTRIBUTIONS, MAX_ENTRIES, addEntry, changeDistribution, distributionType, duplicateEntry, entriesOf, getAt, isObject,
-  nearestNode, nodeCounts, parseNode, readTraffic, removeEntry, setAt, setSharedOption, sharedOption, tracePath, writeTraffic,
+  nearestNode, nodeCounts, parseNode, readTraffic, removeEntry, setAt, setSharedOption, sharedOption, tidy, tracePath, withNamedWorkload, workloadRate, writeTraffic,
 } from '../document.js';
 import { editDocument } from '../edit.js';
 import { compact, count } from '../format.js';
 import { group, numberField, onlyWhen, selectField, switchField, textField } from './fields.js';
 import { swatch } from './swatch.js';
 
-/** @import { Catalog, DocumentObject, State } from '../types.js' */
+/** @import { Catalog, DocumentObject } from '../types.js' */
 /** @import { FormContext, Part } from './fields.js' */
 
 const PROFILE = 'workload.client_profiles[0]';
@@ -79,33 +79,39 @@ function hardware(context) {
 }
 
 /**
- * @param {FormContext & { chooseFile: () => void }} context
+ * @param {FormContext & { catalog: Catalog, chooseFile: () => void }} context
  * @returns {Part}
  */
 function traffic(context) {
   const ARRIVALS = `${PROFILE}.inter_arrival_time_dist_config`;
   /** @param {DocumentObject} document */
   const kindOf = (document) => readTraffic(document).kind;
+  const { workloads } = context.catalog;
+  /** @param {DocumentObject} document */
+  const nameOf = (document) => String(getAt(document, 'workload.preset') ?? '');
+  /** @param {DocumentObject} document */
+  const ownRate = (document) => workloadRate(workloads.find(({ name }) => name === nameOf(document))?.workload ?? {});
   /** @param {...string} kinds */
   const isKind = (...kinds) => (/** @type {DocumentObject} */ document) => kinds.includes(kindOf(document));
 
   const kind = selectField(context, {
     label: 'Traffic',
     paths: () => [],
-    help: 'Poisson: independent users at a mean rate. Steady: evenly spaced. Bursty: clumps and lulls. Closed loop: a fixed number of clients, each waiting for its reply. Trace: a recorded file, replayed.',
-    read: kindOf,
+    help: 'Named workloads follow the lengths and arrivals of recorded traffic. Poisson: independent users at a mean rate. Steady: evenly spaced. Bursty: clumps and lulls. Closed loop: a fixed number of clients, each waiting for its reply. Trace: a recorded file, replayed.',
+    read: (document) => (kindOf(document) === 'named' ? `named:${nameOf(document)}` : kindOf(document)),
     write(document, value) {
+      if (value.startsWith('named:')) return withNamedWorkload(document, value.slice('named:'.length));
       if (value !== 'trace') return writeTraffic(document, { kind: value });
       context.chooseFile();
       return document;
     },
     choices: (document) => [
+      ...workloads.map(({ name, title }) => ({ value: `named:${name}`, label: title })),
       { value: 'poisson', label: 'Poisson arrivals' },
       { value: 'steady', label: 'Steady arrivals' },
       { value: 'bursty', label: 'Bursty arrivals' },
       { value: 'closed', label: 'Closed loop' },
       { value: 'trace', label: tracePath(document) ? 'Recorded trace' : 'Recorded trace…' },
-      ...(kindOf(document) === 'named' ? [{ value: 'named', label: `Named workload: ${getAt(document, 'workload.preset')}` }] : []),
       ...(kindOf(document) === 'other' ? [{ value: 'other', label: 'As in the text' }] : []),
     ],
   });
@@ -114,7 +120,14 @@ function traffic(context) {
     help: 'Requests that arrive in a second, on average.',
     paths: () => [ARRIVALS],
     read: (document) => readTraffic(document).ratePerS,
-    write: (document, value) => writeTraffic(document, { ratePerS: value }),
+    write: (document, value) => (value > 0 ? writeTraffic(document, { ratePerS: value }) : document),
+  });
+  const namedRate = numberField(context, {
+    label: 'Rate', unit: 'requests/s', required: true,
+    help: 'Requests that arrive in a second, on average. The workload’s own rate is scaled to it.',
+    paths: () => ['workload.rate_scale'],
+    read: (document) => tidy((ownRate(document) ?? NaN) * (getAt(document, 'workload.rate_scale') ?? 1), 4),
+    write: (document, value) => (value > 0 ? setAt(document, 'workload.rate_scale', tidy(value / (ownRate(document) ?? NaN), 6)) : document),
   });
   const cv = numberField(context, {
     label: 'Burstiness', unit: 'CV of gaps', required: true,
@@ -164,7 +177,8 @@ function traffic(context) {
       onlyWhen(rate, isKind('poisson', 'steady', 'bursty')),
       onlyWhen(cv, isKind('bursty')),
       onlyWhen(concurrency, isKind('closed')),
-      onlyWhen(scale, isKind('trace', 'named', 'other')),
+      onlyWhen(namedRate, (document) => kindOf(document) === 'named' && ownRate(document) !== null),
+      onlyWhen(scale, (document) => ['trace', 'other'].includes(kindOf(document)) || (kindOf(document) === 'named' ? ownRate(document) === null : getAt(document, 'workload.rate_scale') !== undefined)),
       onlyWhen(requests, (document) => kindOf(document) !== 'trace'),
       onlyWhen(traceRequests, isKind('trace')),
     ]),

@@ -1,7 +1,7 @@
 // "What the numbers mean": every metric in words, how far the results can be trusted, where they were made.
 
 import { h, replaceChildren } from '../dom.js';
-import { HEADLINE, MORE } from '../metrics.js';
+import { HEADLINE, MORE, meaningOf } from '../metrics.js';
 
 /** @import { State, Catalog } from '../types.js' */
 
@@ -30,7 +30,7 @@ export function createMeaning(engineVersion, catalog) {
           ...results.map((result) => provenance(result)),
           h('p', {}, `Engine ${engineVersion}. The same document, seed and engine version give the same results to the last bit, here and on the command line.`)),
         h('section', {}, h('h3', {}, 'Definitions'),
-          h('dl', {}, [...HEADLINE, ...MORE].flatMap(({ metrics }) => metrics.flatMap(({ label, unit, meaning }) => [h('dt', {}, label, unit ? h('span', { class: 'unit' }, ` ${unit}`) : null), h('dd', {}, meaning)]))),
+          h('dl', {}, [...HEADLINE, ...MORE].flatMap(({ metrics }) => metrics.flatMap((metric) => [h('dt', {}, metric.label, metric.unit ? h('span', { class: 'unit' }, ` ${metric.unit}`) : null), h('dd', {}, meaningOf(catalog.definitions, metric))]))),
           h('p', {}, 'Percentiles are numpy’s linear ones, over successful requests that arrived after the warm-up.')));
       dialog.showModal();
     },

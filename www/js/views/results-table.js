@@ -3,13 +3,14 @@
 
 import { h, replaceChildren } from '../dom.js';
 import { MISSING, count, delta, number, percent } from '../format.js';
-import { HEADLINE, MORE } from '../metrics.js';
+import { HEADLINE, MORE, meaningOf, readMetric } from '../metrics.js';
 import { swatch } from './swatch.js';
 
-/** @import { State, RunResult } from '../types.js' */
+/** @import { Definition, State, RunResult } from '../types.js' */
 /** @import { Metric, MetricGroup } from '../metrics.js' */
 
-export function createResultsTable() {
+/** @param {Definition[]} definitions */
+export function createResultsTable(definitions) {
   const head = h('div', { class: 'table-scroll', role: 'region', 'aria-label': 'Headline numbers', tabindex: 0 });
   const moreTable = h('div', { class: 'table-scroll', role: 'region', 'aria-label': 'More numbers', tabindex: 0 });
   const more = h('details', { class: 'more' }, h('summary', {}, 'More numbers'), moreTable);
@@ -24,9 +25,9 @@ export function createResultsTable() {
       shown = results;
       element.hidden = results.length === 0;
       if (results.length === 0) return;
-      replaceChildren(head, table('Headline numbers', HEADLINE, results));
-      replaceChildren(moreTable, table('More numbers', MORE, results));
-      more.hidden = !MORE.some(({ metrics }) => metrics.some((metric) => results.some((result) => metric.read(result) !== null)));
+      replaceChildren(head, table('Headline numbers', HEADLINE, results, definitions));
+      replaceChildren(moreTable, table('More numbers', MORE, results, definitions));
+      more.hidden = !MORE.some(({ metrics }) => metrics.some((metric) => results.some((result) => readMetric(metric, result) !== null)));
     },
   };
 }
@@ -35,14 +36,15 @@ export function createResultsTable() {
  * @param {string} caption
  * @param {MetricGroup[]} groups
  * @param {RunResult[]} results
+ * @param {Definition[]} definitions
  */
-function table(caption, groups, results) {
+function table(caption, groups, results, definitions) {
   const columns = h('tr', {}, h('td', {}), results.map(({ name, entryIndex }) => h('th', { scope: 'col' }, h('span', { class: 'column-head' }, swatch(entryIndex), h('span', { class: 'column-name' }, name)))));
   return h('table', { class: 'numbers' },
     h('caption', { class: 'visually-hidden' }, caption),
     h('thead', {}, columns),
     groups.map(({ metrics }) => {
-      const rows = metrics.map((metric) => row(metric, results)).filter((made) => made !== null);
+      const rows = metrics.map((metric) => row(metric, results, definitions)).filter((made) => made !== null);
       return rows.length > 0 ? h('tbody', {}, rows) : null;
     }),
   );
@@ -51,14 +53,15 @@ function table(caption, groups, results) {
 /**
  * @param {Metric} metric
  * @param {RunResult[]} results
+ * @param {Definition[]} definitions
  */
-function row(metric, results) {
-  const values = results.map((result) => metric.read(result));
+function row(metric, results, definitions) {
+  const values = results.map((result) => readMetric(metric, result));
   if (values.every((value) => value === null)) return null;
   const best = bestOf(metric, values);
   const base = values[0];
   return h('tr', {},
-    h('th', { scope: 'row', title: metric.meaning }, metric.label, metric.unit ? h('span', { class: 'unit' }, ` ${metric.unit}`) : null),
+    h('th', { scope: 'row', title: meaningOf(definitions, metric) || null }, metric.label, metric.unit ? h('span', { class: 'unit' }, ` ${metric.unit}`) : null),
     values.map((value, index) => {
       const isBest = best.has(index);
       return h('td', { class: isBest ? 'best' : null },
