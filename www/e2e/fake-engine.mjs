@@ -1,0 +1,55 @@
+// An engine for unit tests: the same interface as the wasm module, no simulation behind it.
+// A document's `fake` key scripts it: { steps, failAt, crashAt }.
+
+/** Runs of a document take this many calls of `advance`. */
+const STEPS = 3;
+
+export class Simulation {
+  static living = 0;
+
+  constructor(document, runIndex, files) {
+    const entry = document.frameworks_to_test[runIndex];
+    if (!entry) throw { message: 'no such run', diagnostics: [{ severity: 'error', path: 'frameworks_to_test', line: null, column: null, message: 'no such run', hint: '' }] };
+    this.name = entry.name;
+    this.script = document.fake ?? {};
+    this.files = files;
+    this.step = 0;
+    Simulation.living += 1;
+  }
+
+  advance() {
+    this.step += 1;
+    if (this.script.crashAt === this.step) throw new WebAssembly.RuntimeError('unreachable');
+    const steps = this.script.steps ?? STEPS;
+    return { done: this.step >= steps, fraction: Math.min(1, this.step / steps), simulatedS: this.step, requestsEnded: this.step };
+  }
+
+  finish() {
+    Simulation.living -= 1;
+    return finished(this.name, this.files);
+  }
+
+  free() {
+    Simulation.living -= 1;
+  }
+}
+
+function finished(name, files) {
+  return {
+    name, hash: '00000000000000ff', endS: 10, binS: 1, kvBlocksTotal: 100, requestCount: 4,
+    summary: () => ({ requests: { total: 4 }, files: [...files.keys()] }),
+    column: () => new Float64Array([1, 2, 3, 4]),
+    sortedColumn: () => new Float64Array([1, 2, 3, 4]),
+    series: () => new Float64Array(10),
+    status: () => new Uint8Array([1, 1, 1, 1]),
+    requestsCsv: () => 'request_id\n0\n',
+    free() {},
+  };
+}
+
+export const version = () => '9.9.9';
+
+export function checkDocument(document) {
+  if (document.bad) return { diagnostics: [{ severity: 'error', path: 'bad', line: null, column: null, message: 'bad', hint: '' }], runs: [], estimatedWork: 0 };
+  return { diagnostics: [], runs: document.frameworks_to_test.map(({ name }) => ({ name })), estimatedWork: document.fake?.work ?? 10 };
+}
