@@ -13,7 +13,7 @@ function start(onPause = async () => {}) {
   const server = createWorkerServer({
     load: async () => /** @type {any} */ (fake),
     post: (message, transfer) => said.push({ ...message, transferred: transfer.length }),
-    now: () => (time += 60),
+    now: () => (time += 30),
     pause: () => onPause(),
   });
   return { server, said };
