@@ -78,7 +78,6 @@ export function createCharts(store, engine) {
   const phases = h('div', { class: 'legend phases' }, [['queued', 'Waiting'], ['prefill', 'Prefill'], ['decode', 'Decode'], ['rejected', 'Rejected']].map(([name, label]) => h('span', {}, h('span', { class: `phase ${name}` }), label)));
   const timeline = createChartPanel({ title: 'Request timeline', id: 'timeline', vertical: true, legend: phases, onError, controls: [entrySelect] });
   timeline.element.classList.add('wide', 'tall');
-  latency.element.classList.add('wide');
 
   const element = h('div', { class: 'charts' }, latency.element, throughput.element, queue.element, memory.element, timeline.element);
   const panels = [latency, throughput, queue, memory, timeline];

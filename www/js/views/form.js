@@ -57,7 +57,7 @@ function hardware(context) {
     choices: () => devices.filter(({ name }) => nodeCounts(nodes, name).length > 0).map((device) => ({ value: device.name, label: `${device.name} · ${count(device.memoryGb)} GB${device.calibrated ? '' : ' · uncalibrated'}` })),
   });
   const gpus = selectField(context, {
-    label: 'GPUs in the node',
+    label: 'GPUs',
     paths: () => [],
     help: 'GPUs of one machine, joined by its fast links.',
     read: (document) => String(node(document).count),
@@ -75,7 +75,7 @@ function hardware(context) {
   const listed = onlyWhen(note('The hardware is listed device by device. Edit it as text, or choose a catalog node:', {
     label: 'Use one H100', run: () => editDocument(context.store, (document) => ({ ...document, hardware_profile: { node: nearestNode(nodes, 'H100-SXM', 1) } })),
   }), (document) => !hasNode(document));
-  return group('Model and hardware', [model, listed, row([onlyWhen(gpu, hasNode), onlyWhen(gpus, hasNode), parallel])]);
+  return group('Model and hardware', [model, listed, row([onlyWhen(gpu, hasNode), onlyWhen(gpus, hasNode), parallel], 'node')]);
 }
 
 /**
@@ -294,7 +294,7 @@ function length(context) {
     write: (document, value) => setAt(document, 'simulation.random_seed', value),
   });
   const end = numberField(context, {
-    label: 'End', unit: 's', placeholder: 'when all is served',
+    label: 'End', unit: 's', placeholder: 'all served',
     paths: () => ['simulation.max_simulation_time'],
     read: (document) => getAt(document, 'simulation.max_simulation_time'),
     write: (document, value) => setAt(document, 'simulation.max_simulation_time', value),
@@ -438,10 +438,11 @@ function changesOf(entry) {
 
 /**
  * @param {Part[]} parts
+ * @param {string} [kind]
  * @returns {Part}
  */
-function row(parts) {
-  return { element: h('div', { class: 'row' }, parts.map((part) => part.element)), update: (state) => parts.forEach((part) => part.update(state)) };
+function row(parts, kind = '') {
+  return { element: h('div', { class: `row ${kind}` }, parts.map((part) => part.element)), update: (state) => parts.forEach((part) => part.update(state)) };
 }
 
 /**

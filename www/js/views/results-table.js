@@ -64,11 +64,10 @@ function row(metric, results, definitions) {
     h('th', { scope: 'row', title: meaningOf(definitions, metric) || null }, metric.label, metric.unit ? h('span', { class: 'unit' }, ` ${metric.unit}`) : null),
     values.map((value, index) => {
       const isBest = best.has(index);
-      return h('td', { class: isBest ? 'best' : null },
-        h('span', { class: 'value' }, show(metric, value)),
-        h('span', { class: 'compare' },
-          isBest ? h('span', { class: 'best-mark' }, '★ best') : null,
-          index > 0 && typeof value === 'number' && typeof base === 'number' ? h('span', { class: 'delta' }, delta(value, base)) : null));
+      const change = index > 0 && value !== null && typeof base === 'number' ? delta(value, base) : '';
+      return h('td', { class: isBest ? 'best' : null }, h('span', { class: 'cell' },
+        h('span', { class: 'compare' }, isBest ? h('span', { class: 'best-mark' }, '★ best') : null, change ? h('span', { class: 'delta' }, change) : null),
+        h('span', { class: 'value' }, show(metric, value))));
     }));
 }
 
