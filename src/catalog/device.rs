@@ -39,6 +39,17 @@ pub struct Device {
     pub source: String,
 }
 
+impl Device {
+    /// A narrower format is never slower than a wider one.
+    pub fn faster_formats_are_faster(&self) -> bool {
+        let fp8 = self.fp8_flops.unwrap_or(self.bf16_flops);
+        self.bf16_flops > 0.0
+            && fp8 >= self.bf16_flops
+            && self.fp4_flops.is_none_or(|fp4| fp4 >= fp8)
+            && self.int8_flops.is_none_or(|int8| int8 >= self.bf16_flops)
+    }
+}
+
 /// How well a data sheet is sourced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

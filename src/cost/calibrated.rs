@@ -14,6 +14,7 @@ use super::graphs::Graphs;
 use super::model::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
 use super::moe::Experts;
 use super::rates::{Arithmetic, Lookup, US};
+use super::shapes::{Product, check_split, products};
 use crate::catalog::calibration::LaunchMode;
 use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model};
 
@@ -43,17 +44,6 @@ pub struct CalibratedSpec {
     /// Captured sizes; [`Graphs::none`] launches every kernel from the host.
     pub graphs: Graphs,
     pub host: HostTime,
-}
-
-/// A dense product of one layer.
-#[derive(Clone, Copy, Debug)]
-struct Product {
-    outputs: f64,
-    inputs: f64,
-    /// How many of the layers have it.
-    layers: f64,
-    /// Stays in 16 bit when weights are quantised (routers).
-    sixteen_bit: bool,
 }
 
 /// Cost that depends only on the number of rows: everything in the layers but attention.
@@ -106,7 +96,7 @@ impl Calibrated {
     pub fn new(catalog: &Catalog, spec: &CalibratedSpec) -> Result<Calibrated, CannotModel> {
         let CalibratedSpec { device, model, engine, tp, dtype, kv_dtype, .. } = spec;
         let (engine, tp, dtype, kv_dtype) = (*engine, (*tp).max(1), *dtype, *kv_dtype);
-        check(model, device, tp)?;
+        check_split(model, device, tp)?;
         let kv_bytes = kv_dtype.kv_bytes().ok_or(CannotModel::KvDtype { dtype: kv_dtype.name() })?;
         let mut lookup = Lookup::new(catalog, device, engine)?;
         let bandwidth = device.memory_bytes_per_s;
@@ -334,68 +324,4 @@ impl CostModel for Calibrated {
 /// Microseconds to whole picoseconds.
 fn ps(us: f64) -> u64 {
     (us * US + 0.5) as u64
-}
-
-fn check(model: &Model, device: &Device, tp: u32) -> Result<(), CannotModel> {
-    let faults = model.faults();
-    if !faults.is_empty() {
-        return Err(CannotModel::Model { model: model.name.clone(), faults });
-    }
-    let shares =
-        |tp: u32| model.attention_heads.is_multiple_of(tp) && (model.kv_heads.is_multiple_of(tp) || tp.is_multiple_of(model.kv_heads));
-    if tp > device.devices_per_node {
-        let link = device.interconnect.name.clone();
-        return Err(CannotModel::AcrossNodes { device: device.name.clone(), link, tp, limit: device.devices_per_node });
-    }
-    if !shares(tp) {
-        let possible = (1..=device.devices_per_node).filter(|tp| shares(*tp)).collect();
-        return Err(CannotModel::HeadsNotDivisible { model: model.name.clone(), heads: model.attention_heads, tp, possible });
-    }
-    Ok(())
-}
-
-/// The dense products of the layers on one of `tp` GPUs.
-fn products(model: &Model, tp: u32) -> Vec<Product> {
-    let share = |size: u32| f64::from(size.div_ceil(tp));
-    let hidden = f64::from(model.hidden_size);
-    let (layers, dense, sparse) = (f64::from(model.layers), f64::from(model.dense_layers()), f64::from(model.expert_layers()));
-    let product = |outputs: f64, inputs: f64, layers: f64| Product { outputs, inputs, layers, sixteen_bit: false };
-    let up = (model.feed_forward_matrices() - 1) as f64;
-    let mut products = match model.mla {
-        None => {
-            let head_dim = f64::from(model.head_dim);
-            let heads = share(model.attention_heads);
-            vec![
-                product((heads + 2.0 * f64::from(model.kv_heads_per_rank(tp))) * head_dim, hidden, layers),
-                product(hidden, heads * head_dim, layers),
-            ]
-        }
-        Some(mla) => {
-            let heads = share(model.attention_heads);
-            let query = heads * f64::from(mla.qk_nope_head_dim + mla.qk_rope_head_dim);
-            let (q_rank, kv_rank) = (f64::from(mla.q_lora_rank), f64::from(mla.kv_lora_rank));
-            let compressed_kv = kv_rank + f64::from(mla.qk_rope_head_dim);
-            let mut list = if mla.q_lora_rank == 0 {
-                vec![product(query, hidden, layers), product(compressed_kv, hidden, layers)]
-            } else {
-                // The two compressions are one product.
-                vec![product(q_rank + compressed_kv, hidden, layers), product(query, q_rank, layers)]
-            };
-            list.push(product(heads * f64::from(mla.qk_nope_head_dim + mla.v_head_dim), kv_rank, layers));
-            list.push(product(hidden, heads * f64::from(mla.v_head_dim), layers));
-            list
-        }
-    };
-    if dense > 0.0 {
-        products.push(product(up * share(model.intermediate_size), hidden, dense));
-        products.push(product(hidden, share(model.intermediate_size), dense));
-    }
-    if let Some(moe) = model.moe {
-        products.push(Product { outputs: f64::from(moe.experts), inputs: hidden, layers: sparse, sixteen_bit: true });
-        if moe.shared_intermediate_size > 0 {
-            products.push(product(up * share(moe.shared_intermediate_size), hidden, sparse));
-            products.push(product(hidden, share(moe.shared_intermediate_size), sparse));
-        }
-    }
-    products
 }

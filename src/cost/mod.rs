@@ -7,14 +7,17 @@ pub mod error;
 pub mod footprint;
 mod gemm;
 pub mod graphs;
+pub mod memory;
 pub mod model;
 mod moe;
 mod rates;
+mod shapes;
 pub mod timing;
 
 pub use calibrated::{Calibrated, CalibratedSpec};
 pub use error::CannotModel;
 pub use footprint::Footprint;
 pub use graphs::Graphs;
+pub use memory::{DoesNotFit, MemoryBudget, MemorySpec};
 pub use model::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
 pub use timing::{FixedTiming, PolynomialTiming};

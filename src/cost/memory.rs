@@ -1,0 +1,193 @@
+//! What fits into a GPU's memory: weights, activations, graphs, and the KV blocks in what is left, by each engine's own rule.
+//!
+//! vLLM: KV = utilization * total - weights - activations - rest - graphs, and one block is never used (the null block).
+//! SGLang: KV = total - rest - weights - reserve, with a reserve for activations and graphs by its own formula.
+//! TensorRT-LLM: KV = fraction * (total - rest - weights - activations).
+//!
+//! Weights follow from the shape. Activations, graphs and the rest are estimates, told apart in the result.
+
+use super::graphs::Graphs;
+use super::shapes::{splits_evenly, weight_bytes_per_rank};
+use crate::catalog::{Device, Dtype, Engine, Model};
+
+const GIB: f64 = (1_u64 << 30) as f64;
+const MIB: f64 = (1_u64 << 20) as f64;
+/// Memory of CUDA and its libraries beyond the framework's tensors, on one GPU and in a group (NCCL's buffers). Assumptions.
+const REST_ALONE: f64 = 0.25 * GIB;
+const REST_IN_GROUP: f64 = 1.0 * GIB;
+/// Memory of one captured graph. An assumption: logs of vLLM report 0.4 to 0.9 GiB for its 51 to 67 sizes.
+const GRAPH: f64 = 10.0 * MIB;
+/// Graphs of prefill batches that SGLang counts 8 MB each for. An assumption that gives its published static fractions within 0.005.
+const SGLANG_PREFILL_GRAPHS: f64 = 56.0;
+
+/// What is to be fitted.
+#[derive(Clone, Debug)]
+pub struct MemorySpec<'a> {
+    pub engine: Engine,
+    pub device: &'a Device,
+    pub model: &'a Model,
+    pub tp: u32,
+    pub dtype: Dtype,
+    pub kv_dtype: Dtype,
+    /// vLLM: share of the total; TensorRT-LLM: share of what is left; SGLang: its static fraction, absent for its own formula.
+    pub utilization: Option<f64>,
+    /// Token budget of a step (SGLang: its chunk).
+    pub max_num_batched_tokens: u32,
+    pub max_num_seqs: u32,
+    pub block_size: u32,
+    pub graphs: &'a Graphs,
+}
+
+/// Memory of one GPU, bytes. The parts and `kv_bytes` add up to at most `total`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MemoryBudget {
+    pub total: f64,
+    pub weights: f64,
+    /// Largest working set of a step. Estimated.
+    pub activations: f64,
+    /// Captured graphs. Estimated.
+    pub graphs: f64,
+    /// CUDA, NCCL and the like. Assumed.
+    pub rest: f64,
+    /// Left free on purpose (1 - utilization, or SGLang's reserve beyond activations and graphs).
+    pub unused: f64,
+    /// The KV pool, whole blocks.
+    pub kv_bytes: f64,
+    /// KV of one token on one GPU.
+    pub kv_bytes_per_token: f64,
+    /// Blocks that requests can use.
+    pub blocks: u64,
+}
+
+/// The model leaves no room for KV.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "{model} does not fit on {tp} x {device}: {weights:.1} GiB of weights, {other:.1} GiB of activations, graphs and libraries, of {allowed:.1} GiB \
+     that the engine may use{}",
+    if changes.is_empty() { String::new() } else { format!("; it would fit with {}", changes.join(", or ")) }
+)]
+pub struct DoesNotFit {
+    pub model: String,
+    pub device: String,
+    pub tp: u32,
+    /// GiB a GPU.
+    pub weights: f64,
+    /// GiB a GPU.
+    pub other: f64,
+    /// GiB a GPU.
+    pub allowed: f64,
+    /// The smallest change of each kind that makes it fit, such as `tensor_parallel_size: 2`.
+    pub changes: Vec<String>,
+}
+
+impl MemoryBudget {
+    /// # Errors
+    /// Not even one block of KV fits; says what would help.
+    pub fn new(spec: &MemorySpec<'_>) -> Result<MemoryBudget, DoesNotFit> {
+        let budget = Self::fill(spec);
+        if budget.blocks > 0 {
+            return Ok(budget);
+        }
+        Err(DoesNotFit {
+            model: spec.model.name.clone(),
+            device: spec.device.name.clone(),
+            tp: spec.tp,
+            weights: budget.weights / GIB,
+            other: (budget.activations + budget.graphs + budget.rest) / GIB,
+            allowed: (budget.total - budget.unused) / GIB,
+            changes: changes(spec),
+        })
+    }
+
+    /// Tokens whose KV the pool holds.
+    pub fn kv_tokens(&self, block_size: u32) -> u64 {
+        self.blocks * u64::from(block_size)
+    }
+
+    /// The parts, with whatever number of blocks comes out (0 when nothing is left).
+    fn fill(spec: &MemorySpec<'_>) -> MemoryBudget {
+        let total = spec.device.memory_bytes;
+        let weights = weight_bytes_per_rank(spec.model, spec.tp, spec.dtype);
+        let activations = activation_bytes(spec);
+        let graphs = GRAPH * f64::from(spec.graphs.count());
+        let rest = if spec.tp > 1 { REST_IN_GROUP } else { REST_ALONE };
+        let room = match spec.engine {
+            Engine::Vllm => total * spec.utilization.unwrap_or(0.92) - weights - activations - rest - graphs,
+            Engine::Sglang => {
+                let static_share = spec.utilization.unwrap_or_else(|| sglang_static_fraction(spec));
+                let free = total - rest;
+                free - weights - free * (1.0 - static_share)
+            }
+            Engine::Trtllm => spec.utilization.unwrap_or(0.9) * (total - rest - weights - activations - graphs),
+        };
+        let kv_bytes_per_token = kv_bytes_per_token(spec);
+        let block = kv_bytes_per_token * f64::from(spec.block_size.max(1));
+        let whole = (room.max(0.0) / block) as u64;
+        let blocks = if spec.engine == Engine::Vllm { whole.saturating_sub(1) } else { whole };
+        let kv_bytes = whole as f64 * block;
+        let unused = match spec.engine {
+            Engine::Vllm => total * (1.0 - spec.utilization.unwrap_or(0.92)),
+            _ => (total - weights - activations - graphs - rest - room.max(0.0)).max(0.0),
+        };
+        MemoryBudget { total, weights, activations, graphs, rest, unused, kv_bytes, kv_bytes_per_token, blocks }
+    }
+}
+
+/// KV of one token on one GPU, bytes. Layers with a window are counted like the others: their pools are not modelled apart.
+pub fn kv_bytes_per_token(spec: &MemorySpec<'_>) -> f64 {
+    let values = spec.model.kv_values_per_layer_per_rank(spec.tp) as f64 * f64::from(spec.model.layers);
+    values * spec.kv_dtype.kv_bytes().unwrap_or(2.0)
+}
+
+/// Working set of the largest step: the widest layer for the whole token budget, or the logits of every sequence (16 bit, a 32-bit copy
+/// and its softmax). The two never live at once.
+fn activation_bytes(spec: &MemorySpec<'_>) -> f64 {
+    let model = spec.model;
+    let share = |size: u32| f64::from(size.div_ceil(spec.tp));
+    let hidden = f64::from(model.hidden_size);
+    let dense = share(model.intermediate_size) * model.feed_forward_matrices() as f64;
+    let experts = model.moe.map_or(0.0, |moe| {
+        let width = share(moe.expert_intermediate_size) * model.feed_forward_matrices() as f64;
+        f64::from(moe.experts_per_token) * (width + 2.0 * hidden)
+            + share(moe.shared_intermediate_size) * model.feed_forward_matrices() as f64
+    });
+    let attention = share(model.attention_heads) * f64::from(model.head_dim) * 2.0 + model.kv_values_per_layer_per_rank(spec.tp) as f64;
+    let layer = 2.0 * f64::from(spec.max_num_batched_tokens) * (4.0 * hidden + dense.max(experts).max(attention));
+    let logits = f64::from(spec.max_num_seqs) * f64::from(model.vocab_size) * 10.0;
+    layer.max(logits)
+}
+
+/// SGLang's `mem_fraction_static`: what it does not reserve for activations and graphs (arg_groups/memory_hook.py of 0.5.23).
+fn sglang_static_fraction(spec: &MemorySpec<'_>) -> f64 {
+    let memory_mb = spec.device.memory_bytes / MIB;
+    let chunk = f64::from(spec.max_num_batched_tokens.max(2048));
+    let prefill_graphs = if spec.model.mla.is_some() { 1536.0 } else { 8.0 * SGLANG_PREFILL_GRAPHS };
+    let mut reserve = 512.0 + 1.5 * chunk + 1024.0 * f64::from(spec.tp) / 8.0 + 2.0 * f64::from(spec.graphs.largest()) + prefill_graphs;
+    if memory_mb > 60.0 * 1024.0 {
+        reserve = reserve.max(10_240.0);
+    }
+    ((memory_mb - reserve) / memory_mb).max(0.0)
+}
+
+/// The smallest change of each kind that leaves room for KV.
+fn changes(spec: &MemorySpec<'_>) -> Vec<String> {
+    let fits = |changed: &MemorySpec<'_>| MemoryBudget::fill(changed).blocks > 0;
+    let mut changes = Vec::new();
+    let wider = (spec.tp + 1..=spec.device.devices_per_node).filter(|tp| splits_evenly(spec.model, *tp));
+    if let Some(tp) = wider.into_iter().find(|tp| fits(&MemorySpec { tp: *tp, ..spec.clone() })) {
+        changes.push(format!("tensor_parallel_size: {tp}"));
+    }
+    let smaller = [Dtype::Fp8, Dtype::Int4].into_iter().filter(|dtype| dtype.weight_bytes() < spec.dtype.weight_bytes());
+    if let Some(dtype) = smaller.into_iter().find(|dtype| fits(&MemorySpec { dtype: *dtype, ..spec.clone() })) {
+        changes.push(format!("dtype: {}", dtype.name()));
+    }
+    let most = 0.97;
+    if spec.utilization.is_some_and(|now| now < most) && fits(&MemorySpec { utilization: Some(most), ..spec.clone() }) {
+        changes.push(format!("gpu_memory_utilization: {most}"));
+    }
+    let tokens = 512;
+    if spec.max_num_batched_tokens > tokens && fits(&MemorySpec { max_num_batched_tokens: tokens, ..spec.clone() }) {
+        changes.push(format!("max_num_batched_tokens: {tokens}"));
+    }
+    changes
+}

@@ -1,0 +1,128 @@
+//! The memory budget against figures that engines print and projects publish.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+use llmperforacle::catalog::{Dtype, Engine, builtin, framework_defaults};
+use llmperforacle::cost::{DoesNotFit, Graphs, MemoryBudget, MemorySpec};
+
+const GIB: f64 = (1_u64 << 30) as f64;
+
+struct Case {
+    engine: Engine,
+    device: &'static str,
+    model: &'static str,
+    tp: u32,
+    dtype: Dtype,
+}
+
+fn budget_with(case: &Case, change: impl FnOnce(&mut MemorySpec)) -> Result<MemoryBudget, DoesNotFit> {
+    let catalog = builtin();
+    let device = catalog.device(case.device).unwrap();
+    let defaults = framework_defaults(case.engine, device, case.tp).unwrap();
+    let graphs = Graphs::of(case.engine, defaults.max_capture_tokens);
+    let mut spec = MemorySpec {
+        engine: case.engine,
+        device,
+        model: catalog.model(case.model).unwrap(),
+        tp: case.tp,
+        dtype: case.dtype,
+        kv_dtype: Dtype::Bf16,
+        utilization: defaults.gpu_memory_utilization,
+        max_num_batched_tokens: defaults.max_num_batched_tokens,
+        max_num_seqs: defaults.max_num_seqs,
+        block_size: defaults.block_size,
+        graphs: &graphs,
+    };
+    change(&mut spec);
+    MemoryBudget::new(&spec)
+}
+
+fn budget(engine: Engine, device: &'static str, model: &'static str, tp: u32) -> MemoryBudget {
+    budget_with(&Case { engine, device, model, tp, dtype: Dtype::Bf16 }, |_| ()).unwrap()
+}
+
+#[test]
+fn weights_are_what_engines_report_on_loading() {
+    // vLLM logs "model weights take 14.99 GiB" for Llama-3.1-8B and 16.8 GiB a GPU for a 70B on eight.
+    let alone = budget(Engine::Vllm, "H100-SXM", "Llama-3.1-8B", 1);
+    assert!((alone.weights / GIB - 14.96).abs() < 0.05, "{}", alone.weights / GIB);
+    let eighth = budget(Engine::Vllm, "H100-SXM", "Llama-3.1-70B", 8);
+    assert!((eighth.weights / GIB - 16.43).abs() < 0.05, "{}", eighth.weights / GIB);
+}
+
+#[test]
+fn parts_and_pool_fill_the_memory_and_nothing_more() {
+    for engine in Engine::ALL {
+        for tp in [1, 2, 4, 8] {
+            let budget = budget(engine, "H100-SXM", "Qwen2.5-32B", tp);
+            let sum = budget.weights + budget.activations + budget.graphs + budget.rest + budget.unused + budget.kv_bytes;
+            let block = budget.kv_bytes_per_token * 32.0;
+            // SGLang's reserve already covers activations and graphs, whatever they are.
+            assert!(sum <= budget.total + 1.0, "{engine:?} {tp}: {sum} of {}", budget.total);
+            assert!(sum >= budget.total - block - 1.0, "{engine:?} {tp}: {sum} of {}", budget.total);
+        }
+    }
+}
+
+#[test]
+fn engines_differ_by_their_base_as_documented() {
+    // On 80 GB with some 16 GB of weights the rules leave about 55, 50 and 55 GiB.
+    let [vllm, sglang, trtllm] =
+        [Engine::Vllm, Engine::Sglang, Engine::Trtllm].map(|engine| budget(engine, "H100-SXM", "Llama-3.1-8B", 1).kv_bytes / GIB);
+    assert!((53.0..58.0).contains(&vllm), "{vllm}");
+    assert!((48.0..52.5).contains(&sglang), "{sglang}");
+    assert!((53.0..58.0).contains(&trtllm), "{trtllm}");
+}
+
+#[test]
+fn a_real_engines_block_count_is_met() {
+    // vLLM 0.19 on an RTX 4090, Llama-3.1-8B, utilisation 0.9, 2048 tokens a step: 2588 blocks (LLMServingSim's calibration).
+    let case = Case { engine: Engine::Vllm, device: "RTX-4090", model: "Llama-3.1-8B", tp: 1, dtype: Dtype::Bf16 };
+    let blocks = budget_with(&case, |spec| spec.utilization = Some(0.9)).unwrap().blocks as f64;
+    assert!((blocks / 2588.0 - 1.0).abs() < 0.06, "{blocks} blocks");
+}
+
+#[test]
+fn kv_heads_are_replicated_beyond_their_number() {
+    // Qwen2.5-7B has four KV heads: eight GPUs hold one each, twice as much KV in all as four do.
+    let of = |tp| {
+        budget_with(&Case { engine: Engine::Vllm, device: "H100-SXM", model: "Llama-3.1-70B", tp, dtype: Dtype::Bf16 }, |_| ())
+            .unwrap()
+            .kv_bytes_per_token
+    };
+    assert_eq!(of(8), 80.0 * 2.0 * 128.0 * 2.0);
+    assert_eq!(of(4), 2.0 * of(8));
+    let latent = |tp| {
+        budget_with(&Case { engine: Engine::Sglang, device: "H200-SXM", model: "DeepSeek-V2-Lite", tp, dtype: Dtype::Bf16 }, |_| ())
+            .unwrap()
+            .kv_bytes_per_token
+    };
+    assert_eq!(latent(1), 27.0 * 576.0 * 2.0);
+    assert_eq!(latent(2), latent(1));
+}
+
+#[test]
+fn what_does_not_fit_says_the_smallest_change_that_does() {
+    let case = Case { engine: Engine::Vllm, device: "H100-SXM", model: "Llama-3.1-70B", tp: 1, dtype: Dtype::Bf16 };
+    let refused = budget_with(&case, |_| ()).unwrap_err();
+    assert_eq!(refused.changes, ["tensor_parallel_size: 4", "dtype: int4"].map(str::to_owned).to_vec(), "{refused}");
+    assert!(refused.to_string().contains("131.4 GiB of weights"), "{refused}");
+    // Each of them does fit.
+    assert!(budget_with(&Case { tp: 4, ..case }, |_| ()).is_ok());
+    assert!(
+        budget_with(&Case { engine: Engine::Vllm, device: "H100-SXM", model: "Llama-3.1-70B", tp: 1, dtype: Dtype::Int4 }, |_| ()).is_ok()
+    );
+    assert!(
+        budget_with(&Case { engine: Engine::Vllm, device: "H100-SXM", model: "Llama-3.1-70B", tp: 2, dtype: Dtype::Bf16 }, |_| ()).is_err()
+    );
+}
+
+#[test]
+fn more_memory_is_more_blocks_and_wider_kv_fewer() {
+    let case = |dtype| Case { engine: Engine::Vllm, device: "H100-SXM", model: "Llama-3.1-8B", tp: 1, dtype };
+    let base = budget_with(&case(Dtype::Bf16), |_| ()).unwrap().blocks;
+    assert!(budget_with(&case(Dtype::Fp8), |_| ()).unwrap().blocks > base);
+    let fp8_kv = budget_with(&case(Dtype::Bf16), |spec| spec.kv_dtype = Dtype::Fp8).unwrap().blocks;
+    assert!(fp8_kv.abs_diff(2 * base) <= 3, "{fp8_kv} and twice {base}");
+    assert!(budget_with(&case(Dtype::Bf16), |spec| spec.max_num_batched_tokens = 65_536).unwrap().blocks < base);
+}
