@@ -17,7 +17,7 @@ use super::node::{Node, Place, Value, integer_to_json, join_index, join_key, sho
 pub enum UnknownKeys {
     /// An error.
     Refuse,
-    /// A warning a key name: the original project ignores them in silence, and its documents have some.
+    /// A warning a key name: documents of the original project have some, which it ignores in silence, and links of newer versions.
     Ignore,
 }
 
@@ -159,7 +159,7 @@ impl<'a> Checker<'a> {
                 self.error(place, path, format!("unknown key `{}`", shorten(key)), hint);
             }
             UnknownKeys::Ignore => {
-                let message = format!("unknown key `{}`: ignored, as the original project does", shorten(key));
+                let message = format!("unknown key `{}`: ignored", shorten(key));
                 let first = Diagnostic::warning(path, message, hint.unwrap_or_default()).at(place);
                 self.ignored.entry(key.into()).or_insert((first, 0)).1 += 1;
             }
@@ -406,6 +406,6 @@ mod tests {
                 }
             }
         }
-        walk(&crate::config::json_schema());
+        walk(crate::config::json_schema());
     }
 }

@@ -84,15 +84,17 @@ pub fn translate(root: &mut Node, diagnostics: &mut Vec<Diagnostic>) {
         simulation.set_default("comparison", Value::Text("shared".into()));
     }
     let single_gpu = default_gpu(root);
+    let mut guesses = Vec::new();
     if let Some(workload) = root.get_mut("workload") {
         workload.set_default("arrival_model", Value::Text("one_generator".into()));
         workload.set_default("bytes_per_token_estimate_for_network", Value::Integer(2));
         if let Some(profiles) = workload.get_mut("client_profiles") {
             for (index, profile) in profiles.items_mut().iter_mut().enumerate() {
-                distributions(profile, &join_index("workload.client_profiles", index), diagnostics);
+                distributions(profile, &join_index("workload.client_profiles", index), diagnostics, &mut guesses);
             }
         }
     }
+    report_guesses(&guesses, diagnostics);
     if let Some(frameworks) = root.get_mut("frameworks_to_test") {
         for (index, framework) in frameworks.items_mut().iter_mut().enumerate() {
             let is_parallel = framework.get("config").is_some_and(|config| config.get("parallelism").is_some());
@@ -109,6 +111,29 @@ pub fn translate(root: &mut Node, diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
+/// The space of a LogNormal that did not say it.
+struct Guess {
+    space: &'static str,
+    reason: String,
+    path: String,
+    place: Place,
+}
+
+/// One warning a space, at the first LogNormal it was guessed for: a document can have dozens.
+fn report_guesses(guesses: &[Guess], diagnostics: &mut Vec<Diagnostic>) {
+    for space in ["value", "log"] {
+        let of_space = || guesses.iter().filter(|guess| guess.space == space);
+        if let Some(first) = of_space().next() {
+            let more = match of_space().count() {
+                1 => String::new(),
+                count => format!("; {} others likewise", count - 1),
+            };
+            let hint = "say `space: value` or `space: log` to fix it";
+            diagnostics.push(Diagnostic::warning(first.path.clone(), format!("{}{more}", first.reason), hint).at(first.place));
+        }
+    }
+}
+
 /// The device that the original takes when none is named, if it is there.
 fn default_gpu(root: &Node) -> Option<String> {
     let devices = root.get("hardware_profile")?.get("compute_devices")?.items();
@@ -116,14 +141,14 @@ fn default_gpu(root: &Node) -> Option<String> {
 }
 
 /// Distributions of a profile: parameters that the original ignores are taken out, and LogNormal's space is written down.
-fn distributions(profile: &mut Node, path: &str, diagnostics: &mut Vec<Diagnostic>) {
+fn distributions(profile: &mut Node, path: &str, diagnostics: &mut Vec<Diagnostic>, guesses: &mut Vec<Guess>) {
     let Value::Map(entries) = &mut profile.value else { return };
     for entry in entries.iter_mut().filter(|entry| entry.key.ends_with("_dist_config")) {
-        distribution(&mut entry.value, &join_key(path, &entry.key), diagnostics);
+        distribution(&mut entry.value, &join_key(path, &entry.key), diagnostics, guesses);
     }
 }
 
-fn distribution(node: &mut Node, path: &str, diagnostics: &mut Vec<Diagnostic>) {
+fn distribution(node: &mut Node, path: &str, diagnostics: &mut Vec<Diagnostic>, guesses: &mut Vec<Guess>) {
     let kind = match node.get("type").map(|kind| kind.text()) {
         None => Some(DistributionKind::Constant),
         Some(text) => kind_named(text.unwrap_or_default()),
@@ -152,12 +177,12 @@ fn distribution(node: &mut Node, path: &str, diagnostics: &mut Vec<Diagnostic>) 
         let mean = node.get("mean").and_then(Node::number).unwrap_or(0.0);
         let (space, reason) = space_by_mean(mean);
         let place = node.get("mean").map_or(node.place, |mean| mean.place);
-        diagnostics.push(Diagnostic::warning(path, reason, "say `space: value` or `space: log` to fix it").at(place));
+        guesses.push(Guess { space, reason, path: path.into(), place });
         node.set_default("space", Value::Text(space.into()));
     }
     if let Some(components) = node.get_mut("components") {
         for (index, component) in components.items_mut().iter_mut().enumerate() {
-            distribution(component, &join_index(&join_key(path, "components"), index), diagnostics);
+            distribution(component, &join_index(&join_key(path, "components"), index), diagnostics, guesses);
         }
     }
 }

@@ -197,13 +197,13 @@ impl<'a> JsonReader<'a> {
             "false" => return Ok(Value::Bool(false)),
             _ => {}
         }
-        // serde_json knows JSON's grammar of numbers; 128-bit integers so that nothing is rounded before the range check.
+        // serde_json knows JSON's grammar of numbers, but rounds some floats wrongly: std reads the value. Integers keep 128 bits, so
+        // that nothing is rounded before the range check.
+        let no_number = |_| SyntaxError::new(start, &format!("`{word}` is no number"));
         let integer = word.strip_prefix('-').unwrap_or(word).bytes().all(|byte| byte.is_ascii_digit());
         match serde_json::from_str::<f64>(word) {
-            Ok(_) if integer && word.len() < 38 => {
-                word.parse().map(Value::Integer).map_err(|_| SyntaxError::new(start, &format!("`{word}` is no number")))
-            }
-            Ok(float) => Ok(Value::Float(float)),
+            Ok(_) if integer && word.len() < 38 => word.parse().map(Value::Integer).map_err(|_| no_number(())),
+            Ok(_) => word.parse().map(Value::Float).map_err(|_| no_number(())),
             Err(_) => Err(SyntaxError::new(start, &format!("`{}` is neither a number nor true, false, null", super::node::shorten(word)))
                 .with_hint("text stands in double quotes in JSON")),
         }

@@ -10,6 +10,7 @@ pub mod diagnostic;
 mod dialect;
 mod edit;
 mod json;
+pub mod link;
 mod migrate;
 mod names;
 mod node;
@@ -29,6 +30,8 @@ pub use validate::{ANY_ENTRY, CLIENT, validate};
 pub use write::{Format, generate_config, write_json, write_yaml, yaml_of};
 
 /// The JSON Schema of a document: the form's labels, the editor's completion and the shape check all follow it.
-pub fn json_schema() -> serde_json::Value {
-    schemars::schema_for!(Document).to_value()
+pub fn json_schema() -> &'static serde_json::Value {
+    // Made once: it follows from the types alone.
+    static SCHEMA: std::sync::OnceLock<serde_json::Value> = std::sync::OnceLock::new();
+    SCHEMA.get_or_init(|| schemars::schema_for!(Document).to_value())
 }

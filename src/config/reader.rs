@@ -56,7 +56,7 @@ pub fn read(text: &str, file_name: &str) -> Read {
         return Read::failed(Diagnostic::error("", message, "a trace belongs into a file of its own, named by `workload.trace.path`"));
     }
     match parse(text, file_name) {
-        Ok(node) => read_node(node),
+        Ok(node) => read_node(node, Origin::Here),
         Err(error) => Read::failed(Diagnostic::error("", error.message, error.hint).at(error.place)),
     }
 }
@@ -64,9 +64,24 @@ pub fn read(text: &str, file_name: &str) -> Read {
 /// Reads a document from a JSON value, as forms and links hold it. There are no lines; the rest is as in [`read`].
 pub fn read_value(value: &serde_json::Value) -> Read {
     match Node::from_json(value) {
-        Ok(node) => read_node(node),
+        Ok(node) => read_node(node, Origin::Here),
         Err(message) => Read::failed(Diagnostic::error("", message, "")),
     }
+}
+
+/// As [`read_value`], for a document that another version of this program may have written: unknown keys are warnings.
+pub(super) fn read_shared(value: &serde_json::Value) -> Read {
+    match Node::from_json(value) {
+        Ok(node) => read_node(node, Origin::Link),
+        Err(message) => Read::failed(Diagnostic::error("", message, "")),
+    }
+}
+
+/// Where a document comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Here,
+    Link,
 }
 
 fn parse(text: &str, file_name: &str) -> Result<Node, SyntaxError> {
@@ -80,7 +95,7 @@ fn parse(text: &str, file_name: &str) -> Result<Node, SyntaxError> {
     json::parse(text).or_else(|error| if named_json { Err(error) } else { yaml::parse(text).map_err(|_| error) })
 }
 
-fn read_node(mut node: Node) -> Read {
+fn read_node(mut node: Node, origin: Origin) -> Read {
     let mut diagnostics = Vec::new();
     migrate::migrate(&mut node, &mut diagnostics);
     let original = dialect::is_original(&node);
@@ -91,8 +106,8 @@ fn read_node(mut node: Node) -> Read {
         dialect::translate(&mut node, &mut diagnostics);
     }
     dialect::warn_without_effect(&node, &mut diagnostics);
-    let unknown_keys = if original { UnknownKeys::Ignore } else { UnknownKeys::Refuse };
-    let (json, faults) = check(&node, &json_schema(), unknown_keys);
+    let unknown_keys = if original || origin == Origin::Link { UnknownKeys::Ignore } else { UnknownKeys::Refuse };
+    let (json, faults) = check(&node, json_schema(), unknown_keys);
     diagnostics.extend(faults);
 
     let shape_is_right = !diagnostics.iter().any(Diagnostic::is_error);

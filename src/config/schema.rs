@@ -48,6 +48,7 @@ pub struct SimulationSection {
     pub max_simulation_time: Option<f64>,
     /// Seed of every random stream. The same document and seed give the same bits everywhere. Absent means 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 9007199254740991_u64))]
     pub random_seed: Option<u64>,
     /// Level of detail of the original project. Accepted and without effect: there is one level, the exact one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,6 +189,7 @@ pub struct Workload {
     pub rate_scale: Option<f64>,
     /// Seed of the workload alone; absent: the simulation's seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 9007199254740991_u64))]
     pub random_seed: Option<u64>,
     /// Size of a prompt on the network, bytes a token. Absent means 2 in a document of the original project, else 0 (no upload).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -390,6 +392,7 @@ pub enum LogNormalSpace {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PrefixPatterns {
+    /// The patterns.
     pub patterns: Vec<PrefixPattern>,
 }
 
@@ -397,10 +400,13 @@ pub struct PrefixPatterns {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PrefixPattern {
+    /// What the prefix is.
     #[serde(rename = "type")]
     pub kind: PrefixKind,
+    /// One of the original project's named prefixes, such as `helpful_assistant`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Chance of this pattern, relative to the others. Absent means 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1e9))]
     pub weight: Option<f64>,
@@ -408,6 +414,7 @@ pub struct PrefixPattern {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10000000))]
     pub tokens: Option<u64>,
+    /// Parts of a mixed prefix, in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub components: Option<Vec<PrefixPattern>>,
 }
@@ -581,8 +588,10 @@ pub struct Timing {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FixedTiming {
+    /// Time of a pass with prefill, ms.
     #[schemars(range(min = 0.0, max = 1e6))]
     pub prefill_ms: f64,
+    /// Time of a pass with decode, ms.
     #[schemars(range(min = 1e-6, max = 1e6))]
     pub decode_ms: f64,
 }
@@ -595,10 +604,13 @@ pub struct PolynomialTiming {}
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostOverhead {
+    /// `a`, µs a step.
     #[schemars(range(min = 0.0, max = 1e6))]
     pub per_step_us: f64,
+    /// `b`, µs a sequence of the step.
     #[schemars(range(min = 0.0, max = 1e5))]
     pub per_sequence_us: f64,
+    /// `c`, µs a request that is new in the step.
     #[schemars(range(min = 0.0, max = 1e6))]
     pub per_new_request_us: f64,
     /// Time a request spends in the API server and the tokenizer, added before it reaches the scheduler, ms.
@@ -615,14 +627,18 @@ pub struct Parallelism {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["None", "TP", "PP", "TP_PP", null]))]
     pub strategy: Option<String>,
+    /// Devices, stage by stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_ids: Option<Vec<String>>,
+    /// GPUs that share each layer. Absent means 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub tp_degree: Option<u32>,
+    /// Stages that hold a part of the layers each. Absent means 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub pp_stages: Option<u32>,
+    /// Accepted, without effect: the engine splits batches between stages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub num_microbatches_per_request: Option<u32>,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use super::yaml;
-use super::{Document, find_preset, node};
+use super::{Document, dialect, find_preset, migrate, node};
 
 /// A text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +34,15 @@ pub fn generate_config(preset: Option<&str>, format: Format) -> Option<String> {
     }
 }
 
-fn to_json(document: &Document) -> Json {
+/// The document as JSON. One that would be taken for a document of the original project says that it is none.
+pub(super) fn to_json(document: &Document) -> Json {
     // Every type of a document is a struct with plain keys, which always serialises.
-    serde_json::to_value(document).unwrap_or(Json::Null)
+    let json = serde_json::to_value(document).unwrap_or(Json::Null);
+    if node::Node::from_json(&json).is_ok_and(|node| dialect::is_original(&node)) {
+        let versioned = Document { schema_version: Some(migrate::NEWEST), ..document.clone() };
+        return serde_json::to_value(&versioned).unwrap_or(Json::Null);
+    }
+    json
 }
 
 /// Any JSON value as block YAML.

@@ -143,13 +143,12 @@ fn client_profile(workload: &Workload, profile: &ClientProfile, index: usize, pa
             format!("Client profile {index} missing inter_arrival_time_dist_config"),
             "say when requests come, such as `{type: Exponential, rate: 2}`, or give the workload a `concurrency`",
         ),
-        (Some(_), Some(_)) => {
-            findings.warning(
-                &arrivals,
-                "has no effect with `concurrency`: a client sends when its last request has ended",
-                "take one of the two out",
-            );
-        }
+        (Some(_), Some(_)) if workload.arrival_model == Some(ArrivalModel::OneGenerator) => {}
+        (Some(_), Some(_)) => findings.warning(
+            &arrivals,
+            "`inter_arrival_time_dist_config` has no effect with `concurrency`: a client sends when its last request has ended",
+            "take one of the two out",
+        ),
         (Some(gap), None) if never_waits(gap) && workload.total_requests_to_generate.is_none() => findings.error(
             &arrivals,
             "requests without any time between them never end",
