@@ -265,3 +265,16 @@ fn formats_have_their_published_sizes() {
         assert_eq!(Dtype::parse(dtype.name()), Some(dtype));
     }
 }
+
+#[test]
+fn the_documented_kernel_errors_are_those_of_the_constants() {
+    let document = include_str!("../docs/cost-model.md");
+    for file in builtin().calibrations.iter().filter(|file| file.device.is_some()) {
+        let device = file.device.as_deref().unwrap();
+        for row in file.gemm.iter().filter(|row| row.dtype == Dtype::Bf16) {
+            let [median, p95] = row.error_percent.unwrap();
+            let start = format!("| {device} | {} {} | {median:.1} / {p95:.0} |", row.engine.label(), row.version);
+            assert!(document.contains(&start), "docs/cost-model.md lacks {start}");
+        }
+    }
+}
