@@ -18,13 +18,14 @@
 //! - a prompt contains its prefix: its length is what was drawn, whatever the prefix's length.
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 
 use crate::config::Diagnostic;
 use crate::rng::{Purpose, Stream};
 use crate::units::Time;
 use crate::workload::prefix::fitting;
 use crate::workload::profile::{Lengths, Profile};
+use crate::workload::queue::Queue;
 use crate::workload::request::{Request, Segment, SegmentId, Source};
 use crate::workload::sampler::MAX_TOKENS;
 use crate::workload::source::Transit;
@@ -61,7 +62,7 @@ pub(crate) struct Generated {
     sessions: u32,
     next_id: u32,
     segments: u32,
-    pending: BinaryHeap<Pending>,
+    pending: Queue<Pending>,
     /// Conversations with a turn at the server and a later one to come, by the id of the request there.
     waiting: HashMap<u32, Conversation>,
     notes: Vec<Diagnostic>,
@@ -129,9 +130,8 @@ impl PartialOrd for Pending {
     }
 }
 impl Ord for Pending {
-    /// Reversed: the heap's greatest is the first to arrive.
     fn cmp(&self, other: &Self) -> Ordering {
-        other.key().cmp(&self.key())
+        self.key().cmp(&other.key())
     }
 }
 
@@ -161,7 +161,7 @@ impl Generated {
             sessions: 0,
             next_id: 0,
             segments: named_segments,
-            pending: BinaryHeap::new(),
+            pending: Queue::new(),
             waiting: HashMap::new(),
             notes,
             changed: Changed::default(),

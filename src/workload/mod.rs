@@ -4,6 +4,7 @@
 mod generate;
 mod prefix;
 mod profile;
+mod queue;
 mod replay;
 pub mod request;
 pub mod sampler;
