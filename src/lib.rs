@@ -1,6 +1,7 @@
 //! LLMPerfOracle predicts how LLM serving stacks perform.
 
 pub mod catalog;
+pub mod cluster;
 pub mod config;
 pub mod cost;
 pub mod engine;

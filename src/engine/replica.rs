@@ -330,7 +330,7 @@ impl Replica {
     }
 
     /// Reports what is still here when the simulation ends.
-    pub fn close(&mut self, observer: &mut impl Observer) {
+    pub fn close(&self, observer: &mut impl Observer) {
         let core = &self.core;
         for id in core.waiting.iter().copied().chain(core.running()) {
             let job = &core.jobs[id];

@@ -1,10 +1,20 @@
 //! The clock that drives workload and engines, one run at a time; progress and cancel. What a document means is decided in `plan`.
+//!
+//! Replicas run ahead of the clock between arrivals and are looked at only when something happens to them: the next event is the
+//! earliest of the next arrival and each replica's own next event, arrivals first, then the lower replica number.
 
+mod entry;
+mod hardware;
 pub mod plan;
 
 pub use plan::{Files, Plan, RunPlan, plan};
 
-use crate::metrics::RunResult;
+use crate::cluster::Router;
+use crate::config::Diagnostic;
+use crate::engine::Replica;
+use crate::metrics::{Recorder, RunResult};
+use crate::units::Time;
+use crate::workload::{self, Source};
 
 /// How far a simulation has come.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,20 +27,120 @@ pub struct Progress {
 }
 
 /// One run of a plan, advanced in slices.
-pub struct Simulation {}
+pub struct Simulation {
+    plan: RunPlan,
+    source: Box<dyn Source>,
+    router: Router,
+    replicas: Vec<Replica>,
+    recorder: Recorder,
+    horizon: Time,
+    now: Time,
+    requests_ended: u64,
+    ended: Vec<u32>,
+    done: bool,
+}
 
 impl Simulation {
-    pub fn new(_plan: &RunPlan) -> Simulation {
-        Simulation {}
+    /// Sets a run up. Fails only where `plan` would have failed: a plan that was made can be run.
+    pub fn new(plan: &RunPlan) -> Result<Simulation, Vec<Diagnostic>> {
+        let source = workload::source(&plan.source)?;
+        let horizon = plan.max_simulation_time_s.map_or(Time::NEVER, Time::from_s);
+        let replicas = plan.replicas.iter().enumerate().map(|(index, replica)| replica.build(index as u16, plan.fast_path, horizon));
+        let replicas = replicas.collect::<Result<Vec<Replica>, Diagnostic>>().map_err(|found| vec![found])?;
+        Ok(Simulation {
+            router: Router::new(plan.balancing, &plan.weights, plan.source.seed),
+            recorder: Recorder::new(Time::from_s(plan.warm_up_s), source.expected_requests()),
+            plan: plan.clone(),
+            source,
+            replicas,
+            horizon,
+            now: Time::ZERO,
+            requests_ended: 0,
+            ended: Vec::new(),
+            done: false,
+        })
     }
 
     /// Does about `budget` units of work (an arrival, a step or a run of steps each) and returns.
-    pub fn advance(&mut self, _budget: u64) -> Progress {
-        Progress { done: true, fraction: 1.0, simulated_s: 0.0, requests_ended: 0 }
+    pub fn advance(&mut self, budget: u64) -> Progress {
+        for _ in 0..budget {
+            if self.done || !self.step() {
+                self.done = true;
+                break;
+            }
+        }
+        self.progress()
+    }
+
+    /// The next event; false when there is none before the end.
+    fn step(&mut self) -> bool {
+        let arrival = self.source.next_arrival().unwrap_or(Time::NEVER);
+        let (event, replica, second) = self.next_events();
+        let next = arrival.min(event);
+        if next == Time::NEVER || next > self.horizon {
+            return false;
+        }
+        debug_assert!(next >= self.now, "time went back");
+        self.now = next;
+        if arrival == next {
+            self.deliver();
+        } else {
+            // Where a reply makes a request, no replica may run past the next event of another.
+            let limit = if self.source.waits_for_replies() { arrival.min(second) } else { arrival };
+            self.replicas[replica].process(limit, &mut self.recorder, &mut self.ended);
+            for id in self.ended.drain(..) {
+                self.source.ended(id, next);
+                self.requests_ended += 1;
+            }
+        }
+        true
+    }
+
+    fn deliver(&mut self) {
+        let Some(request) = self.source.take() else { return };
+        let replicas = &self.replicas;
+        let replica = self.router.route(&request, |replica| {
+            let (waiting, running) = replicas[replica].load();
+            waiting + running
+        });
+        let id = request.id;
+        if self.replicas[replica].arrive(request, &mut self.recorder) {
+            self.source.ended(id, self.now);
+            self.requests_ended += 1;
+        }
+    }
+
+    /// The earliest event of the replicas, whose it is, and the earliest of the others.
+    fn next_events(&self) -> (Time, usize, Time) {
+        let (mut first, mut whose, mut second) = (Time::NEVER, 0, Time::NEVER);
+        for (index, replica) in self.replicas.iter().enumerate() {
+            let event = replica.next_event();
+            if event < first {
+                second = first;
+                (first, whose) = (event, index);
+            } else {
+                second = second.min(event);
+            }
+        }
+        (first, whose, second)
+    }
+
+    fn progress(&self) -> Progress {
+        let by_requests = self.source.expected_requests().map_or(0.0, |expected| self.requests_ended as f64 / expected.max(1) as f64);
+        let by_time = self.plan.expected_duration_s.map_or(0.0, |duration| self.now.as_s() / duration);
+        let fraction = if self.done { 1.0 } else { by_requests.max(by_time).min(1.0) };
+        Progress { done: self.done, fraction, simulated_s: self.now.as_s(), requests_ended: self.requests_ended }
     }
 
     /// The result so far: complete when `advance` said done, else as if the simulation ended now.
-    pub fn finish(self) -> RunResult {
-        RunResult::default()
+    ///
+    /// A run ends with its last event, or at `max_simulation_time` when requests were still under way (or due) then.
+    pub fn finish(mut self) -> RunResult {
+        for replica in &self.replicas {
+            replica.close(&mut self.recorder);
+        }
+        let more = self.source.next_arrival().is_some() || self.replicas.iter().any(|replica| replica.next_event() != Time::NEVER);
+        let end = if self.done && more { self.horizon } else { self.now };
+        self.recorder.finish(self.plan.info, end)
     }
 }

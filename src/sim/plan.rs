@@ -1,6 +1,14 @@
 //! From a document to runs: names are looked up, defaults filled in, and everything that cannot be honoured is refused here.
 
-use crate::config::{Diagnostic, Document};
+use std::sync::Arc;
+
+use super::entry::{self, Context, ReplicaPlan};
+use super::hardware::Hardware;
+use crate::catalog::{self, Model};
+use crate::config::schema::{Comparison, LoadBalancing, Workload};
+use crate::config::{self, Diagnostic, Document};
+use crate::metrics::RunInfo;
+use crate::workload::{self, SourceSpec, Trace, Upload};
 
 /// Files a document names, from disk or dropped on the page.
 pub trait Files {
@@ -14,6 +22,15 @@ pub struct RunPlan {
     pub name: String,
     /// Jump over steps with an unchanged batch; off takes every step singly, with the same result to the bit.
     pub fast_path: bool,
+    pub(super) source: SourceSpec,
+    pub(super) replicas: Vec<ReplicaPlan>,
+    pub(super) balancing: LoadBalancing,
+    pub(super) weights: Vec<f64>,
+    pub(super) max_simulation_time_s: Option<f64>,
+    /// How long requests come in, for progress, where the document says.
+    pub(super) expected_duration_s: Option<f64>,
+    pub(super) warm_up_s: f64,
+    pub(super) info: RunInfo,
 }
 
 /// A document made ready to run.
@@ -25,7 +42,143 @@ pub struct Plan {
     pub estimated_work: u64,
 }
 
+/// An arrival, its steps with prefill, its end and the decode runs between: about so many work units a request.
+const WORK_UNITS_PER_REQUEST: u64 = 4;
+/// Taken for the number of requests where nothing bounds it beforehand.
+const UNKNOWN_REQUESTS: u64 = 10_000;
+
 /// Makes a document ready to run, or says everything that stands in the way.
-pub fn plan(_document: &Document, _files: &dyn Files) -> Result<Plan, Vec<Diagnostic>> {
-    Ok(Plan { runs: Vec::new(), warnings: Vec::new(), estimated_work: 0 })
+pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnostic>> {
+    let catalog = catalog::builtin();
+    let mut errors = Vec::new();
+    let mut warnings = Vec::new();
+
+    let workload = config::resolve_workload(&document.workload).map_err(|error| errors.push(error)).ok();
+    let trace = workload.as_ref().and_then(|workload| read_trace(workload, files, &mut errors, &mut warnings));
+    let models = own_models(document, files, &mut warnings);
+    let hardware = match Hardware::new(&document.hardware_profile, catalog, &mut warnings) {
+        Ok(hardware) => hardware,
+        Err(found) => {
+            errors.extend(found);
+            return Err(errors);
+        }
+    };
+    let context = Context { catalog, hardware: &hardware, models: &models };
+
+    let mut replicas = Vec::new();
+    for (index, entry) in document.frameworks_to_test.iter().enumerate() {
+        let path = format!("frameworks_to_test[{index}]");
+        if entry.is_target_for_workload == Some(false) {
+            warnings.push(Diagnostic::warning(path, format!("{} is no target of the workload and is not simulated", entry.name), ""));
+            continue;
+        }
+        replicas.extend(entry::replica(&context, entry, &path, &mut errors, &mut warnings));
+    }
+    if replicas.is_empty() && errors.is_empty() {
+        let hint = "remove `is_target_for_workload: false` from one entry";
+        errors.push(Diagnostic::error("frameworks_to_test", "No frameworks marked as workload targets", hint));
+    }
+    let Some(workload) = workload.filter(|_| errors.is_empty()) else { return Err(errors) };
+
+    let groups: Vec<Vec<ReplicaPlan>> = match document.simulation.comparison.unwrap_or(Comparison::SideBySide) {
+        Comparison::SideBySide => replicas.into_iter().map(|replica| vec![replica]).collect(),
+        Comparison::Shared => vec![replicas],
+    };
+    let mut runs = Vec::new();
+    let mut estimated_work: u64 = 0;
+    for replicas in groups {
+        let run = run(document, &workload, trace.clone(), &hardware, replicas);
+        // Every distribution, rate and pattern is checked by making the source once.
+        let source = workload::source(&run.source)?;
+        let requests = source.expected_requests().unwrap_or(UNKNOWN_REQUESTS);
+        estimated_work = estimated_work.saturating_add(requests.saturating_mul(WORK_UNITS_PER_REQUEST));
+        runs.push(run);
+    }
+    Ok(Plan { runs, warnings, estimated_work })
+}
+
+fn run(
+    document: &Document,
+    workload: &Workload,
+    trace: Option<Arc<Trace>>,
+    hardware: &Hardware<'_>,
+    replicas: Vec<ReplicaPlan>,
+) -> RunPlan {
+    let seed = document.simulation.random_seed.unwrap_or(0);
+    let metrics = document.metrics_config.clone().unwrap_or_default();
+    let bytes_per_token = workload.bytes_per_token_estimate_for_network.unwrap_or(0.0);
+    let upload = hardware.client_link().filter(|_| bytes_per_token > 0.0).map(|link| Upload {
+        latency: link.latency,
+        bits_per_s: link.bits_per_s,
+        bytes_per_token,
+    });
+    let profiles = workload.client_profiles.as_deref().unwrap_or_default();
+    let names: Vec<&str> = replicas.iter().map(|replica| replica.info.entry.as_str()).collect();
+    let name = names.join(" + ");
+    let weight = |name: &&str| workload.framework_weights.as_ref().and_then(|weights| weights.get(*name)).copied().unwrap_or(1.0);
+    let mut confidence: Vec<&str> = replicas.iter().map(|replica| replica.confidence.as_str()).collect();
+    confidence.dedup();
+    let trace_duration_s = trace.as_ref().map(|trace| trace.duration().as_s() / workload.rate_scale.unwrap_or(1.0));
+    let expected_duration_s = workload.total_duration.or(trace_duration_s).or(document.simulation.max_simulation_time);
+    RunPlan {
+        name: name.clone(),
+        fast_path: true,
+        source: SourceSpec {
+            workload: workload.clone(),
+            seed,
+            trace,
+            upload,
+            api_time: replicas.iter().map(|replica| replica.api_time).max().unwrap_or_default(),
+        },
+        balancing: workload.load_balancing_strategy.unwrap_or(LoadBalancing::RoundRobin),
+        weights: names.iter().map(weight).collect(),
+        max_simulation_time_s: document.simulation.max_simulation_time,
+        expected_duration_s: expected_duration_s.filter(|duration| *duration > 0.0),
+        warm_up_s: metrics.warm_up_duration_s.unwrap_or(0.0),
+        info: RunInfo {
+            name,
+            percentiles: metrics.percentiles_to_calculate.unwrap_or_default(),
+            slo: metrics.slo,
+            profiles: profiles.iter().map(|profile| profile.profile_name.clone()).collect(),
+            seed,
+            confidence: confidence.join(", "),
+            replicas: replicas.iter().map(|replica| replica.info.clone()).collect(),
+        },
+        replicas,
+    }
+}
+
+fn read_trace(workload: &Workload, files: &dyn Files, errors: &mut Vec<Diagnostic>, warnings: &mut Vec<Diagnostic>) -> Option<Arc<Trace>> {
+    let replay = workload.trace.as_ref()?;
+    let bytes = match files.read(&replay.path) {
+        Ok(bytes) => bytes,
+        Err(why) => {
+            errors.push(Diagnostic::error("workload.trace.path", why, "give a file beside the document, or drop it on the page"));
+            return None;
+        }
+    };
+    match Trace::parse(&bytes, replay.format) {
+        Ok(trace) => {
+            warnings.extend_from_slice(trace.warnings());
+            Some(Arc::new(trace))
+        }
+        Err(found) => {
+            errors.extend(found);
+            None
+        }
+    }
+}
+
+/// The document's own model database, when there is one to read; the catalog knows the original project's twelve models.
+fn own_models(document: &Document, files: &dyn Files, warnings: &mut Vec<Diagnostic>) -> Vec<Model> {
+    let Some(path) = &document.model_characteristics_db_path else { return Vec::new() };
+    let at = "model_characteristics_db_path";
+    let models = files.read(path).and_then(|bytes| {
+        let text = String::from_utf8(bytes).map_err(|_| format!("{path} is not text"))?;
+        catalog::original_models(&text).map_err(|faults| faults.join("; "))
+    });
+    models.unwrap_or_else(|why| {
+        warnings.push(Diagnostic::warning(at, format!("the built-in models are used: {why}"), "leave the key out to use them silently"));
+        Vec::new()
+    })
 }

@@ -114,7 +114,7 @@ fn measure(name: &str, text: &str, arguments: &Arguments) -> Result<Measured, Fa
         let plan = sim::plan(document, &OneFile(&arguments.trace)).map_err(|diagnostics| explain(&diagnostics))?;
         let mut run = plan.runs.into_iter().next().ok_or_else(|| Failure::Message(format!("{name}: nothing to run")))?;
         run.fast_path &= !arguments.no_fast_path;
-        let mut simulation = Simulation::new(&run);
+        let mut simulation = Simulation::new(&run).map_err(|diagnostics| explain(&diagnostics))?;
         while !simulation.advance(u64::MAX).done {}
         let result = simulation.finish();
         let reading = watch.read();

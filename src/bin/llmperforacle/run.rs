@@ -127,7 +127,10 @@ fn simulate(input: Input, no_fast_path: bool, talk: bool) -> Result<Outcome, Fai
     for mut run in plan.runs {
         run.fast_path &= !no_fast_path;
         let bar = progress_bar(&run.name);
-        let mut simulation = Simulation::new(&run);
+        let mut simulation = Simulation::new(&run).map_err(|diagnostics| {
+            tell(&input.name, &diagnostics);
+            Failure::Explained
+        })?;
         loop {
             let progress = simulation.advance(SLICE);
             bar.set_position((progress.fraction * BAR as f64) as u64);

@@ -48,7 +48,8 @@ impl Simulation {
             .nth(run_index as usize)
             .ok_or_else(|| js::thrown(format!("there is no run {run_index}: the document has {count}")))?;
         run.fast_path = fast_path;
-        Ok(Simulation { inner: sim::Simulation::new(&run), name: run.name })
+        let inner = sim::Simulation::new(&run).map_err(|found| js::error("the run cannot be set up", &found))?;
+        Ok(Simulation { inner, name: run.name })
     }
 
     #[wasm_bindgen(getter)]

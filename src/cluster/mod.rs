@@ -1,0 +1,5 @@
+//! What happens between replicas: which of them serves a request. Knows engines only by their load.
+
+pub mod router;
+
+pub use router::Router;

@@ -1,0 +1,396 @@
+//! One entry of `frameworks_to_test` made ready to run: its model, its GPUs, its engine's limits and memory, its step times.
+
+use super::hardware::Hardware;
+use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model, framework_defaults};
+use crate::config::Diagnostic;
+use crate::config::schema::{FrameworkConfig, FrameworkEntry, FrameworkKind};
+use crate::cost::memory::{self, MemorySpec};
+use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, Graphs, PolynomialTiming};
+use crate::engine::{Core, Limits, Pace, Replica, policy};
+use crate::kv::BlockPool;
+use crate::metrics::{MemoryBudget, ReplicaInfo, Work};
+use crate::units::Time;
+
+/// One serving replica, ready to be built.
+#[derive(Clone, Debug)]
+pub struct ReplicaPlan {
+    framework: FrameworkKind,
+    limits: Limits,
+    /// Blocks that requests can have.
+    blocks: u64,
+    block_size: u32,
+    caching: bool,
+    overlap: bool,
+    timing: TimingPlan,
+    pub(super) info: ReplicaInfo,
+    pub(super) api_time: Time,
+    pub(super) confidence: String,
+}
+
+#[derive(Clone, Debug)]
+enum TimingPlan {
+    Calibrated(Box<CalibratedSpec>),
+    Fixed(FixedTiming),
+    Polynomial(PolynomialTiming),
+}
+
+impl ReplicaPlan {
+    /// Builds the replica.
+    pub(super) fn build(&self, index: u16, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
+        let cost: Box<dyn CostModel> = match &self.timing {
+            TimingPlan::Calibrated(spec) => {
+                let calibrated = Calibrated::new(crate::catalog::builtin(), spec);
+                Box::new(calibrated.map_err(|error| Diagnostic::error("frameworks_to_test", error.to_string(), ""))?)
+            }
+            TimingPlan::Fixed(timing) => Box::new(*timing),
+            TimingPlan::Polynomial(timing) => Box::new(*timing),
+        };
+        let policy = policy(self.framework).ok_or_else(|| not_modelled("frameworks_to_test", self.framework))?;
+        let core = Core::new(self.limits.clone(), BlockPool::new(self.blocks, self.block_size, self.caching));
+        Ok(Replica::new(index, core, policy, cost, Pace { overlap: self.overlap, fast_path, horizon }))
+    }
+}
+
+fn not_modelled(path: &str, framework: FrameworkKind) -> Diagnostic {
+    let message = format!("{} is not modelled yet", framework_name(framework));
+    Diagnostic::error(path, message, "use VLLM; see `llmperforacle list frameworks`")
+}
+
+/// A framework's name as documents write it.
+fn framework_name(framework: FrameworkKind) -> &'static str {
+    match framework {
+        FrameworkKind::Vllm => "VLLM",
+        FrameworkKind::ParallelVllm => "ParallelVLLM",
+        FrameworkKind::Sglang => "SGLANG",
+        FrameworkKind::Trtllm => "TRTLLM",
+        FrameworkKind::Dynamo => "DYNAMO",
+    }
+}
+
+/// How far step times can be trusted, as results name it.
+fn confidence_name(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Measured => "measured",
+        Confidence::Borrowed => "borrowed",
+        Confidence::Datasheet => "datasheet",
+    }
+}
+
+/// What entries are made from.
+pub(super) struct Context<'a> {
+    pub catalog: &'a Catalog,
+    pub hardware: &'a Hardware<'a>,
+    /// Models of the document's own database, which go before the catalog's.
+    pub models: &'a [Model],
+}
+
+/// Makes an entry ready to run. All that stands in the way is appended to `errors`, and then there is no plan.
+pub(super) fn replica(
+    context: &Context<'_>,
+    entry: &FrameworkEntry,
+    path: &str,
+    errors: &mut Vec<Diagnostic>,
+    warnings: &mut Vec<Diagnostic>,
+) -> Option<ReplicaPlan> {
+    let config = &entry.config;
+    let before = errors.len();
+    if policy(entry.kind).is_none() {
+        errors.push(not_modelled(&format!("{path}.type"), entry.kind));
+    }
+    let model = model(context, config, path).map_err(|error| errors.push(error)).ok();
+    let tp = degree(config, path).map_err(|error| errors.push(error)).ok();
+    let device = tp.and_then(|tp| {
+        let (ids, at) = gpu_ids(config, path);
+        context.hardware.device_for(&ids, tp, &at, warnings).map_err(|error| errors.push(error)).ok()
+    });
+    let dtype = dtype(config.dtype.as_deref(), Dtype::Bf16, &format!("{path}.config.dtype")).map_err(|error| errors.push(error)).ok();
+    let (model, tp, device, dtype) = (model?, tp?, device?, dtype?);
+    let cache_default = if dtype.kv_bytes().is_some() { dtype } else { Dtype::Bf16 };
+    let cache_text = config.kv_cache_dtype.as_deref().filter(|text| *text != "auto");
+    // Quantised weights leave the cache in 16 bit unless it is asked for.
+    let cache_default = if dtype.weight_bytes() < 2.0 { Dtype::Bf16 } else { cache_default };
+    let kv_dtype = dtype_of_cache(cache_text, cache_default, &format!("{path}.config.kv_cache_dtype"), errors)?;
+    if errors.len() > before {
+        return None;
+    }
+    let parts = Parts { config, path, model, device, tp, dtype, kv_dtype };
+    match parts.plan(entry, context.catalog, warnings) {
+        Ok(plan) => Some(plan),
+        Err(error) => {
+            errors.push(error);
+            None
+        }
+    }
+}
+
+/// An entry with everything it names looked up.
+struct Parts<'a> {
+    config: &'a FrameworkConfig,
+    path: &'a str,
+    model: Model,
+    device: Device,
+    tp: u32,
+    dtype: Dtype,
+    kv_dtype: Dtype,
+}
+
+impl Parts<'_> {
+    fn at(&self, key: &str) -> String {
+        format!("{}.config.{key}", self.path)
+    }
+
+    fn plan(self, entry: &FrameworkEntry, catalog: &Catalog, warnings: &mut Vec<Diagnostic>) -> Result<ReplicaPlan, Diagnostic> {
+        let config = self.config;
+        let defaults = framework_defaults(Engine::Vllm, &self.device, self.tp)
+            .ok_or_else(|| Diagnostic::error(self.path, "no defaults are known for this engine and device", "please report this"))?;
+        let block_size = config.block_size.unwrap_or(defaults.block_size);
+        let chunked = config.enable_chunked_prefill.unwrap_or(defaults.chunked_prefill);
+        let context = u64::from(self.model.max_context);
+        let mut max_model_len = config.max_model_len.unwrap_or(context);
+
+        // As vLLM: the defaults of one follow the other.
+        let mut budget_tokens = config.max_num_batched_tokens.unwrap_or(defaults.max_num_batched_tokens);
+        if !chunked && u64::from(budget_tokens) < max_model_len {
+            if config.max_num_batched_tokens.is_some() {
+                let message = format!(
+                    "{budget_tokens} is less than max_model_len ({max_model_len}): without chunked prefill longer requests are turned away"
+                );
+                warnings.push(Diagnostic::warning(self.at("max_num_batched_tokens"), message, "raise it, or set max_model_len"));
+            } else {
+                budget_tokens = u32::try_from(max_model_len).unwrap_or(u32::MAX);
+            }
+        }
+        let max_num_seqs = match config.max_num_seqs {
+            Some(seqs) if seqs > budget_tokens => {
+                let message = format!("max_num_seqs ({seqs}) is above max_num_batched_tokens ({budget_tokens})");
+                return Err(Diagnostic::error(
+                    self.at("max_num_seqs"),
+                    message,
+                    "vLLM refuses this: every sequence needs a token in each step",
+                ));
+            }
+            Some(seqs) => seqs,
+            None => defaults.max_num_seqs.min(budget_tokens),
+        };
+
+        let graphs = if config.cuda_graphs.unwrap_or(true) {
+            Graphs::of(Engine::Vllm, defaults.max_capture_tokens.min(max_num_seqs.saturating_mul(2)))
+        } else {
+            Graphs::none()
+        };
+        let host = self.host(defaults.host);
+        let spec = CalibratedSpec {
+            device: self.device.clone(),
+            model: self.model.clone(),
+            engine: Engine::Vllm,
+            tp: self.tp,
+            dtype: self.dtype,
+            kv_dtype: self.kv_dtype,
+            graphs: graphs.clone(),
+            host,
+        };
+        let calibrated = Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
+
+        let memory = memory::MemoryBudget::new(&MemorySpec {
+            engine: Engine::Vllm,
+            device: &self.device,
+            model: &self.model,
+            tp: self.tp,
+            dtype: self.dtype,
+            kv_dtype: self.kv_dtype,
+            utilization: config.gpu_memory_utilization.or(defaults.gpu_memory_utilization),
+            max_num_batched_tokens: budget_tokens,
+            max_num_seqs,
+            block_size,
+            graphs: &graphs,
+        });
+        let blocks = match (&memory, config.num_gpu_blocks_override) {
+            // vLLM's null block holds nothing; the budget has left it out already.
+            (_, Some(given)) => given.saturating_sub(1),
+            (Ok(memory), None) => memory.blocks,
+            (Err(error), None) => return Err(Diagnostic::error(self.path, error.to_string(), error.changes.join(", or "))),
+        };
+        let capacity = blocks * u64::from(block_size);
+        if capacity == 0 {
+            return Err(Diagnostic::error(self.path, "no KV block is left for requests", "give the engine more memory"));
+        }
+        if max_model_len > capacity {
+            if config.max_model_len.is_some() {
+                let message = format!(
+                    "the KV pool holds {capacity} tokens, fewer than max_model_len ({max_model_len}): longer requests are turned away"
+                );
+                warnings.push(Diagnostic::warning(self.at("max_model_len"), message, "lower it, or give the engine more memory"));
+            }
+            max_model_len = capacity;
+        }
+        let watermark_blocks = (config.watermark.unwrap_or(0.0) * blocks as f64) as u64;
+        if config.enable_cross_request_caching == Some(false) && config.enable_prefix_caching.unwrap_or(defaults.prefix_caching) {
+            let message = "vLLM cannot share within a conversation only: prefixes are shared across requests too";
+            warnings.push(Diagnostic::warning(
+                self.at("enable_cross_request_caching"),
+                message,
+                "set enable_prefix_caching: false to share nothing",
+            ));
+        }
+
+        let limits = Limits {
+            max_num_batched_tokens: budget_tokens,
+            max_num_seqs,
+            max_model_len,
+            chunked_prefill: chunked,
+            long_prefill_token_threshold: config.long_prefill_token_threshold.or(config.prefill_chunk_size).unwrap_or(0),
+            reserve_full_prompt: config.scheduler_reserve_full_isl.unwrap_or(true),
+            watermark_blocks,
+        };
+        let (timing, confidence) = self.timing(spec, &calibrated, capacity)?;
+        let footprint = calibrated.footprint();
+        let info = ReplicaInfo {
+            entry: entry.name.clone(),
+            framework: framework_name(entry.kind).to_owned(),
+            model: self.model.name.clone(),
+            device: self.device.name.clone(),
+            gpus: self.tp,
+            kv_blocks: blocks,
+            block_tokens: block_size,
+            work: Work {
+                flops_per_token: footprint.flops_per_token,
+                flops_per_sampled_token: footprint.flops_per_sampled_row,
+                flops_per_attention_pair: footprint.flops_per_pair,
+                weight_bytes_per_step: footprint.weight_bytes,
+                kv_bytes_per_token: footprint.kv_bytes_per_token,
+                peak_flops: footprint.peak_flops,
+                peak_memory_bytes_per_s: footprint.peak_bytes_per_s,
+            },
+            memory: memory.map_or_else(
+                |_| MemoryBudget::default(),
+                |memory| MemoryBudget {
+                    total_bytes: memory.total,
+                    usable_bytes: memory.total - memory.unused,
+                    weights_bytes: memory.weights,
+                    activations_bytes: memory.activations,
+                    other_bytes: memory.graphs + memory.rest,
+                    kv_bytes: memory.kv_bytes,
+                },
+            ),
+        };
+        Ok(ReplicaPlan {
+            framework: entry.kind,
+            limits,
+            blocks,
+            block_size,
+            caching: config.enable_prefix_caching.unwrap_or(defaults.prefix_caching),
+            overlap: config.async_scheduling.unwrap_or(true),
+            timing,
+            info,
+            api_time: Time::from_ms(host.per_request_api_ms),
+            confidence,
+        })
+    }
+
+    fn host(&self, default: HostTime) -> HostTime {
+        // Step times given by hand leave nothing to the host.
+        let default = if self.config.timing.is_some() {
+            HostTime { per_step_us: 0.0, per_sequence_us: 0.0, per_new_request_us: 0.0, unhidden_us: 0.0, per_request_api_ms: 0.0 }
+        } else {
+            default
+        };
+        self.config.host_overhead.as_ref().map_or(default, |given| HostTime {
+            per_step_us: given.per_step_us,
+            per_sequence_us: given.per_sequence_us,
+            per_new_request_us: given.per_new_request_us,
+            per_request_api_ms: given.per_request_api_ms.unwrap_or(default.per_request_api_ms),
+            ..default
+        })
+    }
+
+    fn timing(&self, spec: CalibratedSpec, calibrated: &Calibrated, kv_pool_tokens: u64) -> Result<(TimingPlan, String), Diagnostic> {
+        let Some(timing) = &self.config.timing else {
+            return Ok((TimingPlan::Calibrated(Box::new(spec)), confidence_name(calibrated.confidence()).to_owned()));
+        };
+        match (&timing.fixed, &timing.polynomial) {
+            (Some(fixed), None) => {
+                let timing = FixedTiming { prefill: Time::from_ms(fixed.prefill_ms), decode: Time::from_ms(fixed.decode_ms) };
+                Ok((TimingPlan::Fixed(timing), "step times given in the document".to_owned()))
+            }
+            (None, Some(_)) => {
+                Ok((TimingPlan::Polynomial(PolynomialTiming { kv_pool_tokens }), "the polynomial of Dynamo's mocker".to_owned()))
+            }
+            _ => Err(Diagnostic::error(self.at("timing"), "wants exactly one of fixed and polynomial", "")),
+        }
+    }
+}
+
+fn model(context: &Context<'_>, config: &FrameworkConfig, path: &str) -> Result<Model, Diagnostic> {
+    match (&config.model_profile_id, &config.model) {
+        (Some(_), Some(_)) => {
+            Err(Diagnostic::error(format!("{path}.config.model"), "is given beside model_profile_id", "keep one of the two"))
+        }
+        (Some(name), None) => {
+            if let Some(own) = context.models.iter().find(|model| model.name == *name) {
+                return Ok(own.clone());
+            }
+            context.catalog.model(name).cloned().map_err(|unknown| {
+                let at = format!("{path}.config.model_profile_id");
+                Diagnostic::error(at, format!("Unknown model profile: {name} ({unknown})"), "see `llmperforacle list models`")
+            })
+        }
+        (None, Some(shape)) => Model::from_hf_config(shape, "model").map_err(|faults| {
+            let at = format!("{path}.config.model");
+            Diagnostic::error(at, faults.join("; "), "give the config.json of a decoder-only model as it is")
+        }),
+        (None, None) => {
+            let at = format!("{path}.config");
+            Err(Diagnostic::error(at, "Missing model_profile_id in framework config", "name a model, such as `Llama-3.1-8B`"))
+        }
+    }
+}
+
+/// GPUs that share each layer. Pipelines are refused.
+fn degree(config: &FrameworkConfig, path: &str) -> Result<u32, Diagnostic> {
+    let Some(parallelism) = &config.parallelism else { return Ok(config.tensor_parallel_size.unwrap_or(1)) };
+    let at = format!("{path}.config.parallelism");
+    let strategy = parallelism.strategy.as_deref().unwrap_or("None");
+    if strategy.contains("PP") && parallelism.pp_stages.unwrap_or(1) > 1 {
+        let message = "pipeline parallelism is not modelled yet";
+        return Err(Diagnostic::error(format!("{at}.pp_stages"), message, "use TP over the same GPUs"));
+    }
+    let tp = if strategy.contains("TP") { parallelism.tp_degree.unwrap_or(1) } else { 1 };
+    match config.tensor_parallel_size {
+        Some(other) if other != tp => {
+            let message = format!("says {tp} GPUs and tensor_parallel_size says {other}");
+            Err(Diagnostic::error(at, message, "keep one of the two"))
+        }
+        _ => Ok(tp),
+    }
+}
+
+/// The devices an entry names, and where.
+fn gpu_ids(config: &FrameworkConfig, path: &str) -> (Vec<String>, String) {
+    let parallel = config.parallelism.as_ref().and_then(|parallelism| parallelism.gpu_ids.clone()).unwrap_or_default();
+    if !parallel.is_empty() {
+        return (parallel, format!("{path}.config.parallelism.gpu_ids"));
+    }
+    match &config.gpu_id {
+        Some(id) => (vec![id.clone()], format!("{path}.config.gpu_id")),
+        None => (Vec::new(), format!("{path}.config.tensor_parallel_size")),
+    }
+}
+
+fn dtype(text: Option<&str>, default: Dtype, path: &str) -> Result<Dtype, Diagnostic> {
+    let Some(text) = text else { return Ok(default) };
+    Dtype::parse(text).ok_or_else(|| Diagnostic::error(path, format!("unknown data type {text}"), "for example bf16, fp16, fp8"))
+}
+
+fn dtype_of_cache(text: Option<&str>, default: Dtype, path: &str, errors: &mut Vec<Diagnostic>) -> Option<Dtype> {
+    match dtype(text, default, path) {
+        Ok(found) if found.kv_bytes().is_some() => Some(found),
+        Ok(found) => {
+            errors.push(Diagnostic::error(path, format!("no engine keeps KV as {}", found.name()), "use auto, bf16 or fp8"));
+            None
+        }
+        Err(error) => {
+            errors.push(error);
+            None
+        }
+    }
+}
