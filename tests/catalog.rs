@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+use llmperforacle::catalog::hf::weights_dtype;
 use llmperforacle::catalog::{Confidence, Dtype, Engine, Model, builtin, framework_defaults, original_models};
 use serde_json::json;
 
@@ -277,4 +278,18 @@ fn the_documented_kernel_errors_are_those_of_the_constants() {
             assert!(document.contains(&start), "docs/cost-model.md lacks {start}");
         }
     }
+}
+
+#[test]
+fn a_hugging_face_config_names_its_number_format() {
+    let of = |config: serde_json::Value| weights_dtype(&config).unwrap();
+    assert_eq!(of(json!({"torch_dtype": "bfloat16"})), Some(Dtype::Bf16));
+    assert_eq!(of(json!({})), None);
+    assert_eq!(
+        of(json!({"torch_dtype": "bfloat16", "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}})),
+        Some(Dtype::Fp8Block)
+    );
+    assert_eq!(of(json!({"quantization_config": {"quant_method": "awq", "bits": 4}})), Some(Dtype::Int4));
+    assert_eq!(of(json!({"quantization_config": {"quant_method": "mxfp4"}})), Some(Dtype::Mxfp4));
+    assert!(weights_dtype(&json!({"quantization_config": {"quant_method": "aqlm"}})).unwrap_err().contains("aqlm"));
 }

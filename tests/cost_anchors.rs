@@ -20,7 +20,7 @@ fn model(name: &str) -> Model {
 
 /// Products of one layer, ms: a model of two layers less one of a single layer.
 fn layer_gemm_ms(device: &str, name: &str, tp: u32, tokens: u32) -> f64 {
-    let mut of = |layers: u32| {
+    let of = |layers: u32| {
         let mut cost = cost(device, Model { layers, ..model(name) }, tp);
         let step = if tokens <= 512 {
             cost.decode(tokens, u64::from(tokens) * 100).fixed

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::dtype::Dtype;
 use super::model::{LatentAttention, MixtureOfExperts, Model, SlidingWindow};
 
 /// Families whose layers are the usual attention and gated feed-forward: the shape is in the common keys.
@@ -24,6 +25,41 @@ const DENSE: [&str; 14] = [
 /// Families with experts.
 const MIXTURES: [&str; 10] =
     ["mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3", "kimi_k2", "gpt_oss", "glm4_moe", "minimax_m2", "olmoe"];
+
+/// Number format of the weights a Hugging Face `config.json` describes: its `quantization_config`, else its `torch_dtype` or `dtype`;
+/// `None` when it has neither.
+///
+/// # Errors
+/// A quantisation that is not known, in words.
+pub fn weights_dtype(config: &Value) -> Result<Option<Dtype>, String> {
+    let text = |object: &Value, key: &str| object.get(key).and_then(Value::as_str).map(str::to_ascii_lowercase);
+    let Some(quantisation) = config.get("quantization_config").filter(|value| !value.is_null()) else {
+        return match text(config, "torch_dtype").or_else(|| text(config, "dtype")) {
+            None => Ok(None),
+            // Checkpoints in 32 bit are served in 16 bit by every engine.
+            Some(name) if name == "float32" => Ok(Some(Dtype::Bf16)),
+            Some(name) => Dtype::parse(&name).map(Some).ok_or_else(|| format!("torch_dtype \"{name}\" is not known")),
+        };
+    };
+    let method = text(quantisation, "quant_method").unwrap_or_default();
+    let bits = quantisation.get("bits").and_then(Value::as_u64);
+    let algorithm = text(quantisation, "quant_algo").unwrap_or_default();
+    let found = match (method.as_str(), algorithm.as_str(), bits) {
+        ("fp8", _, _) if quantisation.get("weight_block_size").is_some_and(|size| !size.is_null()) => Dtype::Fp8Block,
+        ("fp8" | "fbgemm_fp8", _, _) | ("modelopt", "fp8", _) => Dtype::Fp8,
+        ("awq" | "gptq", _, Some(4) | None) => Dtype::Int4,
+        ("gptq", _, Some(8)) => Dtype::Int8,
+        ("mxfp4", _, _) => Dtype::Mxfp4,
+        ("modelopt", "nvfp4", _) | ("modelopt_fp4", _, _) => Dtype::Nvfp4,
+        _ => {
+            return Err(format!(
+                "quantization_config of {quantisation} is not known: say dtype instead ({})",
+                Dtype::ALL.map(Dtype::name).join(", ")
+            ));
+        }
+    };
+    Ok(Some(found))
+}
 
 /// Reads keys of one object and collects what is wrong with them.
 struct Keys<'a> {
