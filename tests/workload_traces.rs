@@ -1,4 +1,4 @@
-//! Recorded traces: original files read as they are, their published figures found again, anything else refused in words.
+//! Recorded traces: original files read as they are, known figures of them found again, anything else refused in words.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
@@ -60,10 +60,10 @@ fn azure_files_are_read_as_they_are() {
 }
 
 #[test]
-fn the_azure_conversation_trace_has_its_published_figures() {
+fn the_azure_conversation_trace_has_its_known_figures() {
     let trace = read("azure_2023_conv.csv.gz");
     assert_eq!(trace.len(), 19_366);
-    // Splitwise (ISCA 2024), figure 2: medians of 1020 and 129 tokens; the hour's mean rate is 5.53 a second.
+    // Medians of 1,020 and 129 tokens and a mean rate of 5.53 a second, computed from the published file with another program.
     let rows = requests(replay(trace, Workload::default()));
     let median = |mut lengths: Vec<u32>| {
         lengths.sort_unstable();
