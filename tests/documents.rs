@@ -1,5 +1,7 @@
 //! Documents in our own dialect: what is refused, where, and with which advice; and that nothing at all makes the reader fall.
 
+#![allow(clippy::unwrap_used, reason = "a test without its fixtures has to fail")]
+
 use llmperforacle::config::{Document, find_preset, json_schema, presets, read, read_value, set, write_json, write_yaml};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -2,6 +2,8 @@
 //!
 //! `tests/links/NAME.txt` is a link as it was once made, `NAME.json` what it has to open to. Files here are only ever added.
 
+#![allow(clippy::unwrap_used, reason = "a test without its fixtures has to fail")]
+
 use std::fs;
 use std::path::PathBuf;
 

@@ -1,5 +1,7 @@
 //! Documents of the original project: accepted with their meaning, and with warnings that say what was done.
 
+#![allow(clippy::unwrap_used, reason = "a test without its fixtures has to fail")]
+
 use llmperforacle::config::schema::{ArrivalModel, Comparison, DistributionKind, LogNormalSpace};
 use llmperforacle::config::{Document, Format, Read, Severity, find_preset, generate_config, read, read_value, write_json, write_yaml};
 

@@ -23,8 +23,13 @@ pub enum UnknownKeys {
 
 /// The tree as JSON, without the parts at fault, and the faults.
 pub fn check(root: &Node, schema: &Json, unknown_keys: UnknownKeys) -> (Json, Vec<Diagnostic>) {
+    check_as(root, schema, schema, unknown_keys)
+}
+
+/// The same for a part of a document: `part` is its place in `schema`.
+pub fn check_as<'a>(root: &Node, schema: &'a Json, part: &'a Json, unknown_keys: UnknownKeys) -> (Json, Vec<Diagnostic>) {
     let mut checker = Checker { schema, unknown_keys, diagnostics: Vec::new(), ignored: BTreeMap::new() };
-    let json = checker.value(root, schema, "").unwrap_or(Json::Null);
+    let json = checker.value(root, part, "").unwrap_or(Json::Null);
     checker.report_ignored();
     (json, checker.diagnostics)
 }
@@ -49,27 +54,8 @@ impl<'a> Checker<'a> {
         self.diagnostics.push(Diagnostic::error(path, message, hint).at(place));
     }
 
-    /// Follows `$ref` and the `anyOf` of an optional value.
-    fn resolve(&self, schema: &'a Json) -> Resolved<'a> {
-        let mut resolved = Resolved { schema, type_name: "" };
-        // The schema comes from our own types; the bound only keeps a fault there from hanging.
-        for _ in 0..8 {
-            if let Some(name) = resolved.schema.get("$ref").and_then(Json::as_str).and_then(|path| path.strip_prefix("#/$defs/")) {
-                let Some(target) = self.schema.get("$defs").and_then(|defs| defs.get(name)) else { break };
-                resolved = Resolved { schema: target, type_name: name };
-            } else if let Some(parts) = resolved.schema.get("anyOf").and_then(Json::as_array) {
-                let is_null = |part: &&Json| part.get("type").and_then(Json::as_str) == Some("null");
-                let Some(part) = parts.iter().find(|part| !is_null(part)) else { break };
-                resolved.schema = part;
-            } else {
-                break;
-            }
-        }
-        resolved
-    }
-
     fn value(&mut self, node: &Node, schema: &'a Json, path: &str) -> Option<Json> {
-        let Resolved { schema, type_name } = self.resolve(schema);
+        let Resolved { schema, type_name } = resolve(self.schema, schema);
         if let Some(names) = names_of(schema) {
             return self.name(node, &names, type_name, path);
         }
@@ -177,23 +163,19 @@ impl<'a> Checker<'a> {
 
     /// Where in the document a key is known, if it is known anywhere.
     fn home_of(&self, key: &str) -> Option<String> {
-        fn search(checker: &Checker<'_>, schema: &Json, key: &str, path: &str, depth: u32) -> Option<String> {
-            let schema =
-                Checker { schema: checker.schema, unknown_keys: checker.unknown_keys, diagnostics: Vec::new(), ignored: BTreeMap::new() }
-                    .resolve(schema)
-                    .schema
-                    .clone();
+        fn search(root: &Json, schema: &Json, key: &str, path: &str, depth: u32) -> Option<String> {
+            let schema = resolve(root, schema).schema;
             if let Some(items) = schema.get("items") {
-                return search(checker, items, key, &format!("{path}[]"), depth);
+                return search(root, items, key, &format!("{path}[]"), depth);
             }
             let properties = schema.get("properties")?.as_object()?;
             if properties.contains_key(key) {
                 return Some(path.into());
             }
             let mut children = properties.iter().filter(|_| depth > 0);
-            children.find_map(|(name, child)| search(checker, child, key, &join_key(path, name), depth - 1))
+            children.find_map(|(name, child)| search(root, child, key, &join_key(path, name), depth - 1))
         }
-        search(self, self.schema, key, "", 5).filter(|home| !home.is_empty())
+        search(self.schema, self.schema, key, "", 5).filter(|home| !home.is_empty())
     }
 
     fn list(&mut self, node: &Node, schema: &'a Json, path: &str) -> Option<Json> {
@@ -301,6 +283,25 @@ impl<'a> Checker<'a> {
         }
         inside
     }
+}
+
+/// Follows `$ref` and the `anyOf` of an optional value.
+fn resolve<'a>(root: &'a Json, schema: &'a Json) -> Resolved<'a> {
+    let mut resolved = Resolved { schema, type_name: "" };
+    // The schema comes from our own types; the bound only keeps a fault there from hanging.
+    for _ in 0..8 {
+        if let Some(name) = resolved.schema.get("$ref").and_then(Json::as_str).and_then(|path| path.strip_prefix("#/$defs/")) {
+            let Some(target) = root.get("$defs").and_then(|defs| defs.get(name)) else { break };
+            resolved = Resolved { schema: target, type_name: name };
+        } else if let Some(parts) = resolved.schema.get("anyOf").and_then(Json::as_array) {
+            let is_null = |part: &&Json| part.get("type").and_then(Json::as_str) == Some("null");
+            let Some(part) = parts.iter().find(|part| !is_null(part)) else { break };
+            resolved.schema = part;
+        } else {
+            break;
+        }
+    }
+    resolved
 }
 
 /// The type that a schema asks for, null aside.

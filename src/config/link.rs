@@ -4,6 +4,8 @@
 //! size while inflating, depth, and then the same reading as for any document. Links of every version open for ever: `tests/links`
 //! keeps old ones.
 
+use std::sync::OnceLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value as Json, json};
@@ -74,11 +76,10 @@ pub fn encode(document: &Document, view: &Json) -> Result<String, LinkError> {
         Json::Object(envelope).to_string()
     };
     let mut shortest = envelope(None, document.clone());
-    for base in presets() {
-        let Some(base_document) = base_of(base) else { continue };
-        let patch = difference(&base_document, &document);
+    for (base, base_document) in bases() {
+        let patch = difference(base_document, &document);
         // A merge patch cannot say null, which an inline model may hold.
-        if merged(base_document, &patch) == document {
+        if merged(base_document.clone(), &patch) == document {
             let text = envelope(Some(format!("{}@{}", base.name, base.version)), patch);
             if text.len() < shortest.len() {
                 shortest = text;
@@ -149,8 +150,8 @@ fn open_v1(packed: &str) -> Result<Shared, LinkError> {
             let name = name.as_str().ok_or_else(|| bad("`preset` is no name"))?;
             // Without its number a name could mean another document tomorrow.
             let known = name.contains('@').then(|| find_preset(name)).flatten();
-            let base = known.and_then(base_of).ok_or_else(|| LinkError::UnknownPreset(shorten(name)))?;
-            merged(base, content)
+            let base = bases().iter().find(|(base, _)| Some(*base) == known).ok_or_else(|| LinkError::UnknownPreset(shorten(name)))?;
+            merged(base.1.clone(), content)
         }
     };
     if let Some(object) = raw.as_object_mut()
@@ -167,12 +168,19 @@ fn open_v1(packed: &str) -> Result<Shared, LinkError> {
     Ok(Shared { document: read.document, raw, view, made_with, diagnostics })
 }
 
-/// The document that differences from a preset build on. Not of a preset in the original project's dialect: its meaning is a
-/// translation, which may be improved, and then old differences would build on something else.
-fn base_of(preset: &Preset) -> Option<Json> {
-    let node = yaml::parse(preset.text).ok()?;
-    node.get("schema_version")?;
-    read_shared(&node.to_json()).document.map(|document| write::to_json(&document))
+/// The documents that differences build on: the presets, except those in the original project's dialect. What such a one means is
+/// a translation, which may be improved, and then old differences would build on something else.
+fn bases() -> &'static [(&'static Preset, Json)] {
+    // Made once, since a page makes a link after every edit: it follows from the presets alone.
+    static BASES: OnceLock<Vec<(&'static Preset, Json)>> = OnceLock::new();
+    BASES.get_or_init(|| {
+        let document = |preset: &'static Preset| {
+            let node = yaml::parse(preset.text).ok()?;
+            node.get("schema_version")?;
+            Some((preset, write::to_json(&read_shared(&node.to_json()).document?)))
+        };
+        presets().iter().filter_map(document).collect()
+    })
 }
 
 /// The JSON merge patch (RFC 7396) that makes `new` of `old`.

@@ -137,8 +137,7 @@ pub fn workload_preset(name: &str) -> Option<Workload> {
     let preset = workload_presets().iter().find(|preset| preset.name == name)?;
     let node = yaml::parse(preset.text).ok()?;
     let schema = json_schema();
-    let section = serde_json::json!({"$defs": schema.get("$defs"), "$ref": "#/$defs/Workload"});
-    let (json, faults) = check::check(&node, &section, check::UnknownKeys::Refuse);
+    let (json, faults) = check::check_as(&node, schema, schema.get("properties")?.get("workload")?, check::UnknownKeys::Refuse);
     if faults.is_empty() { serde_json::from_value(json).ok() } else { None }
 }
 
