@@ -12,6 +12,7 @@ mod catalog;
 mod charts;
 mod documents;
 mod js;
+mod links;
 mod simulation;
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 mod charts;
 mod documents;
+mod golden;
+mod simulation;
 
 use js_sys::{Array, Function, Reflect};
 use wasm_bindgen::prelude::*;
