@@ -27,6 +27,7 @@ export function createResultsTable(definitions) {
       if (results.length === 0) return;
       replaceChildren(head, table('Headline numbers', HEADLINE, results, definitions));
       replaceChildren(moreTable, table('More numbers', MORE, results, definitions));
+      if (performance.getEntriesByName('first-numbers').length === 0) performance.mark('first-numbers');
       more.hidden = !MORE.some(({ metrics }) => metrics.some((metric) => results.some((result) => readMetric(metric, result) !== null)));
     },
   };
