@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { RESULTS, openPage, setDocument, smallDocument, status, useBrowser } from './site.mjs';
+import { RESULTS, openPage, setDocument, slowEngine, smallDocument, status, useBrowser } from './site.mjs';
 
 useBrowser();
 
@@ -17,6 +17,7 @@ const PHONE = { viewport: { width: 320, height: 640 }, hasTouch: true, isMobile:
  * @param {string} state
  */
 async function check(page, state) {
+  await page.evaluate(() => window.scrollTo(0, 0));
   await page.evaluate(axe);
   const violations = await page.evaluate(async (tags) => {
     const { violations: found } = await /** @type {any} */ (window).axe.run(document, { runOnly: tags });
@@ -70,8 +71,10 @@ test('errors', async (t) => {
 test('running', async (t) => {
   const page = await openPage(t);
   await setDocument(page, smallDocument());
-  await page.getByRole('spinbutton', { name: 'Requests', exact: true }).fill('8000000');
-  await page.getByRole('button', { name: 'Run anyway' }).click();
+  await page.waitForTimeout(700);
+  await slowEngine(page.context());
+  await page.reload();
+  await status(page, 'running');
   await page.getByRole('progressbar', { name: 'Simulation progress' }).waitFor();
   await check(page, 'running');
   await page.keyboard.press('Escape');

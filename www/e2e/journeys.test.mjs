@@ -1,7 +1,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { SITE, azureTrace, documentOf, drop, finished, hashesOf, openPage, rowOf, setDocument, smallDocument, status, typeText, useBrowser } from './site.mjs';
+import { SITE, azureTrace, documentOf, drop, finished, hashesOf, openPage, patchEngine, rowOf, setDocument, smallDocument, status, typeText, useBrowser } from './site.mjs';
 
 useBrowser();
 
@@ -69,7 +69,7 @@ test('a large run waits for a click, shows progress, and Escape ends it within 1
   const page = await openPage(t);
   await setDocument(page, smallDocument());
   const before = await rowOf(page, 'TTFT p99');
-  await page.getByRole('spinbutton', { name: 'Requests', exact: true }).fill('8000000');
+  await page.getByRole('spinbutton', { name: 'Requests', exact: true }).fill('2000000');
   await status(page, 'waiting');
   await page.getByRole('button', { name: 'Run anyway' }).click();
   await page.getByRole('progressbar', { name: 'Simulation progress' }).waitFor();
@@ -212,11 +212,7 @@ test('an Azure trace dropped on the page is replayed, kept, and named by the lin
 test('a crashed engine is replaced, the page says so, and the next run works', async (t) => {
   let broken = true;
   const page = await openPage(t, {
-    prepare: (context) => context.route(/llmperforacle_wasm[^/]*\.js$/, async (route) => {
-      const response = await route.fetch();
-      const crash = broken ? '\nSimulation.prototype.advance = function () { throw new WebAssembly.RuntimeError("unreachable"); };\n' : '';
-      await route.fulfill({ response, body: (await response.text()) + crash });
-    }),
+    prepare: (context) => patchEngine(context, () => (broken ? 'Simulation.prototype.advance = function () { throw new WebAssembly.RuntimeError("unreachable"); };' : '')),
     goto: false,
   });
   await page.goto(SITE);

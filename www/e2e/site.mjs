@@ -162,6 +162,26 @@ export async function drop(page, files) {
   }, files);
 }
 
+/**
+ * An engine that does little in a slice, so that a run lasts as long as a test needs it.
+ * @param {import('playwright-core').BrowserContext} context
+ */
+export async function slowEngine(context) {
+  await patchEngine(context, () => 'const advance = Simulation.prototype.advance; Simulation.prototype.advance = function () { return advance.call(this, 5); };');
+}
+
+/**
+ * Adds script to the engine's module as it is loaded.
+ * @param {import('playwright-core').BrowserContext} context
+ * @param {() => string} script
+ */
+export async function patchEngine(context, script) {
+  await context.route(/llmperforacle_wasm[^/]*\.js$/, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: `${await response.text()}\n${script()}\n` });
+  });
+}
+
 /** A trace as Microsoft Azure publishes them. @param {number} rows */
 export function azureTrace(rows) {
   const start = Date.UTC(2023, 10, 16, 18, 15, 46);
