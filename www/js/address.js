@@ -45,12 +45,10 @@ export function createAddress({ store, engine, presets }) {
     const opened = openLink(engine, location.hash);
     if (opened.kind === 'link') {
       openShared(store, opened.document, opened.view, presets);
-      const other = opened.madeWith !== '' && opened.madeWith !== engine.version();
-      if (other || opened.diagnostics.length > 0) {
-        notify(store, {
-          id: 'link', tone: 'info', text: other ? `This link was made with version ${opened.madeWith}; this is ${engine.version()}, so results may differ.` : 'About this link:',
-          details: opened.diagnostics.map(({ path, message, hint }) => [path, message, hint].filter(Boolean).join(' ')),
-        });
+      // Errors of the document are shown by its check; what the link itself has to say is a warning.
+      const warnings = opened.diagnostics.filter(({ severity }) => severity === 'warning');
+      if (warnings.length > 0) {
+        notify(store, { id: 'link', tone: 'info', text: 'About this link:', details: warnings.map(({ path, message, hint }) => [path, message, hint].filter(Boolean).join(' ')) });
       } else dismiss(store, 'link');
     } else if (opened.kind === 'broken') {
       notify(store, { id: 'link', tone: 'error', text: 'This link cannot be opened, so the experiment below is another one.', details: [opened.message, 'Links break when they are cut short or wrapped in a message: copy the whole of it.'] });

@@ -52,6 +52,6 @@ function messageOf(error) {
  * @param {string} traceFile  '' for none
  */
 export function cliCommand(fragment, traceFile) {
-  const open = `llmperforacle open '${fragment.replace(/^#/, '')}' > experiment.yaml && llmperforacle run experiment.yaml`;
+  const open = `llmperforacle open '${fragment.replace(/^#/, '')}' | llmperforacle run -`;
   return traceFile ? `# needs ${traceFile.replace(/[\r\n]/g, ' ')} in this directory\n${open}` : open;
 }

@@ -117,6 +117,24 @@ test('the best is judged by what is shown', () => {
   assert.equal(readMetric(ttft, { summary: { latency: null } }), null);
 });
 
+test('the page asks for all its modules at once', () => {
+  const root = new URL('../', import.meta.url);
+  /** @type {Set<string>} */
+  const needed = new Set();
+  const walk = (/** @type {URL} */ url) => {
+    const name = url.href.slice(root.href.length);
+    if (needed.has(name)) return;
+    needed.add(name);
+    if (name.startsWith('pkg/')) return;
+    for (const [, path] of readFileSync(url, 'utf8').matchAll(/^import [^;]*?'(\.[^']+)';/gm)) walk(new URL(String(path), url));
+  };
+  walk(new URL('js/main.js', root));
+  needed.delete('js/main.js');
+  const html = readFileSync(new URL('index.html', root), 'utf8');
+  const asked = [...html.matchAll(/rel="modulepreload" href="([^"]+)"/g)].map(([, name]) => String(name));
+  assert.deepEqual(asked, [...needed].sort());
+});
+
 test('percentiles are numpy’s linear ones', () => {
   const values = new Float64Array([1, 2, 3, 4]);
   assert.equal(quantile(values, 0.5), 2.5); // numpy.percentile([1, 2, 3, 4], 50)

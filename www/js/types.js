@@ -12,7 +12,7 @@
  * @typedef {{ name: string, memoryGb: number, bf16Tflops: number, memoryGbPerS: number, calibrated: boolean }} DeviceInfo
  * @typedef {{ kind: string, label: string, available: boolean }} FrameworkInfo
  * @typedef {{ name: string, title: string, description: string, document: DocumentObject }} Preset
- * @typedef {{ name: string, title: string, workload: DocumentObject }} NamedWorkload
+ * @typedef {{ name: string, title: string, about: string, workload: DocumentObject }} NamedWorkload
  * @typedef {{ key: string, label: string, unit: string, definition: string, formula: string }} Definition
  * @typedef {{ models: ModelInfo[], devices: DeviceInfo[], nodes: string[], frameworks: FrameworkInfo[], presets: Preset[], workloads: NamedWorkload[], definitions: Definition[] }} Catalog
  *

@@ -169,8 +169,17 @@ function traffic(context) {
       why.textContent = `${readTraffic(document).why} Edit the workload as text, or choose another kind of traffic to replace it.`;
     },
   };
+  const about = h('p', { class: 'note' });
+  /** @type {Part} */
+  const named = {
+    element: about,
+    update: ({ document }) => {
+      about.textContent = workloads.find(({ name }) => name === nameOf(document))?.about ?? '';
+    },
+  };
   return group('Traffic', [
     kind,
+    onlyWhen(named, isKind('named')),
     onlyWhen(other, isKind('other')),
     onlyWhen(trace, isKind('trace')),
     row([
@@ -409,7 +418,8 @@ function entryCard(context, index, focusEntry) {
       const total = entriesOf(state.document).length;
       summary.textContent = String(entry.name ?? '');
       changed.textContent = changesOf(entry);
-      replaceChildren(mark, swatch(index));
+      // Entries that get no requests have no column in the results, so they take no colour.
+      replaceChildren(mark, swatch(entriesOf(state.document).slice(0, index).filter((other) => other.is_target_for_workload !== false).length));
       duplicate.disabled = total >= MAX_ENTRIES;
       duplicate.setAttribute('aria-label', `Duplicate ${entry.name}`);
       remove.disabled = total <= 1;
