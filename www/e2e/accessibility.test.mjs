@@ -63,7 +63,7 @@ test('every part of it opened', async (t) => {
 test('errors', async (t) => {
   const page = await openPage(t);
   await setDocument(page, smallDocument());
-  await page.getByRole('spinbutton', { name: 'Tensor parallel' }).first().fill('2');
+  await page.getByRole('spinbutton', { name: 'TP size' }).fill('2');
   await status(page, 'invalid');
   await check(page, 'error');
 });

@@ -163,7 +163,7 @@ test('text with errors shows them at their lines and keeps form and results', as
 test('an error stands beside the field that caused it', async (t) => {
   const page = await openPage(t);
   await setDocument(page, smallDocument());
-  const field = page.getByRole('spinbutton', { name: 'Tensor parallel' }).first();
+  const field = page.getByRole('spinbutton', { name: 'TP size' });
   await field.fill('2');
   await status(page, 'invalid');
   assert.equal(await field.getAttribute('aria-invalid'), 'true');

@@ -112,6 +112,8 @@ test('the best is judged by what is shown', () => {
   const ttft = /** @type {any} */ (HEADLINE[0]?.metrics[0]);
   assert.deepEqual(bestOf(ttft, [20, 10, null]), new Set([1]));
   assert.deepEqual(bestOf(ttft, [10.001, 10.002]), new Set());
+  assert.deepEqual(bestOf(ttft, [10, 10.04, 10.03]), new Set(), 'a tie');
+  assert.deepEqual(bestOf(ttft, [10, 10.004, 12]), new Set([0, 1]), 'both read 10');
   assert.deepEqual(bestOf(ttft, [10]), new Set());
   assert.equal(readMetric(ttft, { summary: { latency: { time_to_first_token_ms: { p50: 3 } } } }), 3);
   assert.equal(readMetric(ttft, { summary: { latency: null } }), null);

@@ -224,6 +224,11 @@ const SERIES = {
  */
 function seriesPicture(engine, results, name) {
   const { label, unit, gauge } = SERIES[name];
+  // A rate over a short bin is mostly noise: it is averaged over more of them. A gauge is what it is.
+  const runs = results.map(({ name: entry, entryIndex, binS, series }) => {
+    const merge = gauge ? 1 : Math.ceil(series[name].length / RATE_BINS);
+    return { name: entry, entryIndex, binS: binS * merge, values: merged(series[name], merge) };
+  });
   const show = (/** @type {number | undefined} */ value) => (unit === '%' ? percent(value) : `${compact(value)} ${unit}`);
   // A gauge is a sample at the end of its bin, a rate belongs to its middle.
   const offset = gauge ? 1 : 0.5;
@@ -232,31 +237,31 @@ function seriesPicture(engine, results, name) {
     width, height, theme, devicePixelRatio: devicePixelRatio ?? 1, xLabel: 'Simulated time', xUnit: 's', yLabel: label, yUnit: unit, xMin: 0, yFromZero: true,
   });
   /** @returns {ChartSeries[]} */
-  const lines = (/** @type {boolean} */ dark) => results.map((result) => ({ ...style(result, dark), values: result.series[name], xStart: result.binS * offset, xStep: result.binS }));
-  const at = (/** @type {RunResult} */ result, /** @type {number} */ timeS) => result.series[name][Math.round(timeS / result.binS - offset)];
-  const binS = Math.min(...results.map((result) => result.binS));
+  const lines = (/** @type {boolean} */ dark) => runs.map((run) => ({ ...style(run, dark), values: run.values, xStart: run.binS * offset, xStep: run.binS }));
+  const at = (/** @type {typeof runs[number]} */ run, /** @type {number} */ timeS) => run.values[Math.round(timeS / run.binS - offset)];
+  const binS = Math.min(...runs.map((run) => run.binS));
   return {
     draw: (canvas, size) => engine.drawLines(canvas, lines(size.dark), options(size)),
     svg: (size) => engine.svgLines(lines(size.dark), options(size)),
-    summary: `${label} over simulated time. ${results.map((result) => `${result.name}: mean ${show(mean(result.series[name]))}, highest ${show(highest(result.series[name]))}`).join('. ') || '0 entries shown'}.`,
+    summary: `${label} over simulated time. ${runs.map((run) => `${run.name}: mean ${show(mean(run.values))}, highest ${show(highest(run.values))}`).join('. ') || '0 entries shown'}.`,
     table() {
-      const longest = Math.max(0, ...results.map((result) => result.series[name].length));
+      const longest = Math.max(0, ...runs.map((run) => run.values.length));
       const stride = Math.max(1, Math.ceil(longest / 40));
       const bins = Array.from({ length: Math.ceil(longest / stride) }, (_, i) => i * stride);
       return {
-        head: ['Time, s', ...results.map((result) => `${result.name}, ${unit}`)],
-        rows: bins.map((bin) => [number((bin + offset) * binS), ...results.map((result) => (unit === '%' ? percent(at(result, (bin + offset) * binS)) : number(at(result, (bin + offset) * binS))))]),
+        head: ['Time, s', ...runs.map((run) => `${run.name}, ${unit}`)],
+        rows: bins.map((bin) => [number((bin + offset) * binS), ...runs.map((run) => (unit === '%' ? percent(at(run, (bin + offset) * binS)) : number(at(run, (bin + offset) * binS))))]),
       };
     },
     read(_frame, x) {
-      if (results.length === 0) return null;
+      if (runs.length === 0) return null;
       const timeS = (Math.max(0, Math.round(x / binS - offset)) + offset) * binS;
       return {
         x: timeS,
         title: `${number(timeS)}\u202fs`,
-        rows: results.map((result) => {
-          const value = at(result, timeS);
-          return { entryIndex: result.entryIndex, name: result.name, text: value === undefined ? 'ended' : show(value), y: value ?? null };
+        rows: runs.map((run) => {
+          const value = at(run, timeS);
+          return { entryIndex: run.entryIndex, name: run.name, text: value === undefined ? 'ended' : show(value), y: value ?? null };
         }),
       };
     },
@@ -266,6 +271,18 @@ function seriesPicture(engine, results, name) {
       return Math.min(frame.xMax, Math.max(0, x + direction * stride * binS));
     },
   };
+}
+
+const RATE_BINS = 120;
+
+/**
+ * Means of every `count` values.
+ * @param {Float64Array} values
+ * @param {number} count
+ */
+function merged(values, count) {
+  if (count <= 1) return values;
+  return Float64Array.from({ length: Math.ceil(values.length / count) }, (_, i) => mean(values.subarray(i * count, (i + 1) * count)));
 }
 
 /** @param {Float64Array} values */
@@ -337,7 +354,7 @@ function timelinePicture(engine, result) {
 }
 
 /**
- * @param {RunResult} result
+ * @param {Pick<RunResult, 'name' | 'entryIndex'>} result
  * @param {boolean} dark
  */
 function style({ name, entryIndex }, dark) {

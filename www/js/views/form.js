@@ -65,7 +65,7 @@ function hardware(context) {
     choices: (document) => nodeCounts(nodes, node(document).gpu).map((n) => ({ value: String(n), label: String(n) })),
   });
   const parallel = numberField(context, {
-    label: 'Tensor parallel',
+    label: 'TP size',
     integer: true,
     placeholder: '1',
     paths: everyEntry('tensor_parallel_size'),
@@ -169,12 +169,16 @@ function traffic(context) {
       why.textContent = `${readTraffic(document).why} Edit the workload as text, or choose another kind of traffic to replace it.`;
     },
   };
-  const about = h('p', { class: 'note' });
+  const about = h('p', {});
+  const sources = h('p', {});
   /** @type {Part} */
   const named = {
-    element: about,
+    element: h('div', { class: 'note' }, about, h('details', {}, h('summary', {}, 'Where it comes from'), sources)),
     update: ({ document }) => {
-      about.textContent = workloads.find(({ name }) => name === nameOf(document))?.about ?? '';
+      const text = workloads.find(({ name }) => name === nameOf(document))?.about ?? '';
+      const end = text.search(/\. [A-Z]/) + 1 || text.length;
+      about.textContent = text.slice(0, end);
+      sources.textContent = text.slice(end);
     },
   };
   return group('Traffic', [
@@ -279,7 +283,7 @@ const TYPE_LABELS = { Constant: 'Constant', Uniform: 'Uniform', Normal: 'Normal'
  * @returns {Part}
  */
 function slo(context) {
-  const fields = [['ttft_ms', 'TTFT'], ['tpot_ms', 'TPOT'], ['e2e_ms', 'End to end']].map(([key, label]) => {
+  const fields = [['ttft_ms', 'TTFT'], ['tpot_ms', 'TPOT'], ['e2e_ms', 'E2E']].map(([key, label]) => {
     const path = `metrics_config.slo.${key}`;
     return numberField(context, {
       label: String(label), unit: 'ms', placeholder: 'none',

@@ -81,6 +81,9 @@ function show(metric, value) {
   return metric.style === 'percent' ? percent(value) : metric.style === 'count' ? count(value) : number(value);
 }
 
+/** Entries closer than this are as good as each other: no seed would decide between them. */
+const TIE = 0.005;
+
 /**
  * Which values are the best, judged by what is shown: two that read the same are equally good. None when all are.
  * @param {Metric} metric
@@ -91,6 +94,8 @@ export function bestOf(metric, values) {
   const known = values.filter((value) => value !== null);
   if (metric.better === null || known.length < 2) return new Set();
   const best = metric.better === 'lower' ? Math.min(...known) : Math.max(...known);
+  const worst = metric.better === 'lower' ? Math.max(...known) : Math.min(...known);
+  if (Math.abs(best - worst) <= TIE * Math.abs(worst)) return new Set();
   const label = show(metric, best);
   const winners = values.flatMap((value, index) => (value !== null && show(metric, value) === label ? [index] : []));
   return new Set(winners.length === values.length ? [] : winners);
