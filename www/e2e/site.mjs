@@ -167,7 +167,7 @@ export async function drop(page, files) {
  * @param {import('playwright-core').BrowserContext} context
  */
 export async function slowEngine(context) {
-  await patchEngine(context, () => 'const advance = Simulation.prototype.advance; Simulation.prototype.advance = function () { return advance.call(this, 5); };');
+  await patchEngine(context, () => 'const advance = Simulation.prototype.advance; Simulation.prototype.advance = function () { const end = performance.now() + 5; while (performance.now() < end); return advance.call(this, 1); };');
 }
 
 /**

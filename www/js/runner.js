@@ -8,8 +8,8 @@ import { defaultView } from './store.js';
 /** @import { createPool, Outcome } from './pool.js' */
 
 export const DEBOUNCE_MS = 150;
-/** Units of work a run may take without being asked for: some seconds of one core. */
-export const WORK_BUDGET = 30_000_000;
+/** Units of work a run may take without being asked for: about a million requests, some seconds of one core. */
+export const WORK_BUDGET = 4_000_000;
 
 /**
  * @param {object} options
