@@ -38,14 +38,14 @@ static PRESETS: [Preset; 8] = [
     preset!(
         "chat-h100",
         1,
-        "Chat on one H100, three ways to prefill",
-        "Chat traffic on Llama-3.1-8B. Prompts cut into chunks, into small chunks, or taken whole: who waits, the new request or the running ones?"
+        "Chat on one H100: how much prefill in a step?",
+        "Chat traffic on Llama-3.1-8B, 18 requests a second. A large token budget a step starts new replies at once and makes running ones stutter; a small one keeps them even and lets the new ones queue."
     ),
     preset!(
         "summarisation-h100",
         1,
         "Summaries of papers, the step budget's choice",
-        "Long prompts, short replies. A larger token budget a step serves new prompts sooner and makes running replies stutter."
+        "Long prompts, short replies, eight a second. The larger step budget halves the wait for the first token and costs every running reply a pause."
     ),
     preset!(
         "conversations-h100",
@@ -63,7 +63,7 @@ static PRESETS: [Preset; 8] = [
         "kv-pressure-a100",
         1,
         "Too little KV memory, requests are preempted",
-        "Long replies fill the KV pool. With fewer blocks, requests are thrown out, queued and computed again."
+        "Long replies fill the KV pool. With fewer blocks, requests queue, are thrown out and computed again."
     ),
     preset!(
         "closed-loop-h100",
