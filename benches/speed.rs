@@ -32,7 +32,7 @@ fn document(text: &str) -> Document {
 
 fn simulate(document: &Document) -> u64 {
     let plan = sim::plan(document, &Trace).unwrap();
-    let mut simulation = Simulation::new(&plan.runs[0]);
+    let mut simulation = Simulation::new(&plan.runs[0]).unwrap();
     while !simulation.advance(u64::MAX).done {}
     simulation.finish().requests.len() as u64
 }

@@ -81,7 +81,7 @@ fn version_and_help() {
     assert!(version.status.success());
     let help = call(&["--help"], &dir);
     assert!(help.status.success());
-    for command in ["run", "validate", "generate-config", "schema", "list", "bench"] {
+    for command in ["run", "validate", "generate-config", "schema", "link", "open", "list", "bench"] {
         assert!(stdout(&help).contains(command), "{command}");
     }
 }
@@ -168,4 +168,128 @@ fn a_reader_that_leaves_early_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(stderr(&output), "");
     assert!(output.status.success());
+}
+
+/// The original project's quick start dies after 57 simulated seconds; here it ends with every request served but those still
+/// under way at 300 s.
+#[test]
+fn generate_config_piped_into_run_works_out_of_the_box() {
+    let dir = folder("quick_start");
+    let text = stdout(&call(&["generate-config"], &dir));
+    let run = feed(&["run", "-"], &dir, &text);
+    assert!(run.status.success(), "{}", stderr(&run));
+    let said = stdout(&run);
+    let after =
+        |head: &str| said.lines().find_map(|line| line.strip_prefix(head)).unwrap_or_else(|| panic!("no {head} in {said}")).to_string();
+    assert!(said.contains("\nSimulation completed!\n"));
+    assert!(after("Total requests: ").parse::<u64>().unwrap() > 2000);
+    assert!(after("Success rate: ").trim_end_matches('%').parse::<f64>().unwrap() > 95.0);
+    assert!(after("Throughput: ").trim_end_matches(" tokens/s").parse::<f64>().unwrap() > 100.0);
+    // The files that its metrics_config names.
+    let summary: Value = serde_json::from_slice(&std::fs::read(dir.join("experiments/results/summary.json")).unwrap()).unwrap();
+    let rows = std::fs::read_to_string(dir.join("experiments/results/requests.csv")).unwrap().lines().count() as u64 - 1;
+    assert_eq!(rows, summary["requests"]["total"].as_u64().unwrap() + summary["requests"]["in_warm_up"].as_u64().unwrap());
+}
+
+fn summary_of(arguments: &[&str], dir: &Path, input: &str) -> Value {
+    let run = feed(&[&["run", "-", "--format", "json"], arguments].concat(), dir, input);
+    assert!(run.status.success(), "{}", stderr(&run));
+    serde_json::from_slice(&run.stdout).unwrap()
+}
+
+#[test]
+fn options_of_run_do_what_they_say() {
+    let dir = folder("options");
+    let plain = summary_of(&[], &dir, SMALL);
+    assert_eq!(plain["requests"]["successful"], 50);
+    assert_eq!(plain["provenance"]["seed"], 3);
+    // Step by step, the same to the last digit.
+    assert_eq!(summary_of(&["--no-fast-path"], &dir, SMALL), plain);
+    let seeded = summary_of(&["--seed", "4"], &dir, SMALL);
+    assert_eq!(seeded["provenance"]["seed"], 4);
+    assert_ne!(seeded["simulation"]["last_arrival_s"], plain["simulation"]["last_arrival_s"]);
+    let fewer = summary_of(&["--set", "workload.total_requests_to_generate=7", "--set", "frameworks_to_test[0].name=other"], &dir, SMALL);
+    assert_eq!((&fewer["requests"]["total"], &fewer["name"]), (&Value::from(7), &Value::from("other")));
+
+    // The original's options for the input's format and the log are accepted, and said to be needless.
+    let old = feed(&["run", "-", "-f", "yaml", "-l", "INFO"], &dir, SMALL);
+    assert!(old.status.success() && stderr(&old).contains("recognised by itself"), "{}", stderr(&old));
+    assert!(std::fs::read_dir(&dir).unwrap().next().is_none(), "nothing is written unasked");
+}
+
+#[test]
+fn several_documents_and_entries() {
+    let dir = folder("several");
+    let second = "- name: two\n  type: VLLM\n  config: {model_profile_id: Llama-3.1-8B, max_num_seqs: 1}\n";
+    std::fs::write(dir.join("a.yaml"), SMALL).unwrap();
+    std::fs::write(dir.join("b.yaml"), format!("{SMALL}{second}")).unwrap();
+    let run = call(&["run", "a.yaml", "b.yaml", "--out", "results"], &dir);
+    assert!(run.status.success(), "{}", stderr(&run));
+    assert!(stdout(&run).contains("Total requests (two): 50"), "{}", stdout(&run));
+    let header = stdout(&run)
+        .lines()
+        .rfind(|line| line.trim_start().starts_with("one"))
+        .unwrap()
+        .split_whitespace()
+        .map(String::from)
+        .collect::<Vec<_>>();
+    assert_eq!(header, ["one", "two"]);
+    let summary: Value = serde_json::from_slice(&std::fs::read(dir.join("results/b/summary.json")).unwrap()).unwrap();
+    // The same requests, one at a time, wait longer.
+    let queued = |name: &str| summary["runs"][name]["latency"]["queue_time_ms"]["mean"].as_f64().unwrap();
+    assert!(queued("two") > queued("one"));
+    assert_eq!(std::fs::read_to_string(dir.join("results/b/requests.csv")).unwrap().lines().count(), 101);
+    assert_eq!(std::fs::read_to_string(dir.join("results/a/requests.csv")).unwrap().lines().count(), 51);
+
+    let targets = "metrics_config: {output_summary_json_path: same.json}\n";
+    for name in ["a.yaml", "b.yaml"] {
+        std::fs::write(dir.join(name), format!("{SMALL}{targets}")).unwrap();
+    }
+    assert_refused(&call(&["run", "a.yaml", "b.yaml"], &dir), 1, &["a.yaml", "b.yaml", "same.json"]);
+}
+
+#[test]
+fn traces_lie_beside_their_document() {
+    let dir = folder("trace");
+    std::fs::create_dir_all(dir.join("sub")).unwrap();
+    std::fs::write(dir.join("sub/t.csv"), "arrival_s,input_tokens,output_tokens\n0.5,100,10\n1.5,200,20\n").unwrap();
+    let (before, rest) = SMALL.split_once("workload:\n").unwrap();
+    let entries = rest.split_once("frameworks_to_test:").unwrap().1;
+    let document = |path: &str| format!("{before}workload:\n  trace: {{path: {path}}}\nframeworks_to_test:{entries}");
+    std::fs::write(dir.join("sub/doc.yaml"), document("t.csv")).unwrap();
+    std::fs::write(dir.join("doc.yaml"), document("t.csv")).unwrap();
+    let run = call(&["run", "sub/doc.yaml", "--format", "json"], &dir);
+    assert!(run.status.success(), "{}", stderr(&run));
+    assert_eq!(serde_json::from_slice::<Value>(&run.stdout).unwrap()["requests"]["successful"], 2);
+    assert_refused(&call(&["run", "doc.yaml"], &dir), 1, &["workload.trace", "t.csv"]);
+    std::fs::write(dir.join("t.csv"), "arrival_s,input_tokens,output_tokens\n0.5,many,10\n").unwrap();
+    assert_refused(&call(&["run", "doc.yaml"], &dir), 1, &["workload.trace.path", "line 2", "many"]);
+}
+
+#[test]
+fn a_link_opens_as_the_document_it_was_made_of() {
+    let dir = folder("link");
+    let link = stdout(&feed(&["link", "-"], &dir, SMALL));
+    assert!(link.starts_with("v1."), "{link}");
+    let opened = call(&["open", link.trim()], &dir);
+    assert_eq!(summary_of(&[], &dir, &stdout(&opened)), summary_of(&[], &dir, SMALL));
+    let whole = stdout(&feed(&["link", "-", "--page", "https://example.org/play/"], &dir, SMALL));
+    assert_eq!(whole, format!("https://example.org/play/#{link}"));
+    assert_eq!(stdout(&call(&["open", whole.trim()], &dir)), stdout(&opened));
+    let json = call(&["open", link.trim(), "-o", "doc.json"], &dir);
+    assert!(json.status.success() && call(&["validate", "doc.json"], &dir).status.success());
+    assert_refused(&call(&["open", "v1.AAAA"], &dir), 1, &["Error: "]);
+    assert_refused(&call(&["open", "v9.AAAA"], &dir), 1, &["v9"]);
+}
+
+#[test]
+fn bench_reports_its_cases() {
+    let dir = folder("bench");
+    let bench = call(&["bench", "--case", "closed-loop", "--json", "--repeat", "1"], &dir);
+    let rows: Value = serde_json::from_slice(&bench.stdout).unwrap();
+    let row = &rows.as_array().unwrap()[0];
+    assert_eq!((&row["name"], &row["requests"], &row["successful"]), (&"closed-loop".into(), &131_072.into(), &131_072.into()));
+    let rate = row["requests"].as_f64().unwrap() / row["cpu_s"].as_f64().unwrap();
+    assert!((row["requests_per_cpu_s"].as_f64().unwrap() / rate - 1.0).abs() < 1e-9);
+    assert_refused(&call(&["bench", "--case", "warp"], &dir), 1, &["closed-loop, poisson, azure-conversation"]);
 }

@@ -73,6 +73,8 @@ pub fn table(runs: &[RunResult]) -> String {
         let (label, unit) = definition(row.key).map_or((row.key, ""), |d| (d.label, d.unit));
         let shown = match unit {
             "share" => "%",
+            // Counts speak for themselves.
+            "requests" | "tokens" | "sequences" | "blocks" => "",
             unit => unit,
         };
         let head = [label, row.statistic].join(" ");

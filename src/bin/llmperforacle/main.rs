@@ -4,6 +4,7 @@ mod bench;
 mod clock;
 mod generate;
 mod input;
+mod link;
 mod list;
 mod output;
 mod run;
@@ -41,6 +42,10 @@ enum Command {
     GenerateConfig(generate::Arguments),
     /// Print the JSON Schema of documents.
     Schema,
+    /// Print a document's share link, which holds the whole experiment.
+    Link(link::LinkArguments),
+    /// Turn a share link back into a document.
+    Open(link::OpenArguments),
     /// List what documents can name.
     List {
         #[arg(value_enum)]
@@ -82,6 +87,8 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Validate { files }) => run::validate(&files),
         Some(Command::GenerateConfig(arguments)) => generate::generate_config(&arguments),
         Some(Command::Schema) => out(&format!("{:#}\n", llmperforacle::config::json_schema())),
+        Some(Command::Link(arguments)) => link::link(&arguments),
+        Some(Command::Open(arguments)) => link::open(&arguments),
         Some(Command::List { what, json }) => list::list(what, json),
         Some(Command::Bench(arguments)) => bench::bench(&arguments),
         None => Err(Failure::Message("no command given; `llmperforacle --help` lists them".into())),
