@@ -33,6 +33,8 @@ pub struct Counters {
     pub running_ps: u128,
     /// Requests waiting times duration, ps.
     pub waiting_ps: u128,
+    /// How long the first of these steps had been under way when the warm-up ended, ps.
+    pub before_window_ps: u64,
     /// Preemptions after the warm-up.
     pub preemptions: u64,
     /// Most KV blocks ever in use, warm-up included.

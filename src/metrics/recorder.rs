@@ -151,7 +151,10 @@ impl Observer for Recorder {
         self.timeline.tokens(&ramp, tokens_of_first_step(run), run.prefill_tokens);
 
         let kv_blocks = (run.kv_blocks_after)(run.steps);
+        let first_start_ps = if skipped == run.steps { u64::MAX } else { ramp.end_of(skipped) };
+        let before_window_ps = self.warm_up_ps.saturating_sub(first_start_ps);
         let replica = self.replica(run.replica);
+        replica.counters.before_window_ps += before_window_ps;
         replica.counters.add(run, skipped);
         replica.counters.kv_blocks_peak = replica.counters.kv_blocks_peak.max(kv_blocks);
         replica.last = Gauges { running: run.running, waiting: run.waiting, kv_blocks };

@@ -296,7 +296,7 @@ fn described(run: &RunResult) -> impl Iterator<Item = (usize, &ReplicaInfo, Coun
 fn gpu_utilization(run: &RunResult) -> Value {
     let window_ps = run.end_ps.saturating_sub(run.warm_up_ps) as f64;
     described(run)
-        .map(|(i, _, counters)| (format!("replica_{i}"), ratio(counters.device_ps as f64, window_ps)))
+        .map(|(i, _, counters)| (format!("replica_{i}"), ratio(counters.device_ps as f64, window_ps + counters.before_window_ps as f64)))
         .collect::<Map<_, _>>()
         .into()
 }
@@ -309,6 +309,8 @@ fn utilisation(run: &RunResult) -> Value {
     let mut gpu_ps = 0.0;
     for (_, info, counters) in described(run) {
         let work = &info.work;
+        // The step under way when the warm-up ended is counted whole, in a window that is longer by its beginning.
+        let window_ps = window_ps + counters.before_window_ps;
         let tokens = (counters.decode_tokens + counters.prefill_tokens) as f64;
         let pairs = (counters.context_tokens + counters.prefill_pairs) as f64;
         if work.peak_flops > 0.0 {

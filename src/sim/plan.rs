@@ -78,6 +78,15 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
         let hint = "remove `is_target_for_workload: false` from one entry";
         errors.push(Diagnostic::error("frameworks_to_test", "No frameworks marked as workload targets", hint));
     }
+    if let Some(workload) = &workload
+        && workload.trace.is_none()
+        && workload.total_duration.is_none()
+        && workload.total_requests_to_generate.is_none()
+        && document.simulation.max_simulation_time.is_none()
+    {
+        let hint = "set workload.total_requests_to_generate, workload.total_duration or simulation.max_simulation_time";
+        errors.push(Diagnostic::error("workload", "nothing ends this experiment", hint));
+    }
     let Some(workload) = workload.filter(|_| errors.is_empty()) else { return Err(errors) };
 
     let groups: Vec<Vec<ReplicaPlan>> = match document.simulation.comparison.unwrap_or(Comparison::SideBySide) {
