@@ -178,7 +178,7 @@ fn the_summary_is_what_a_pencil_gives() {
     close("utilisation.time.host", 3.75 / 55.0);
     close("utilisation.time.idle", 40.0 / 55.0);
     let tokens = 5.0 + 250.0;
-    let pairs = (100.0 + 400.0 + 6.0) + (55.0 + 5050.0 + 820.0 + 5055.0);
+    let pairs = (100.0 + 400.0 + 6.0) + (55.0 + 5050.0 + 820.0 + 5050.0);
     close("utilisation.compute", (tokens * 10.0 + 9.0 * 5.0 + pairs * 2.0) / (1000.0 * 55.0));
     close("utilisation.memory_bandwidth", (9.0 * 100.0 + 506.0 + tokens) / (50.0 * 55.0));
     close("provenance.seed", 7.0);
