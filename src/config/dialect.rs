@@ -210,7 +210,7 @@ const WITHOUT_EFFECT: [(&str, &str); 17] = [
     ("frameworks_to_test[].config.store_prefix_tokens", "prefixes are cached by block, as vLLM does"),
     ("frameworks_to_test[].config.scheduler_iteration_delay_s", "nothing polls: an idle engine wakes when a request comes"),
     ("frameworks_to_test[].config.bytes_per_token_estimate_for_network", "times are those of tokens leaving the server"),
-    ("frameworks_to_test[].config.parallelism.num_microbatches_per_request", "batches are split between stages by the engine"),
+    ("frameworks_to_test[].config.parallelism.num_microbatches_per_request", "requests are not cut into microbatches"),
     ("metrics_config.log_level", "the original project ignores it too"),
     ("metrics_config.compute_percentiles", "the original project ignores it too; `percentiles_to_calculate` is the key that works"),
     ("metrics_config.compute_token_stats", "the original project ignores it too"),
