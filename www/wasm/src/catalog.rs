@@ -2,6 +2,7 @@
 
 use llmperforacle::catalog::{Confidence, builtin};
 use llmperforacle::config::{self, Document};
+use llmperforacle::metrics::definitions;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
@@ -15,6 +16,8 @@ struct Catalog {
     nodes: Vec<String>,
     frameworks: Vec<FrameworkInfo>,
     presets: Vec<PresetInfo>,
+    workloads: Vec<WorkloadInfo>,
+    definitions: Vec<DefinitionInfo>,
 }
 
 #[derive(Serialize)]
@@ -52,6 +55,24 @@ struct PresetInfo {
     document: Option<Document>,
 }
 
+#[derive(Serialize)]
+struct WorkloadInfo {
+    name: &'static str,
+    title: &'static str,
+    /// Mean lengths, sources and arrivals, in words.
+    about: String,
+    workload: Option<config::schema::Workload>,
+}
+
+#[derive(Serialize)]
+struct DefinitionInfo {
+    key: &'static str,
+    label: &'static str,
+    unit: &'static str,
+    definition: &'static str,
+    formula: &'static str,
+}
+
 /// What a document can name, and documents to start from.
 #[wasm_bindgen(unchecked_return_type = "Catalog")]
 pub fn catalog() -> Thrown<JsValue> {
@@ -75,13 +96,38 @@ pub fn catalog() -> Thrown<JsValue> {
         description: preset.description,
         document: config::preset(preset.name),
     });
+    let workloads = config::workload_presets().iter().map(|preset| WorkloadInfo {
+        name: preset.name,
+        title: opening_title(preset.text),
+        about: opening_comment(preset.text),
+        workload: config::workload_preset(preset.name),
+    });
+    let definitions = definitions().iter().map(|row| DefinitionInfo {
+        key: row.key,
+        label: row.label,
+        unit: row.unit,
+        definition: row.definition,
+        formula: row.formula,
+    });
     js::to_object(&Catalog {
         models: models.collect(),
         devices: devices.collect(),
         nodes: builtin.node_names(),
         frameworks: frameworks(),
         presets: presets.collect(),
+        workloads: workloads.collect(),
+        definitions: definitions.collect(),
     })
+}
+
+/// The comment that a workload's file opens with, in one line.
+fn opening_comment(text: &str) -> String {
+    text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// The first words of that comment.
+fn opening_title(text: &'static str) -> &'static str {
+    text.trim_start_matches(['#', ' ']).split(':').next().unwrap_or_default()
 }
 
 fn frameworks() -> Vec<FrameworkInfo> {

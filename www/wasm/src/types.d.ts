@@ -24,6 +24,10 @@ export interface Catalog {
   nodes: string[];
   frameworks: { kind: string; label: string; available: boolean }[];
   presets: { name: string; title: string; description: string; document: DocumentObject }[];
+  /** What `workload.preset` can name; `about` tells lengths and sources. */
+  workloads: { name: string; title: string; about: string; workload: Record<string, any> }[];
+  /** The meaning of every key of the summary. */
+  definitions: { key: string; label: string; unit: string; definition: string; formula: string }[];
 }
 
 /** `document` is null when there are errors. `original`: the text was in the original project's dialect. */
