@@ -2,6 +2,7 @@
 // Edits replace the address (debounced: browsers limit the rate), a preset makes a new entry of the history.
 
 import { notify, dismiss, openShared } from './edit.js';
+import { inWords } from './format.js';
 import { makeLink, openLink } from './link.js';
 import { readView, shortView } from './store.js';
 
@@ -48,7 +49,7 @@ export function createAddress({ store, engine, presets }) {
       // Errors of the document are shown by its check; what the link itself has to say is a warning.
       const warnings = opened.diagnostics.filter(({ severity }) => severity === 'warning');
       if (warnings.length > 0) {
-        notify(store, { id: 'link', tone: 'info', text: 'About this link:', details: warnings.map(({ path, message, hint }) => [path, message, hint].filter(Boolean).join(' ')) });
+        notify(store, { id: 'link', tone: 'info', text: 'About this link:', details: warnings.map((finding) => `${finding.path ? `${finding.path}: ` : ''}${inWords(finding)}`) });
       } else dismiss(store, 'link');
     } else if (opened.kind === 'broken') {
       notify(store, { id: 'link', tone: 'error', text: 'This link cannot be opened, so the experiment below is another one.', details: [opened.message, 'Links break when they are cut short or wrapped in a message: copy the whole of it.'] });

@@ -1,6 +1,7 @@
 // The ways the experiment changes. Each replaces document, text and what belongs to them in one step.
 
 import { sameDocument, toText, tracePath, withTrace } from './document.js';
+import { inWords } from './format.js';
 import { idleRun } from './store.js';
 
 /** @import { Store } from './store.js' */
@@ -66,7 +67,7 @@ export function openDocument(store, engine, text, fileName) {
     store.update((state) => ({ text, textIsBroken: true, tab: 'text', diagnostics, preset: '', run: { ...idleRun(), id: state.run.id, status: 'invalid' }, stale: state.results.length > 0 }));
     return false;
   }
-  const warnings = diagnostics.map((finding) => `${finding.path ? `${finding.path}: ` : ''}${finding.message}${finding.hint ? ` ${finding.hint}` : ''}`);
+  const warnings = diagnostics.map((finding) => `${finding.path ? `${finding.path}: ` : ''}${inWords(finding)}`);
   const read = original ? `${fileName} is written for the original LLMPerfOracle and was read in its meaning.` : `${fileName} was read.`;
   const text2 = warnings.length > 0 ? `${read} ${warnings.length === 1 ? 'One thing' : `${warnings.length} things`} to know:` : read;
   replaceDocument(store, document, { preset: '', notices: [...store.get().notices.filter(({ id }) => id !== 'opened'), { id: 'opened', tone: warnings.length > 0 ? 'warning' : 'info', text: text2, details: warnings }] });

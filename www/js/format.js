@@ -61,20 +61,19 @@ export function percent(value) {
 }
 
 /**
- * The change from a base: "+12 %", "−3.4 %", "×4.2" from a factor of 3 up, '' without a base.
+ * The change from a base: "+12 %", "−3.4 %", "×4.2" from a factor of 3 up, '' when there is none to see.
  * @param {number} value
  * @param {number} base
  */
 export function delta(value, base) {
   if (!Number.isFinite(value) || !Number.isFinite(base)) return '';
-  if (value === base) return '=';
-  if (base === 0) return '';
+  if (value === base || base === 0) return '';
   const change = value / base - 1;
   if (change >= 2) return `×${formatter({ maximumSignificantDigits: 2 }).format(value / base)}`;
   const size = Math.abs(change) * 100;
   const digits = size < 10 ? 1 : 0;
   const text = formatter({ minimumFractionDigits: 0, maximumFractionDigits: digits }).format(size);
-  if (text === '0') return '≈';
+  if (text === '0') return '';
   return `${change < 0 ? '−' : '+'}${text}\u202f%`;
 }
 
@@ -95,6 +94,16 @@ export function elapsed(ms) {
  */
 export function plural(howMany, word) {
   return `${count(howMany)} ${word}${howMany === 1 ? '' : 's'}`;
+}
+
+/**
+ * A finding in one or two sentences. The engine marks names with backquotes.
+ * @param {{ message: string, hint: string }} finding
+ */
+export function inWords({ message, hint }) {
+  const sentence = (/** @type {string} */ text) => (/[.!?:]$/.test(text) ? text : `${text}.`);
+  const said = sentence(message.charAt(0).toUpperCase() + message.slice(1));
+  return (hint ? `${said} ${sentence(hint.charAt(0).toUpperCase() + hint.slice(1))}` : said).replace(/`/g, '');
 }
 
 /**

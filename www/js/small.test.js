@@ -17,7 +17,8 @@ test('numbers have three digits, and never claim more than they know', () => {
   assert.equal(format.number(NaN), '–');
   assert.equal(format.percent(0.99996), '99.99\u202f%');
   assert.equal(format.percent(1), '100\u202f%');
-  assert.deepEqual([format.delta(110, 100), format.delta(96.6, 100), format.delta(420, 100), format.delta(100, 100), format.delta(5, 0)], ['+10\u202f%', '−3.4\u202f%', '×4.2', '=', '']);
+  assert.deepEqual([format.delta(110, 100), format.delta(96.6, 100), format.delta(420, 100), format.delta(100, 100), format.delta(5, 0)], ['+10\u202f%', '−3.4\u202f%', '×4.2', '', '']);
+  assert.equal(format.inWords({ message: 'needs 2 GPUs', hint: 'use `2xH100-SXM`' }), 'Needs 2 GPUs. Use 2xH100-SXM.');
   assert.equal(format.fileStem('../Chat: 8×H100 <b>'), 'Chat-8-H100-b');
 });
 

@@ -4,6 +4,7 @@
 import { h, replaceChildren, uniqueId } from '../dom.js';
 import { MIXED } from '../document.js';
 import { editDocument, findingsAt } from '../edit.js';
+import { inWords } from '../format.js';
 import { describeKey } from '../schema.js';
 
 /** @import { Store } from '../store.js' */
@@ -68,7 +69,9 @@ function frame(context, options, control) {
   function render() {
     const lines = own ? [{ severity: /** @type {const} */ ('error'), message: own, hint: '' }] : findings;
     const bad = lines.some(({ severity }) => severity === 'error');
-    replaceChildren(errors, lines.map(({ severity, message, hint }) => h('p', { class: `finding ${severity}` }, message, hint ? ` ${hint}` : '')));
+    // A field that speaks for several entries says a thing once.
+    const said = new Map(lines.map((line) => [inWords(line), line.severity]));
+    replaceChildren(errors, [...said].map(([text, severity]) => h('p', { class: `finding ${severity}` }, text)));
     if (bad) control.setAttribute('aria-invalid', 'true');
     else control.removeAttribute('aria-invalid');
     if (lines.length > 0) control.setAttribute('aria-describedby', errors.id);

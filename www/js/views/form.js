@@ -6,7 +6,7 @@ import {
   nearestNode, nodeCounts, parseNode, readTraffic, removeEntry, setAt, setSharedOption, sharedOption, tidy, tracePath, withNamedWorkload, workloadRate, writeTraffic,
 } from '../document.js';
 import { editDocument } from '../edit.js';
-import { compact, count } from '../format.js';
+import { compact, count, inWords } from '../format.js';
 import { group, numberField, onlyWhen, selectField, switchField, textField } from './fields.js';
 import { swatch } from './swatch.js';
 
@@ -214,7 +214,7 @@ function traceFile(context) {
       name.textContent = path;
       state.textContent = bytes ? `${compact(bytes.length / 1024)} KB` : 'is not on this page';
       const findings = diagnostics.filter((finding) => finding.path === 'workload.trace' || finding.path === 'workload.trace.path' || finding.path === 'workload.trace.format');
-      replaceChildren(errors, findings.map(({ severity, message, hint }) => h('p', { class: `finding ${severity}` }, message, hint ? ` ${hint}` : '')));
+      replaceChildren(errors, findings.map((finding) => h('p', { class: `finding ${finding.severity}` }, inWords(finding))));
     },
   };
 }

@@ -47,7 +47,7 @@ export function createHeader({ presets, onPreset, onOpen, share, save, onTheme }
         preset && !edited ? null : h('option', { value: '' }, preset ? `${preset.title} (edited)` : 'Your own'),
         presets.map(({ name: value, title }) => h('option', { value }, title)));
       select.value = preset && !edited ? preset.name : '';
-      description.textContent = preset ? preset.description : '';
+      description.textContent = preset && !edited ? preset.description : '';
     },
   };
 }

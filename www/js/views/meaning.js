@@ -21,12 +21,12 @@ export function createMeaning(engineVersion, catalog) {
     element: dialog,
     /** @param {State} state */
     open({ results }) {
-      const calibrated = catalog.devices.filter((device) => device.calibrated).map(({ name }) => name);
+      const calibrated = catalog.devices.filter((device) => device.calibrated).length;
       replaceChildren(body,
         h('section', {}, h('h3', {}, 'How far to trust them'),
           h('p', {}, 'These are simulations: every request, batch and KV block is followed through the scheduler’s rules, and each engine step takes the time a cost model gives it. ',
             'Network, tokenizer and client are idealised unless the experiment says otherwise. Differences between entries are more certain than absolute values.'),
-          h('p', {}, calibrated.length > 0 ? `Step times of ${list(calibrated)} are fitted to published kernel measurements; other GPUs use their datasheets and typical efficiencies, and are marked uncalibrated.` : 'Step times follow datasheets and typical efficiencies; no GPU here is calibrated yet.'),
+          h('p', {}, `Step times of ${calibrated} of the ${catalog.devices.length} GPUs are fitted to published kernel measurements, of the GPU itself or of its architecture; the others follow their data sheets and typical efficiencies, and are marked uncalibrated.`),
           ...results.map((result) => provenance(result)),
           h('p', {}, `Engine ${engineVersion}. The same document, seed and engine version give the same results to the last bit, here and on the command line.`)),
         h('section', {}, h('h3', {}, 'Definitions'),
@@ -37,24 +37,18 @@ export function createMeaning(engineVersion, catalog) {
   };
 }
 
+/** How step times were come by, in the engine's words and in ours. @type {Record<string, string>} */
+const CONFIDENCE = {
+  measured: 'Step times: fitted to measured kernels of this GPU.',
+  borrowed: 'Step times: fitted to measured kernels of a related GPU, engine or number format.',
+  datasheet: 'Step times: data sheet and typical efficiencies; uncalibrated.',
+};
+
 /** @param {State['results'][number]} result */
 function provenance({ name, summary, hash }) {
   const { confidence, seed, stacks } = summary.provenance ?? {};
   const stack = Array.isArray(stacks) ? stacks[0] : undefined;
   const made = [stack?.framework, stack?.model, stack?.device].filter((part) => typeof part === 'string' && part !== '').join(' · ');
-  return h('p', {}, h('strong', {}, name), made ? `: ${made}` : '', typeof confidence === 'string' && confidence !== '' ? `. ${confidence}` : '', `. Seed ${seed ?? 0}, result `, h('code', {}, hash), '.');
+  return h('p', {}, h('strong', {}, name), made ? `: ${made}` : '', `. ${CONFIDENCE[confidence] ?? ''}`, ` Seed ${seed ?? 0}, result `, h('code', {}, hash), '.');
 }
 
-/** @param {string[]} words */
-function list(words) {
-  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
-}
-
-/**
- * One line about trust for the run bar.
- * @param {State['results']} results
- */
-export function confidenceOf(results) {
-  const words = new Set(results.map(({ summary }) => summary.provenance?.confidence).filter((word) => typeof word === 'string' && word !== ''));
-  return [...words].join('; ');
-}

@@ -3,6 +3,7 @@
 
 import { h, replaceChildren } from '../dom.js';
 import { dismiss } from '../edit.js';
+import { inWords } from '../format.js';
 
 /** @import { Store } from '../store.js' */
 /** @import { State } from '../types.js' */
@@ -40,6 +41,7 @@ export function createNotices(store) {
 }
 
 /** @param {State['diagnostics'][number]} finding */
-function findingItem({ path, line, message, hint }) {
-  return h('li', {}, line === null ? null : `Line ${line}: `, path ? h('code', {}, path) : null, path ? ' ' : null, message, hint ? ` ${hint}` : '');
+function findingItem(finding) {
+  const { path, line } = finding;
+  return h('li', {}, line === null ? null : `Line ${line}: `, path ? h('code', {}, path) : null, path ? ' ' : null, inWords(finding));
 }

@@ -3,6 +3,7 @@
 
 import { h, replaceChildren } from '../dom.js';
 import { editText } from '../edit.js';
+import { inWords } from '../format.js';
 import { lineOf } from '../text-position.js';
 
 /** @import { Store } from '../store.js' */
@@ -64,7 +65,7 @@ export function createTextEditor({ store, engine }) {
         findings.map(({ severity, path, message, hint, at }) =>
           h('p', { class: `finding ${severity}` },
             at === null ? null : h('button', { type: 'button', class: 'quiet small', on: { click: () => goTo(at) } }, `Line ${at}`), ' ',
-            path ? h('code', {}, path) : null, path ? ' ' : null, message, hint ? ` ${hint}` : '')),
+            path ? h('code', {}, path) : null, path ? ' ' : null, inWords({ message, hint }))),
         textIsBroken ? h('p', { class: 'note' }, 'The form and the results still show the last version that could be read.') : null,
       );
     },
