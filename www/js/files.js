@@ -13,7 +13,7 @@ const TRACES = 'traces';
  * @returns {'document' | 'trace'}
  */
 export function kindOfFile(name, start) {
-  if (/\.(csv|jsonl|ndjson|tsv)$/i.test(name)) return 'trace';
+  if (/\.(csv|jsonl|ndjson|tsv)(\.gz)?$/i.test(name)) return 'trace';
   if (/\.(ya?ml|json)$/i.test(name)) {
     // A Mooncake trace is often called .json though it holds one object a line.
     return /^\s*\{[^\n]*"(timestamp|input_length)"[^\n]*\}\s*\n\s*\{/.test(start) ? 'trace' : 'document';

@@ -11,7 +11,7 @@ import { count } from './format.js';
 
 /** @param {{ store: Store, engine: Pick<Engine, 'readDocument'>, dropTarget: HTMLElement }} options */
 export function createIntake({ store, engine, dropTarget }) {
-  const input = h('input', { type: 'file', hidden: true, multiple: true, accept: '.yaml,.yml,.json,.csv,.jsonl,.ndjson', id: 'file', 'aria-label': 'Open a document or trace' });
+  const input = h('input', { type: 'file', hidden: true, multiple: true, accept: '.yaml,.yml,.json,.csv,.jsonl,.ndjson,.gz', id: 'file', 'aria-label': 'Open a document or trace' });
   const veil = h('div', { class: 'drop-veil', hidden: true }, h('p', {}, 'Drop an experiment (YAML, JSON) or a trace (CSV, JSONL)'));
   const element = h('div', {}, input, veil);
   input.addEventListener('change', () => {

@@ -52,6 +52,7 @@ test('files are told apart by name and content', () => {
   assert.equal(kindOfFile('experiment.yml', 'simulation:\n'), 'document');
   assert.equal(kindOfFile('mooncake.json', '{"timestamp": 0, "input_length": 5}\n{"timestamp": 3}\n'), 'trace');
   assert.equal(kindOfFile('experiment.json', '{\n  "simulation": {}\n}\n'), 'document');
+  assert.equal(kindOfFile('azure.csv.gz', '\u001f\u008b'), 'trace');
   assert.equal(kindOfFile('trace', 'a,b\n1,2\n'), 'trace');
 });
 

@@ -34,10 +34,10 @@
  * @property {number} kvBlocksTotal
  * @property {number} requestCount
  * @property {() => Record<string, any>} summary
- * @property {(name: string) => Float64Array<ArrayBuffer>} column
+ * @property {(name: Exclude<keyof Timeline, 'status'>) => Float64Array<ArrayBuffer>} column
  * @property {() => Uint8Array<ArrayBuffer>} status
- * @property {(name: string) => Float64Array<ArrayBuffer>} sortedColumn
- * @property {(name: string) => Float64Array<ArrayBuffer>} series
+ * @property {(name: LatencyName) => Float64Array<ArrayBuffer>} sortedColumn
+ * @property {(name: SeriesName) => Float64Array<ArrayBuffer>} series
  * @property {() => string} requestsCsv
  * @property {() => void} free
  *
