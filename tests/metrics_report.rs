@@ -169,6 +169,8 @@ fn the_summary_is_what_a_pencil_gives() {
     close("goodput.requests_per_second", 1.0 / 50.0);
     close("engine.steps", 9.0);
     close("engine.decode_only_steps", 5.0);
+    // Request 1 waits 1 s.
+    close("engine.mean_waiting", 1.0 / 50.0);
     close("engine.preemptions", 1.0);
     close("engine.recomputed_tokens", 150.0);
     close("engine.kv_blocks.peak_share", 0.75);

@@ -31,8 +31,6 @@ pub struct Counters {
     pub other_ps: u64,
     /// Sequences in the running list times duration, ps.
     pub running_ps: u128,
-    /// Requests waiting times duration, ps.
-    pub waiting_ps: u128,
     /// How long the first of these steps had been under way when the warm-up ended, ps.
     pub before_window_ps: u64,
     /// Preemptions after the warm-up.
@@ -66,7 +64,6 @@ impl Counters {
         self.communication_ps += run.first_parts.communication_ps * steps;
         self.other_ps += run.first_parts.other_ps * steps;
         self.running_ps += run.running as u128 * step_ps as u128;
-        self.waiting_ps += run.waiting as u128 * step_ps as u128;
     }
 
     /// Time the device waited for the host, ps.
@@ -90,9 +87,10 @@ impl Counters {
             self.communication_ps,
             self.other_ps,
             self.preemptions,
+            self.before_window_ps,
             self.kv_blocks_peak,
         ];
-        for wide in [self.context_tokens, self.prefill_pairs, self.running_ps, self.waiting_ps] {
+        for wide in [self.context_tokens, self.prefill_pairs, self.running_ps] {
             words.extend([wide as u64, (wide >> 64) as u64]);
         }
         words

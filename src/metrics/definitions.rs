@@ -103,7 +103,7 @@ const DEFINITIONS: &[Definition] = &[
     metric("engine.mean_decode_batch", "Mean decode batch", "sequences", "Sequences that decode in a step, mean over steps.", "sum of decoding sequences / steps"),
     metric("engine.mean_tokens_per_step", "Mean tokens per step", "tokens", "Tokens computed in a step, of prompts and of decodes.", ""),
     metric("engine.mean_running", "Mean running", "sequences", "Sequences in the running list, mean over time, all replicas.", "sum of running * step duration / effective_duration_s"),
-    metric("engine.mean_waiting", "Mean waiting", "requests", "Requests in the queue as the scheduler saw it, mean over time, all replicas.", "sum of waiting * step duration / effective_duration_s"),
+    metric("engine.mean_waiting", "Mean waiting", "requests", "Requests that arrived and have not been scheduled yet, mean over time, all replicas. By Little's law, arrival rate times mean queue time.", "sum of queue time in the window / effective_duration_s"),
     metric("engine.prefill_tokens", "Prefill tokens", "tokens", "Prompt tokens computed in the window, recomputation included.", ""),
     metric("engine.output_tokens", "Output tokens", "tokens", "Tokens that came out in the window.", ""),
     metric("engine.padded_tokens", "Padded tokens", "tokens", "Rows that CUDA-graph padding added to batches.", ""),

@@ -249,6 +249,17 @@ fn recomputed_tokens(run: &RunResult) -> u64 {
     counted_rows(run).filter(|&row| requests.preemptions[row] > 0).map(|row| requests.prefilled_tokens[row].saturating_sub(once(row))).sum()
 }
 
+/// Time that requests spent in the queue before they were first scheduled, within the window, ps.
+fn waited_ps(run: &RunResult) -> u128 {
+    let requests = &run.requests;
+    let waited = |row: usize| {
+        // A rejected request does not wait.
+        let until = if requests.status[row] == Status::Rejected as u8 { 0 } else { requests.scheduled_ps[row].min(run.end_ps) };
+        u128::from(until.saturating_sub(requests.arrival_ps[row].max(run.warm_up_ps)))
+    };
+    (0..requests.len()).map(waited).sum()
+}
+
 fn engine(run: &RunResult) -> Value {
     let sum = |of: fn(&Counters) -> u64| run.counters.iter().map(of).sum::<u64>();
     let steps = sum(|c| c.steps) as f64;
@@ -265,7 +276,7 @@ fn engine(run: &RunResult) -> Value {
         "mean_decode_batch": ratio(sum(|c| c.decode_tokens) as f64, steps),
         "mean_tokens_per_step": ratio((sum(|c| c.decode_tokens) + sum(|c| c.prefill_tokens)) as f64, steps),
         "mean_running": ratio(wide(|c| c.running_ps), window_ps),
-        "mean_waiting": ratio(wide(|c| c.waiting_ps), window_ps),
+        "mean_waiting": ratio(waited_ps(run) as f64, window_ps),
         "prefill_tokens": sum(|c| c.prefill_tokens),
         "output_tokens": sum(|c| c.output_tokens),
         "padded_tokens": sum(|c| c.padded_tokens),

@@ -12,7 +12,8 @@ Two populations, never mixed in one number:
 
 - *requests* that reached the server at or after the end of the warm-up: the request counts, latency, goodput, prefix caching;
 - the *window* from the end of the warm-up to the end of the simulation, whoever the work was for: throughput, engine,
-  utilisation. A step belongs to the window when it ends in it.
+  utilisation. A step belongs to the window when it ends in it; shares of time are over the window and the beginning of the step
+  that was under way when the warm-up ended.
 
 Latency is over successful requests. Unfinished and rejected requests are counted as such. Percentiles are interpolated linearly
 between ranks, as numpy does by default; `p99.9` is the key of the fraction 0.999. A ratio with nothing to divide by is null.
