@@ -17,7 +17,7 @@ import { swatch } from './swatch.js';
 const LATENCIES = {
   ttftMs: { label: 'Time to first token', short: 'TTFT', target: 'metrics_config.slo.ttft_ms' },
   tpotMs: { label: 'Time per output token', short: 'TPOT', target: 'metrics_config.slo.tpot_ms' },
-  e2eMs: { label: 'End to end', short: 'End to end', target: 'metrics_config.slo.e2e_ms' },
+  e2eMs: { label: 'End to end', short: 'E2E', target: 'metrics_config.slo.e2e_ms' },
   queueMs: { label: 'Queue time', short: 'Queue', target: null },
 };
 

@@ -41,7 +41,7 @@ export function createResultsTable(definitions) {
  */
 function table(caption, groups, results, definitions) {
   const columns = h('tr', {}, h('td', {}), results.map(({ name, entryIndex }) => h('th', { scope: 'col' }, h('span', { class: 'column-head' }, swatch(entryIndex), h('span', { class: 'column-name' }, name)))));
-  return h('table', { class: 'numbers' },
+  return h('table', { class: results.length === 1 ? 'numbers single' : 'numbers' },
     h('caption', { class: 'visually-hidden' }, caption),
     h('thead', {}, columns),
     groups.map(({ metrics }) => {

@@ -65,7 +65,7 @@ export function createRunBar(runner, { engineVersion, explain }) {
       runAnyway.hidden = run.status !== 'waiting';
       again.hidden = run.status !== 'cancelled' && run.status !== 'failed';
       element.setAttribute('data-status', run.status);
-      replaceChildren(line, sentence(state, fraction), run.status === 'done' ? [trust(results), ' · engine ', engineVersion, ' · ', h('button', { type: 'button', class: 'link', on: { click: explain } }, 'what the numbers mean')] : null);
+      replaceChildren(line, sentence(state, fraction), run.status === 'done' ? [trust(results), ' · engine ', engineVersion, h('span', { class: 'nowrap' }, ' · ', h('button', { type: 'button', class: 'link', on: { click: explain } }, 'what the numbers mean'))] : null);
       speak(running ? (fraction >= 0.25 ? `Running, ${Math.floor(fraction * 4) * 25} percent` : 'Running') : sentence(state, fraction));
       const failed = run.entries.filter((entry) => entry.state === 'failed' || entry.state === 'crashed');
       problems.hidden = failed.length === 0;
