@@ -31,7 +31,24 @@ pub use write::{Format, generate_config, write_json, write_yaml, yaml_of};
 
 /// The JSON Schema of a document: the form's labels, the editor's completion and the shape check all follow it.
 pub fn json_schema() -> &'static serde_json::Value {
-    // Made once: it follows from the types alone.
+    // Written beforehand, since its maker would be a tenth of the browser's module. A test holds it against the types.
     static SCHEMA: std::sync::OnceLock<serde_json::Value> = std::sync::OnceLock::new();
-    SCHEMA.get_or_init(|| schemars::schema_for!(Document).to_value())
+    SCHEMA.get_or_init(|| serde_json::from_str(include_str!("document.schema.json")).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `UPDATE_SCHEMA=1 cargo test the_schema_is_that_of_the_types` writes it anew.
+    #[test]
+    fn the_schema_is_that_of_the_types() {
+        let schema = schemars::schema_for!(Document).to_value();
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/document.schema.json");
+            std::fs::write(path, format!("{schema:#}\n")).unwrap();
+        } else {
+            assert_eq!(*json_schema(), schema, "the types changed: UPDATE_SCHEMA=1 cargo test the_schema_is_that_of_the_types");
+        }
+    }
 }
