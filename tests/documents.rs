@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test without its fixtures has to fail")]
 
-use llmperforacle::config::{Document, find_preset, json_schema, presets, read, read_value, set, write_json, write_yaml};
+use llmperforacle::config::{
+    Diagnostic, Document, find_preset, json_schema, locate, presets, read, read_value, set, write_json, write_yaml,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -535,4 +537,13 @@ proptest! {
 fn the_default_preset_is_the_first() {
     assert_eq!(presets()[0].name, "chat-h100");
     assert_eq!(find_preset("chat-h100"), Some(&presets()[0]));
+}
+
+/// Findings made after reading, which know only a path, get its place in the text.
+#[test]
+fn later_findings_find_their_place() {
+    let text = "simulation: {}\nhardware_profile:\n  node: H100-SXM\n";
+    let mut findings = [Diagnostic::error("hardware_profile.node", "no such node", "")];
+    locate(text, "a.yaml", &mut findings);
+    assert_eq!((findings[0].line, findings[0].column), (Some(3), Some(9)));
 }

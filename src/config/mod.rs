@@ -24,7 +24,7 @@ mod yaml;
 pub use diagnostic::{Diagnostic, Severity};
 pub use edit::set;
 pub use presets::{Preset, WorkloadPreset, find_preset, preset, presets, resolve_workload, workload_preset, workload_presets};
-pub use reader::{MAX_TEXT_BYTES, Read, read, read_value};
+pub use reader::{MAX_TEXT_BYTES, Read, locate, read, read_value};
 pub use schema::Document;
 pub use validate::{ANY_ENTRY, CLIENT, validate};
 pub use write::{Format, generate_config, write_json, write_yaml, yaml_of};

@@ -61,6 +61,14 @@ pub fn read(text: &str, file_name: &str) -> Read {
     }
 }
 
+/// Gives findings that know only their path the place of that path in the text (or of the nearest part of it that is there).
+pub fn locate(text: &str, file_name: &str, findings: &mut [Diagnostic]) {
+    let Ok(node) = parse(text, file_name) else { return };
+    for finding in findings.iter_mut().filter(|finding| finding.line.is_none() && !finding.path.is_empty()) {
+        *finding = finding.clone().at(node.locate(&finding.path));
+    }
+}
+
 /// Reads a document from a JSON value, as forms and links hold it. There are no lines; the rest is as in [`read`].
 pub fn read_value(value: &serde_json::Value) -> Read {
     match Node::from_json(value) {

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use llmperforacle::config::{self, Diagnostic, Document, MAX_TEXT_BYTES};
-use llmperforacle::sim::Files;
+use llmperforacle::sim::{self, Files, Plan};
 
 use crate::output::Failure;
 
@@ -13,6 +13,7 @@ use crate::output::Failure;
 pub struct Input {
     /// As the user named it.
     pub name: String,
+    pub text: String,
     pub document: Document,
     pub warnings: Vec<Diagnostic>,
     pub files: FilesBeside,
@@ -50,7 +51,7 @@ pub fn read_document(path: &Path) -> Result<Input, Unreadable> {
     };
     let folder = if is_stdin { PathBuf::new() } else { path.parent().unwrap_or(Path::new("")).to_path_buf() };
     let files = FilesBeside { folder, model_database: document.model_characteristics_db_path.clone() };
-    Ok(Input { name, document, warnings: read.diagnostics, files })
+    Ok(Input { name, text, document, warnings: read.diagnostics, files })
 }
 
 fn read_text(path: &Path, is_stdin: bool) -> Result<String, String> {
@@ -64,6 +65,18 @@ fn read_text(path: &Path, is_stdin: bool) -> Result<String, String> {
     };
     outcome.map_err(|error| if path.is_dir() { "it is a directory".to_string() } else { error.to_string() })?;
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_string())
+}
+
+impl Input {
+    /// Makes the document ready to run; findings have their places in the text.
+    pub fn plan(&self) -> Result<Plan, Vec<Diagnostic>> {
+        let locate = |mut findings: Vec<Diagnostic>| {
+            config::locate(&self.text, &self.name, &mut findings);
+            findings
+        };
+        let plan = sim::plan(&self.document, &self.files).map_err(locate)?;
+        Ok(Plan { warnings: locate(plan.warnings), ..plan })
+    }
 }
 
 /// Sets single values, then reads the result again with all its checks.

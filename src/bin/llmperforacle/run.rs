@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use llmperforacle::config::Diagnostic;
 use llmperforacle::metrics::RunResult;
 use llmperforacle::report;
-use llmperforacle::sim::{self, Simulation};
+use llmperforacle::sim::Simulation;
 use serde_json::{Map, Value};
 
 use crate::OutputFormat;
@@ -112,7 +112,7 @@ fn prepare(path: &Path, arguments: &Arguments, talk: bool) -> Result<Input, Fail
 }
 
 fn simulate(input: Input, no_fast_path: bool, talk: bool) -> Result<Outcome, Failure> {
-    let plan = sim::plan(&input.document, &input.files).map_err(|diagnostics| {
+    let plan = input.plan().map_err(|diagnostics| {
         tell(&input.name, &diagnostics);
         Failure::Explained
     })?;
@@ -233,7 +233,7 @@ pub fn validate(files: &[PathBuf]) -> Result<(), Failure> {
     let mut valid = true;
     for path in files {
         let (name, findings) = match read_document(path) {
-            Ok(input) => match sim::plan(&input.document, &input.files) {
+            Ok(input) => match input.plan() {
                 Ok(plan) => (input.name, [input.warnings, plan.warnings].concat()),
                 Err(errors) => (input.name, [errors, input.warnings].concat()),
             },
