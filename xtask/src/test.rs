@@ -170,10 +170,12 @@ fn wasm(verdict: &mut Verdict) {
         verdict.suite("wasm tests in Node", &mut pack(&["--node"]), rust_tests);
     }
     if let Some(Browser { driver, .. }) = verdict.need("Chromium", toolchain::browser) {
-        let mut chrome = pack(&["--headless", "--chrome", "--chromedriver"]);
-        // Where a suite does not choose: the browser. The same tests then run there as in Node.
-        chrome.arg(driver).env("WASM_BINDGEN_USE_BROWSER", "1");
-        verdict.suite("wasm tests in Chromium", &mut chrome, rust_tests);
+        // Where a suite does not choose: the browser's page, then its worker. The same tests then run there as in Node.
+        for (place, switch) in [("page", "WASM_BINDGEN_USE_BROWSER"), ("worker", "WASM_BINDGEN_USE_DEDICATED_WORKER")] {
+            let mut chrome = pack(&["--headless", "--chrome", "--chromedriver"]);
+            chrome.arg(&driver).env(switch, "1");
+            verdict.suite(&format!("wasm tests in Chromium's {place}"), &mut chrome, rust_tests);
+        }
     }
 }
 
