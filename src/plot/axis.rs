@@ -144,7 +144,8 @@ fn linear_ticks_by(low: f64, high: f64, step: f64, shown: Shown<'_>) -> Vec<Tick
     let last = (high / step + 1e-9).floor();
     let (divisor, suffix) = si_of_axis(low.abs().max(high.abs()));
     let decimals = (-floor_log10(step / divisor * (1.0 + 1e-9))).clamp(0.0, 12.0) as usize;
-    let count = (last - first).max(-1.0) as usize + 1;
+    // None, when the step is wider than the axis and no multiple of it lies inside.
+    let count = (last - first + 1.0).max(0.0) as usize;
     (0..count)
         .map(|i| {
             let value = (first + i as f64) * step;
