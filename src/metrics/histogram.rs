@@ -61,8 +61,8 @@ impl Histogram {
         let mut done = 0;
         let mut bucket = bucket_of(first_ps);
         while bucket < last_bucket {
-            // Terms below the bucket's upper end, the ones already placed included.
-            let below = ((lower(bucket + 1) - first_ps as u128).div_ceil(increment_ps as u128)) as u64;
+            // Terms below the bucket's upper end, the ones already placed included. That end is at most the last value.
+            let below = (lower(bucket + 1) as u64 - first_ps).div_ceil(increment_ps);
             self.counts[bucket as usize] += (below - done) * times;
             done = below;
             bucket = bucket_of(first_ps + below * increment_ps);
@@ -133,8 +133,14 @@ impl Histogram {
 }
 
 fn sum_of_squares(first: u64, increment: u64, terms: u64) -> u128 {
+    let squares = if terms < 1 << 20 {
+        // Fits 64 bits, whose division is many times faster.
+        (terms * (terms - 1) * (2 * terms - 1) / 6) as u128
+    } else {
+        let n = terms as u128;
+        n.saturating_mul(n - 1).saturating_mul(2 * n - 1) / 6
+    };
     let (first, increment, n) = (first as u128, increment as u128, terms as u128);
-    let squares = n.saturating_mul(n - 1).saturating_mul(2 * n - 1) / 6;
     let fixed = (first * first).saturating_mul(n);
     let mixed = (first * increment).saturating_mul(2 * pairs(terms));
     fixed.saturating_add(mixed).saturating_add((increment * increment).saturating_mul(squares))
