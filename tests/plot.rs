@@ -196,6 +196,24 @@ fn axes_carry_their_units() {
     assert_eq!((frame.x_min, frame.x_max, frame.y_min, frame.y_max), (0.0, 99.0, 0.0, 25_000.0));
 }
 
+/// The uppermost grid line is labelled, whatever the data's greatest value and the picture's height.
+#[test]
+fn the_top_of_an_axis_is_one_of_its_ticks() {
+    for height in [140.0, 200.0, 260.0, 400.0] {
+        for greatest in [0.37, 1.0, 63.0, 121.0, 6700.0, 24_750.0, 1.3e6] {
+            let options = ChartOptions { y_label: "Running".into(), x_label: "Time".into(), ..options(400.0, height) };
+            let (picture, frame) = drawn_lines(&[line(&[0.0, greatest])], &options);
+            let ticks: Vec<f64> = elements(&picture)
+                .iter()
+                .filter(|e| e.tag == "text" && e.get("text-anchor") == Some("end"))
+                .map(|e| e.number("y") / 10.0)
+                .collect();
+            assert!(ticks.len() >= 2 && ticks.iter().any(|y| (y - frame.y).abs() < 0.1), "{greatest} at {height}: {ticks:?} {frame:?}");
+            assert!(frame.y_max >= greatest && frame.y_max <= 2.01 * greatest);
+        }
+    }
+}
+
 #[test]
 fn a_share_is_shown_in_percent() {
     let options =

@@ -79,13 +79,21 @@ fn nice_step(least: f64) -> f64 {
     [1.0, 2.0, 5.0].into_iter().map(|m| m * power).find(|step| *step >= least * (1.0 - 1e-9)).unwrap_or(10.0 * power)
 }
 
-/// Ends of a linear axis rounded outwards to the step that `intervals` of them ask for.
+/// Ends of a linear axis rounded outwards to ticks, with `intervals` between ticks at most (see [`linear_ticks`]).
 pub fn nice_range(min: f64, max: f64, intervals: f64, unit: &str) -> (f64, f64) {
     let factor = shown(unit, max, false).factor;
-    let step = nice_step((max - min) * factor / intervals.max(1.0));
-    let down = (min * factor / step + 1e-9).floor() * step / factor;
-    let up = (max * factor / step - 1e-9).ceil() * step / factor;
-    (down, if up > down { up } else { down + step / factor })
+    let (low, high) = (min * factor, max * factor);
+    let mut step = nice_step((high - low) / intervals);
+    loop {
+        let down = (low / step + 1e-9).floor() * step;
+        let up = ((high / step - 1e-9).ceil() * step).max(down + step);
+        // Rounding has widened the range, which may ask for wider steps, which may widen the range.
+        let wider = nice_step((up - down) / intervals);
+        if wider <= step {
+            return (down / factor, up / factor);
+        }
+        step = wider;
+    }
 }
 
 /// Ends of a logarithmic axis rounded outwards to 1, 2 or 5 times a power of ten.
@@ -120,11 +128,20 @@ impl Room<'_> {
     }
 }
 
+/// Ticks are no denser than this along a vertical and a horizontal axis, css px.
+pub const Y_STEP_PX: f64 = 32.0;
+pub const X_STEP_PX: f64 = 64.0;
+
+/// How many steps of ticks an axis has at most.
+pub fn intervals(length_px: f64, least_step_px: f64) -> f64 {
+    (length_px / least_step_px).max(2.0)
+}
+
 /// Ticks of a linear axis from `min` to `max`, as dense as their labels allow.
 pub fn linear_ticks(min: f64, max: f64, unit: &str, room: &Room<'_>) -> Vec<Tick> {
     let shown = shown(unit, max, false);
     let (low, high) = (min * shown.factor, max * shown.factor);
-    let mut step = nice_step((high - low) / (room.length_px / room.least_step_px).max(2.0));
+    let mut step = nice_step((high - low) / intervals(room.length_px, room.least_step_px));
     if room.whole {
         step = step.max(1.0);
     }

@@ -31,7 +31,7 @@ pub fn cdf(surface: &mut dyn Surface, series: &[CdfSeries<'_>], options: &ChartO
     let Some(data) = range_of(&sorted, options.x_log) else {
         return layout::empty(surface, options);
     };
-    let x_range = layout::range(data, (options.x_min, options.x_max), options.x_log, &options.x_unit, options.width);
+    let x_range = layout::range(data, (options.x_min, options.x_max), options.x_log, &options.x_unit, layout::x_intervals(options));
     let zoomed = options.y_min.is_some() || options.y_max.is_some();
     let y_range = (options.y_min.unwrap_or(0.0), options.y_max.unwrap_or(1.0));
     let tick = |value: f64, label: &str| Tick { value, label: label.to_owned() };

@@ -39,12 +39,13 @@ const PAD_PX: f64 = 8.0;
 /// From a tick label to the plot.
 const TICK_GAP_PX: f64 = 6.0;
 
-/// Chooses one axis' range: what the caller fixed stays, the rest is rounded outwards from the data's range.
-pub fn range(data: (f64, f64), fixed: (Option<f64>, Option<f64>), log: bool, unit: &str, length_px: f64) -> (f64, f64) {
+/// Chooses one axis' range: what the caller fixed stays, the rest is rounded outwards from the data's range, to one of the ticks that
+/// [`x_intervals`] and [`y_intervals`] leave room for.
+pub fn range(data: (f64, f64), fixed: (Option<f64>, Option<f64>), log: bool, unit: &str, intervals: f64) -> (f64, f64) {
     let (mut low, mut high) = data;
     if log && fixed.0.is_some_and(|min| min <= 0.0) {
         // A logarithmic axis cannot start there: the caller's end is no end.
-        return range(data, (None, fixed.1), log, unit, length_px);
+        return range(data, (None, fixed.1), log, unit, intervals);
     }
     low = fixed.0.unwrap_or(low);
     high = fixed.1.unwrap_or(high);
@@ -58,9 +59,27 @@ pub fn range(data: (f64, f64), fixed: (Option<f64>, Option<f64>), log: bool, uni
             (None, false) => low + 1.0,
         };
     }
-    let (nice_low, nice_high) =
-        if log { axis::nice_log_range(low, high) } else { axis::nice_range(low, high, (length_px / 35.0).clamp(2.0, 8.0), unit) };
+    let (nice_low, nice_high) = if log { axis::nice_log_range(low, high) } else { axis::nice_range(low, high, intervals, unit) };
     (fixed.0.unwrap_or(nice_low), fixed.1.unwrap_or(nice_high))
+}
+
+/// Top and bottom of the plot.
+fn vertical(options: &ChartOptions, x_titled: bool, y_titled: bool) -> (f64, f64) {
+    let line_px = options.theme.font_size_px * 1.4;
+    let top = if y_titled { PAD_PX + line_px * 1.25 } else { PAD_PX + line_px / 2.0 };
+    let bottom = options.height - PAD_PX / 2.0 - if x_titled { 2.0 * line_px } else { line_px };
+    (top, crisp(bottom.max(top + 10.0)))
+}
+
+/// Steps of ticks that a y axis has room for.
+pub fn y_intervals(options: &ChartOptions) -> f64 {
+    let (top, bottom) = vertical(options, !options.x_label.is_empty(), !options.y_label.is_empty());
+    axis::intervals(bottom - top, axis::Y_STEP_PX)
+}
+
+/// Steps of ticks that an x axis has room for, about: how wide the y labels are is not known yet.
+pub fn x_intervals(options: &ChartOptions) -> f64 {
+    axis::intervals(options.width - 5.0 * options.theme.font_size_px, axis::X_STEP_PX)
 }
 
 impl<'a> Plot<'a> {
@@ -68,16 +87,13 @@ impl<'a> Plot<'a> {
         let mut pen = Pen::new(surface, &options.theme);
         background(&mut pen, options)?;
         let line_px = options.theme.font_size_px * 1.4;
-        let y_title = title(y);
-        let x_title = title(x);
-        let top = if y_title.is_empty() { PAD_PX + line_px / 2.0 } else { PAD_PX + line_px * 1.25 };
-        let bottom = options.height - PAD_PX / 2.0 - line_px - if x_title.is_empty() { 0.0 } else { line_px };
-        let bottom = crisp(bottom.max(top + 10.0));
+        let (y_title, x_title) = (title(y), title(x));
+        let (top, bottom) = vertical(options, !x_title.is_empty(), !y_title.is_empty());
         let y_room = Room {
             length_px: bottom - top,
             extent_px: &|_| options.theme.font_size_px,
             gap_px: line_px * 0.7,
-            least_step_px: 32.0,
+            least_step_px: axis::Y_STEP_PX,
             whole: y.whole,
         };
         let y_ticks = ticks(y, &y_room);
@@ -95,7 +111,7 @@ impl<'a> Plot<'a> {
         let width_of = |pen: &Pen<'_>, label: &str| pen.text_width(label, false).unwrap_or(label.len() as f64 * options.theme.font_size_px);
         let x_ticks_in = |pen: &Pen<'_>, length_px: f64| {
             let extent = |label: &str| width_of(pen, label);
-            ticks(x, &Room { length_px, extent_px: &extent, gap_px: 14.0, least_step_px: 64.0, whole: x.whole })
+            ticks(x, &Room { length_px, extent_px: &extent, gap_px: 14.0, least_step_px: axis::X_STEP_PX, whole: x.whole })
         };
         let overhang = x_ticks_in(&pen, guess).last().map_or(0.0, |tick| width_of(&pen, &tick.label) / 2.0);
         let right = crisp((options.width - PAD_PX - overhang).max(left + 10.0));

@@ -75,11 +75,14 @@ pub fn lines(surface: &mut dyn Surface, series: &[LineSeries<'_>], options: &Cha
     let x_range = match (x_data, options.mode) {
         // Time ends where the data end: no empty strip at the right.
         ((low, high), _) if low < high && !options.x_log => (options.x_min.unwrap_or(low), options.x_max.unwrap_or(high)),
-        (data, _) => layout::range(data, (options.x_min, options.x_max), options.x_log, &options.x_unit, options.width),
+        (data, _) => layout::range(data, (options.x_min, options.x_max), options.x_log, &options.x_unit, layout::x_intervals(options)),
     };
-    let x_range =
-        if x_range.0 < x_range.1 { x_range } else { layout::range(x_data, (None, None), options.x_log, &options.x_unit, options.width) };
-    let y_range = layout::range(y_data, (options.y_min, options.y_max), options.y_log, &options.y_unit, options.height);
+    let x_range = if x_range.0 < x_range.1 {
+        x_range
+    } else {
+        layout::range(x_data, (None, None), options.x_log, &options.x_unit, layout::x_intervals(options))
+    };
+    let y_range = layout::range(y_data, (options.y_min, options.y_max), options.y_log, &options.y_unit, layout::y_intervals(options));
     let x =
         Axis { label: &options.x_label, unit: &options.x_unit, log: options.x_log, range: x_range, grid: false, whole: false, fixed: None };
     let y =
