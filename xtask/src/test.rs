@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Long enough for a cold compile on a slow machine, short enough that a hang is seen.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Where `dist` is served: most static hosts give a project a path, not a host name.
+const SUB_PATH: &str = "some/path";
 const WASM_PACKAGE: &str = "llmperforacle-wasm";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,7 +86,11 @@ impl Verdict {
         self.total.failed += count.failed;
         let mark = if count.failed == 0 { "ok    " } else { "FAILED" };
         let ignored = if count.ignored > 0 { format!(", {} ignored", count.ignored) } else { String::new() };
-        let counts = if count == ONE { String::new() } else { format!(", {} passed, {} failed{ignored}", count.passed, count.failed) };
+        let counts = if count == ONE || count == Count::default() {
+            String::new()
+        } else {
+            format!(", {} passed, {} failed{ignored}", count.passed, count.failed)
+        };
         let note = if note.is_empty() || note.starts_with('\n') { note } else { format!(", {note}") };
         say(&format!("  {mark} {name} ({}){counts}{note}", seconds(start.elapsed())));
         if count.failed > 0 {
@@ -204,9 +210,10 @@ fn page(verdict: &mut Verdict) {
     let distributed = verdict.check("dist and its size budget", || dist::write(&manifest).map(|table| ((), ONE, format!("\n{table}"))));
     let Some(Browser { browser, .. }) = verdict.need("Chromium", toolchain::browser) else { return };
     let mut browse = |name: &str, mounts: Vec<site::Mount>, tests: &Path| {
+        let below = mounts.iter().find(|mount| mount.at == SUB_PATH).map_or(String::new(), |mount| format!("{}/", mount.at));
         let serving = verdict.need(&format!("server for {name}"), || {
             let listener = server::bind(0).map_err(|error| Failure::new(format!("no port: {error}"), "check the loopback interface"))?;
-            server::serve(mounts, listener).map(|running| (running.url.clone(), running.url))
+            server::serve(mounts, listener).map(|running| (format!("{}{below}", running.url), running.url))
         });
         if let Some(url) = serving {
             let environment = [("SITE_URL", url.into()), ("CHROMIUM", browser.clone().into_os_string())];
@@ -216,7 +223,7 @@ fn page(verdict: &mut Verdict) {
     browse("journeys in Chromium", site::mounts(&manifest), &www.join("e2e"));
     if distributed.is_some() {
         let smoke = www.join("e2e/dist");
-        browse("dist in Chromium", vec![site::Mount { at: "", dir: dist::directory() }], &smoke);
+        browse("dist in Chromium", vec![site::Mount { at: SUB_PATH, dir: dist::directory() }], &smoke);
     }
 }
 
