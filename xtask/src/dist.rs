@@ -4,14 +4,16 @@
 //! a new release is never mixed with an old one. Pages keep their names.
 
 use crate::manifest::{Budget, Manifest};
-use crate::process::{self, Failure, Outcome, say, step};
+use crate::process::{self, Failure, Outcome, Output, say, step};
 use crate::references::{self, Load, Reference};
-use crate::server;
-use crate::site::{self, Mount, fnv1a};
+use crate::site::{self, fnv1a};
+use crate::{server, toolchain};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 /// One file of the site.
 struct Asset {
@@ -36,7 +38,12 @@ pub fn run() -> Outcome {
 
 /// Writes `dist/` from an already built site. Returns the table of sizes; sizes over budget are a failure that shows it.
 pub fn write(manifest: &Manifest) -> Outcome<String> {
-    let graph = Graph::read(&site::mounts(manifest))?;
+    let mut files = site::files(&site::mounts(manifest))?;
+    step("minified scripts and styles", || {
+        let (esbuild, _) = toolchain::esbuild(&manifest.tools)?;
+        minify(&esbuild, &mut files).map(|count| ((), format!("{count} files")))
+    })?;
+    let graph = Graph::read(&files)?;
     if !graph.assets.contains_key("index.html") {
         return Err(Failure::new("the site has no index.html", "restore www/index.html"));
     }
@@ -57,12 +64,39 @@ pub fn write(manifest: &Manifest) -> Outcome<String> {
     }
 }
 
+/// Minifies scripts and styles, each by itself: modules stay modules, and names stay literals. `files` then point to the results.
+fn minify(esbuild: &Path, files: &mut [(String, PathBuf)]) -> Outcome<usize> {
+    const LIMIT: Duration = Duration::from_secs(120);
+    let out = process::work_dir().join("site/minified");
+    if out.exists() {
+        fs::remove_dir_all(&out).map_err(|error| Failure::file("empty", &out, &error))?;
+    }
+    // Laid out by URL first, so that one directory is the base of all.
+    let source = out.join("source");
+    let result = out.join("result");
+    let mut command = Command::new("node");
+    command.arg(esbuild).args(["--minify", "--charset=utf8", "--target=es2022", "--legal-comments=none", "--log-level=warning"]);
+    command.arg(format!("--outbase={}", source.display())).arg(format!("--outdir={}", result.display()));
+    let mut count = 0;
+    for (url, path) in files.iter_mut().filter(|(url, _)| [".js", ".css"].iter().any(|ending| url.ends_with(ending))) {
+        let copy = source.join(&url);
+        let parent = copy.parent().unwrap_or(&source);
+        fs::create_dir_all(parent).map_err(|error| Failure::file("create", parent, &error))?;
+        fs::copy(&path, &copy).map_err(|error| Failure::file("copy", path, &error))?;
+        command.arg(copy);
+        *path = result.join(url);
+        count += 1;
+    }
+    process::succeed(&mut command, "esbuild", Output::Log, LIMIT, "correct the file that esbuild names above")?;
+    Ok(count)
+}
+
 impl Graph {
-    pub fn read(mounts: &[Mount]) -> Outcome<Graph> {
-        let files = site::files(mounts)?;
+    /// Reads files given as URL path and place on disk.
+    pub fn read(files: &[(String, PathBuf)]) -> Outcome<Graph> {
         let names: BTreeSet<&str> = files.iter().map(|(url, _)| url.as_str()).collect();
         let mut assets = BTreeMap::new();
-        for (url, path) in &files {
+        for (url, path) in files {
             if server::content_type(Path::new(url)).is_none() {
                 let hint = "keep it out of www, or add its kind to TYPES in xtask/src/server.rs";
                 return Err(Failure::new(format!("{} is of a kind that is not served", path.display()), hint));
@@ -211,6 +245,7 @@ fn gzip_size(bytes: &[u8]) -> Outcome<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::site::Mount;
 
     fn graph(name: &str, files: &[(&str, &str)]) -> Graph {
         let dir = process::work_dir().join("test-dist").join(name);
@@ -220,7 +255,8 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        Graph::read(&[Mount { at: "pkg", dir: dir.join("pkg") }, Mount { at: "", dir: dir.join("www") }]).unwrap()
+        let mounts = [Mount { at: "pkg", dir: dir.join("pkg") }, Mount { at: "", dir: dir.join("www") }];
+        Graph::read(&site::files(&mounts).unwrap()).unwrap()
     }
 
     const SITE: [(&str, &str); 8] = [

@@ -25,6 +25,7 @@ pub struct Tools {
     pub wasm_bindgen: String,
     pub wasm_pack: String,
     pub binaryen: String,
+    pub esbuild: String,
 }
 
 #[derive(Debug, Deserialize)]

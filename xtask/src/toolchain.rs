@@ -19,7 +19,7 @@ fn home() -> PathBuf {
 
 /// A command that finds our tools before any other of the same name.
 pub fn command(program: &str) -> Command {
-    let mut path: Vec<PathBuf> = vec![home().join("bin"), home().join("node_modules/.bin")];
+    let mut path: Vec<PathBuf> = vec![home().join("bin")];
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     let mut command = Command::new(program);
     command.env("PATH", std::env::join_paths(path).unwrap_or_else(|_| std::env::var_os("PATH").unwrap_or_default()));
@@ -99,27 +99,39 @@ fn cargo_tool(package: &str, programs: &[&str], version: &str, extra: &[&str]) -
 
 /// wasm-opt, which needs Node; `None` without it.
 pub fn wasm_opt(tools: &Tools) -> Outcome<(Option<PathBuf>, String)> {
-    let package = home().join("node_modules/binaryen");
-    let program = package.join("bin/wasm-opt");
-    let wanted = format!("\"version\": \"{}\"", tools.binaryen);
-    let fits = || fs::read_to_string(package.join("package.json")).is_ok_and(|text| text.contains(&wanted)) && program.is_file();
     if find_on_path(&["node"]).is_none() || find_on_path(&["npm"]).is_none() {
         let note = "skipped: it needs Node and npm. The page works without it, its wasm is larger and somewhat slower";
         return Ok((None, note.into()));
     }
+    npm_tool("binaryen", "bin/wasm-opt", &tools.binaryen).map(|(program, note)| (Some(program), note))
+}
+
+/// The minifier. Needs Node.
+pub fn esbuild(tools: &Tools) -> Outcome<(PathBuf, String)> {
+    node()?;
+    npm_tool("esbuild", "bin/esbuild", &tools.esbuild)
+}
+
+/// A program of an npm package in exactly one version, to be run by Node. Each has its own directory: npm removes what it does not know.
+fn npm_tool(package: &str, program: &str, version: &str) -> Outcome<(PathBuf, String)> {
+    let prefix = home().join(package);
+    let installed = prefix.join("node_modules").join(package);
+    let program = installed.join(program);
+    let wanted = format!("\"version\": \"{version}\"");
+    let fits = || fs::read_to_string(installed.join("package.json")).is_ok_and(|text| text.contains(&wanted)) && program.is_file();
     if fits() {
-        return Ok((Some(program), format!("binaryen {} present", tools.binaryen)));
+        return Ok((program, format!("{package} {version} present")));
     }
-    say(&format!("  installing binaryen {} from npm into target/tools", tools.binaryen));
-    fs::create_dir_all(home()).map_err(|error| Failure::file("create", &home(), &error))?;
+    say(&format!("  installing {package} {version} from npm into target/tools"));
+    fs::create_dir_all(&prefix).map_err(|error| Failure::file("create", &prefix, &error))?;
     let mut install = Command::new("npm");
     install.args(["install", "--ignore-scripts", "--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--prefix"]);
-    install.arg(home()).arg(format!("binaryen@{}", tools.binaryen));
-    succeed(&mut install, "binaryen", Output::Log, INSTALL_LIMIT, "check that the npm registry can be reached")?;
+    install.arg(&prefix).arg(format!("{package}@{version}"));
+    succeed(&mut install, package, Output::Log, INSTALL_LIMIT, "check that the npm registry can be reached")?;
     if fits() {
-        return Ok((Some(program), format!("binaryen {} installed", tools.binaryen)));
+        return Ok((program, format!("{package} {version} installed")));
     }
-    Err(Failure::new(format!("npm installed no binaryen {} in {}", tools.binaryen, package.display()), "remove target/tools and run again"))
+    Err(Failure::new(format!("npm installed no {package} {version} in {}", installed.display()), "remove target/tools and run again"))
 }
 
 /// Node and npm, for the page's own tests.
