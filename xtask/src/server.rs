@@ -1,14 +1,21 @@
 //! A static file server on the loopback address, for a person's browser and for the tests.
+//!
+//! A browser opens six connections at once, keeps them, and opens some it may never use: each has a thread of its own here, so none waits for
+//! another. Requests that carry a body are refused.
 
 use crate::process::{Failure, Outcome};
 use crate::site::{Mount, is_published};
-use std::fs::{self, File};
-use std::net::TcpListener;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tiny_http::{Header, Method, Request, Response, Server, StatusCode};
+use std::time::Duration;
 
-const THREADS: usize = 4;
+/// Bytes a request's line and headers may have.
+const LONGEST_HEAD: u64 = 64 * 1024;
+/// How long a silent connection is kept, and how long a stuck one is written to.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Content type by file name ending. A file of any other kind is not served: a browser would guess, and a strict host would not.
 const TYPES: [(&str, &str); 14] = [
@@ -45,40 +52,98 @@ pub fn bind(port: u16) -> std::io::Result<TcpListener> {
 
 /// Serves `mounts` from `listener` on threads of its own.
 pub fn serve(mounts: Vec<Mount>, listener: TcpListener) -> Outcome<Running> {
-    let failed = |error: &dyn std::fmt::Display| Failure::new(format!("cannot serve: {error}"), "try another --port");
-    let address = listener.local_addr().map_err(|error| failed(&error))?;
-    let server = Arc::new(Server::from_listener(listener, None).map_err(|error| failed(&error))?);
+    let address = listener.local_addr().map_err(|error| Failure::new(format!("cannot serve: {error}"), "try another --port"))?;
     let mounts = Arc::new(mounts);
-    for _ in 0..THREADS {
-        let (server, mounts) = (Arc::clone(&server), Arc::clone(&mounts));
-        std::thread::spawn(move || {
-            while let Ok(request) = server.recv() {
-                answer(request, &mounts);
-            }
-        });
-    }
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mounts = Arc::clone(&mounts);
+            // An error ends this connection only, and the browser that had it has gone.
+            std::thread::spawn(move || converse(&stream, &mounts));
+        }
+    });
     Ok(Running { url: format!("http://{address}/") })
 }
 
-fn answer(request: Request, mounts: &[Mount]) {
-    let plain = |status: u16, text: &str| Response::from_string(text).with_status_code(StatusCode(status)).boxed();
-    let response = if !matches!(request.method(), Method::Get | Method::Head) {
-        plain(405, "only GET and HEAD")
-    } else {
-        match resolve(request.url(), mounts).and_then(|(file, kind)| Some((File::open(file).ok()?, kind))) {
-            None => plain(404, "not found"),
-            Some((file, kind)) => {
-                let headers = [("Content-Type", kind), ("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff")];
-                headers
-                    .iter()
-                    .filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok())
-                    .fold(Response::from_file(file), Response::with_header)
-                    .boxed()
+/// Answers the requests of one connection until either side ends it.
+fn converse(stream: &TcpStream, mounts: &[Mount]) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    while let Some(request) = Head::read(&mut reader)? {
+        let mut writer = stream;
+        let answer = request.answer(mounts);
+        writer.write_all(&answer.bytes)?;
+        if answer.closes {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// What matters of a request's head.
+struct Head {
+    method: String,
+    target: String,
+    closes: bool,
+    has_body: bool,
+}
+
+struct Answer {
+    bytes: Vec<u8>,
+    closes: bool,
+}
+
+impl Head {
+    /// The next request; `None` at the end of the connection.
+    fn read(reader: &mut impl BufRead) -> io::Result<Option<Head>> {
+        let mut limited = reader.take(LONGEST_HEAD);
+        let mut line = String::new();
+        if limited.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let bad = || io::Error::from(io::ErrorKind::InvalidData);
+        let mut words = line.split_whitespace();
+        let (method, target, version) = (words.next().ok_or_else(bad)?, words.next().ok_or_else(bad)?, words.next().ok_or_else(bad)?);
+        let mut head = Head { method: method.into(), target: target.into(), closes: version == "HTTP/1.0", has_body: false };
+        loop {
+            let mut line = String::new();
+            limited.read_line(&mut line)?;
+            if !line.ends_with('\n') {
+                return Err(bad());
+            }
+            let Some((name, value)) = line.split_once(':') else { return Ok(Some(head)) };
+            match name.trim().to_ascii_lowercase().as_str() {
+                "connection" => head.closes |= value.trim().eq_ignore_ascii_case("close"),
+                "content-length" => head.has_body |= value.trim() != "0",
+                "transfer-encoding" => head.has_body = true,
+                _ => {}
             }
         }
-    };
-    // The browser may have gone away; there is no one to tell.
-    let _ = request.respond(response);
+    }
+
+    fn answer(&self, mounts: &[Mount]) -> Answer {
+        let readable = matches!(self.method.as_str(), "GET" | "HEAD") && !self.has_body;
+        let file = || resolve(&self.target, mounts).and_then(|(file, kind)| Some((fs::read(file).ok()?, kind)));
+        let (status, kind, body) = match (readable, readable.then(file).flatten()) {
+            (true, Some((body, kind))) => ("200 OK", kind, body),
+            (true, None) => ("404 Not Found", "text/plain; charset=utf-8", b"not found".to_vec()),
+            (false, _) => ("405 Method Not Allowed", "text/plain; charset=utf-8", b"only GET and HEAD, without a body".to_vec()),
+        };
+        // A body that is not read would be taken for the next request.
+        let closes = self.closes || self.has_body;
+        let connection = if closes { "close" } else { "keep-alive" };
+        let mut bytes = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nCache-Control: no-cache\r\n\
+             X-Content-Type-Options: nosniff\r\nConnection: {connection}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+        if self.method != "HEAD" {
+            bytes.extend(body);
+        }
+        Answer { bytes, closes }
+    }
 }
 
 /// The published file a request target names, and its content type. Nothing outside the mounts is ever named.
@@ -124,8 +189,6 @@ fn percent_decode(text: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::process;
-    use std::io::{Read, Write};
-    use std::net::TcpStream;
 
     /// A site in `NAME/site` with a secret beside it.
     fn site(name: &str) -> Vec<Mount> {
@@ -167,6 +230,38 @@ mod tests {
         let head = get(&running.url, "HEAD /index.html");
         assert!(head.starts_with("HTTP/1.1 200") && !head.contains("<p>home"), "{head}");
         assert!(get(&running.url, "POST /").starts_with("HTTP/1.1 405"));
+    }
+
+    #[test]
+    fn idle_connections_hold_nobody_up() {
+        let running = serve(site("idle"), bind(0).unwrap()).unwrap();
+        let address = running.url.trim_start_matches("http://").trim_end_matches('/').to_string();
+        let idle: Vec<TcpStream> = (0..32).map(|_| TcpStream::connect(&address).unwrap()).collect();
+        let mut kept = TcpStream::connect(&address).unwrap();
+        for _ in 0..3 {
+            write!(kept, "GET /pkg/x_bg.wasm HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let mut reader = BufReader::new(&kept);
+            let mut line = String::new();
+            while !line.ends_with("\r\n\r\n") {
+                reader.read_line(&mut line).unwrap();
+            }
+            let mut body = [0; 4];
+            reader.read_exact(&mut body).unwrap();
+            assert_eq!((&line[..12], &body), ("HTTP/1.1 200", b"\0asm"));
+        }
+        assert_eq!(idle.len(), 32);
+    }
+
+    #[test]
+    fn heads_that_are_no_heads_end_the_connection() {
+        let read = |text: &[u8]| Head::read(&mut &text[..]);
+        assert!(read(b"").unwrap().is_none());
+        assert!(read(b"GET /\r\n\r\n").is_err());
+        assert!(read(b"GET / HTTP/1.1\r\nHost: x\r\n").is_err());
+        let endless = [b"GET / HTTP/1.1\r\n".to_vec(), b"a: b\r\n".repeat(20_000)].concat();
+        assert!(read(&endless).is_err());
+        let head = read(b"POST /x HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello").unwrap().unwrap();
+        assert!(head.has_body && head.answer(&[]).closes);
     }
 
     #[test]
