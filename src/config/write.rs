@@ -119,7 +119,7 @@ fn scalar_text(word: &str) -> String {
     let safe = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.' | '/' | ' ' | '+' | '%' | '(' | ')');
     let is_text = matches!(yaml::parse(word), Ok(node::Node { value: node::Value::Text(text), .. }) if text == word);
     // `y` and `n` are booleans to some readers of YAML 1.1.
-    if first && word.chars().all(safe) && !word.ends_with(' ') && is_text && !["y", "Y", "n", "N"].contains(&word) {
+    if first && word.chars().all(safe) && !word.ends_with([' ', '-']) && is_text && !["y", "Y", "n", "N"].contains(&word) {
         return word.into();
     }
     let mut quoted = String::from("\"");

@@ -1,7 +1,7 @@
 //! Charts. One drawing code over plotters' `DrawingBackend` makes SVG text (exports, tests, reports) and, through the
 //! backend in `www/wasm`, canvas pictures in the page.
 //!
-//! Whatever the input's length, it is reduced to what the pixels can show before anything is drawn ([`bin`]). A chart
+//! Whatever the input's length, it is reduced to what the pixels can show before anything is drawn (`bin`). A chart
 //! knows nothing of simulations: it takes columns of numbers, colours and words. It returns the [`Frame`] it drew in, so
 //! that a caller can lay a crosshair over it. Legends are the caller's too.
 
