@@ -26,6 +26,7 @@ pub use edit::set;
 pub use presets::{Preset, WorkloadPreset, find_preset, preset, presets, resolve_workload, workload_preset, workload_presets};
 pub use reader::{MAX_TEXT_BYTES, Read, locate, read, read_value};
 pub use schema::Document;
+pub use validate::distribution::{LARGEST_LOG_MEAN, parameters as distribution_parameters};
 pub use validate::{ANY_ENTRY, CLIENT, validate};
 pub use write::{Format, generate_config, write_json, write_yaml, yaml_of};
 

@@ -99,11 +99,6 @@ impl MemoryBudget {
         })
     }
 
-    /// Tokens whose KV the pool holds.
-    pub fn kv_tokens(&self, block_size: u32) -> u64 {
-        self.blocks * u64::from(block_size)
-    }
-
     /// The parts, with whatever number of blocks comes out (0 when nothing is left).
     fn fill(spec: &MemorySpec<'_>) -> MemoryBudget {
         let total = spec.device.memory_bytes;

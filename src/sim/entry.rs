@@ -105,10 +105,9 @@ pub(super) fn replica(
     });
     let dtype = dtype(config.dtype.as_deref(), Dtype::Bf16, &format!("{path}.config.dtype")).map_err(|error| errors.push(error)).ok();
     let (model, tp, device, dtype) = (model?, tp?, device?, dtype?);
-    let cache_default = if dtype.kv_bytes().is_some() { dtype } else { Dtype::Bf16 };
     let cache_text = config.kv_cache_dtype.as_deref().filter(|text| *text != "auto");
     // Quantised weights leave the cache in 16 bit unless it is asked for.
-    let cache_default = if dtype.weight_bytes() < 2.0 { Dtype::Bf16 } else { cache_default };
+    let cache_default = if dtype.weight_bytes() < 2.0 { Dtype::Bf16 } else { dtype };
     let kv_dtype = dtype_of_cache(cache_text, cache_default, &format!("{path}.config.kv_cache_dtype"), errors)?;
     if errors.len() > before {
         return None;

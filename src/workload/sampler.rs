@@ -3,15 +3,13 @@
 //! Parameters, defaults and edge cases are those of the original project's documents, except that nothing is guessed: a parameter
 //! that the distribution cannot have is an error here, not a 1.0 later. The elementary draws live in `crate::rng`.
 
+use crate::config::LARGEST_LOG_MEAN;
 use crate::config::schema::{Distribution, DistributionKind, LogNormalSpace};
 use crate::math;
 use crate::rng::Stream;
 
 /// Largest length of a prompt, an output or a shared prefix, tokens. Longer draws count as this, and are counted.
 pub const MAX_TOKENS: u32 = 10_000_000;
-
-/// A LogNormal `mean` above this cannot be that of a logarithm: exp(20) is no token count and no time in seconds.
-const LOG_SPACE_MAX_MEAN: f64 = 20.0;
 
 /// A distribution made ready to draw from. A constant draws no random number.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,7 +203,7 @@ impl Sampler {
 pub fn log_normal_space(distribution: &Distribution) -> (LogNormalSpace, bool) {
     match distribution.space {
         Some(space) => (space, false),
-        None if distribution.mean.unwrap_or(0.0) > LOG_SPACE_MAX_MEAN => (LogNormalSpace::Value, true),
+        None if distribution.mean.unwrap_or(0.0) > LARGEST_LOG_MEAN => (LogNormalSpace::Value, true),
         None => (LogNormalSpace::Log, true),
     }
 }
@@ -334,40 +332,6 @@ fn positive(name: &str, value: f64) -> Result<f64, String> {
 
 fn not_negative(name: &str, value: f64) -> Result<f64, String> {
     if finite(name, value)? >= 0.0 { Ok(value) } else { Err(format!("{name} ({value}) must not be below zero")) }
-}
-
-/// The parameters given that this kind of distribution does not have, and those that it has, for a reader to report.
-pub fn foreign_parameters(distribution: &Distribution) -> (Vec<&'static str>, &'static [&'static str]) {
-    use DistributionKind as K;
-    let d = distribution;
-    let own: &'static [&'static str] = match d.kind.unwrap_or(K::Constant) {
-        K::Constant | K::Fixed => &["value"],
-        K::Exponential => &["rate"],
-        K::Uniform => &["low", "high"],
-        K::Normal => &["mean", "std", "sigma"],
-        K::LogNormal => &["mean", "sigma", "std", "space"],
-        K::Pareto | K::Weibull | K::Gamma => &["shape", "scale"],
-        K::Mixture => &["components", "weights"],
-        K::Quantiles => &["quantiles", "probabilities"],
-    };
-    let given = [
-        ("value", d.value.is_some()),
-        ("rate", d.rate.is_some()),
-        ("low", d.low.is_some()),
-        ("high", d.high.is_some()),
-        ("mean", d.mean.is_some()),
-        ("std", d.std.is_some()),
-        ("sigma", d.sigma.is_some()),
-        ("space", d.space.is_some()),
-        ("shape", d.shape.is_some()),
-        ("scale", d.scale.is_some()),
-        ("components", d.components.is_some()),
-        ("weights", d.weights.is_some()),
-        ("quantiles", d.quantiles.is_some()),
-        ("probabilities", d.probabilities.is_some()),
-    ];
-    let foreign = given.into_iter().filter(|(name, present)| *present && !own.contains(name)).map(|(name, _)| name).collect();
-    (foreign, own)
 }
 
 #[cfg(test)]
@@ -522,6 +486,7 @@ mod tests {
             assert!(message.contains(word), "{message:?} lacks {word:?}");
         }
         let stray = Distribution { mean: Some(1.0), rate: Some(1.0), ..of(K::Exponential) };
-        assert_eq!(foreign_parameters(&stray).0, ["mean"]);
+        let own = crate::config::distribution_parameters(K::Exponential);
+        assert_eq!((stray.mean, own.contains(&"mean"), own.contains(&"rate")), (Some(1.0), false, true));
     }
 }

@@ -43,7 +43,7 @@ pub fn parameters(kind: DistributionKind) -> &'static [&'static str] {
 }
 
 /// Above this a LogNormal's mean cannot be a logarithm: exp(20) is 4.9e8, no token count and no time.
-const LARGEST_LOG_MEAN: f64 = 20.0;
+pub const LARGEST_LOG_MEAN: f64 = 20.0;
 
 /// The space of a LogNormal that does not say it, and what to tell the user. Two meanings are in use: the original project
 /// changed from one to the other without changing its documents, and this rule tells all of those apart.

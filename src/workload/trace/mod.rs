@@ -88,13 +88,6 @@ impl Trace {
         self.rows.last().map_or(Time::ZERO, |row| row.time)
     }
 
-    /// Mean prompt and output, tokens.
-    pub fn mean_tokens(&self) -> (f64, f64) {
-        let sum = |length: fn(&Row) -> u32| self.rows.iter().map(|row| u64::from(length(row))).sum::<u64>() as f64;
-        let n = self.rows.len().max(1) as f64;
-        (sum(|row| row.input_tokens) / n, sum(|row| row.output_tokens) / n)
-    }
-
     /// What had to be changed in reading.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
