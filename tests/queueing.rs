@@ -172,3 +172,32 @@ fn what_is_under_way_at_the_end_is_unfinished() {
     let under_way = (0..result.requests.len()).find(|&row| result.requests.status[row] == 0).expect("one is on its way");
     assert!((1..100).contains(&result.requests.output_tokens[under_way]));
 }
+
+/// An inline config.json says how its weights are stored: half the bytes leave more room for KV.
+#[test]
+fn a_quantised_config_is_taken_as_such() {
+    let blocks = |quantisation: Value| {
+        let mut value = single_server(20.0, 10.0, &json!({"type": "Constant", "value": 5}), 10);
+        let config = &mut value["frameworks_to_test"][0]["config"];
+        config.as_object_mut().expect("a map").remove("model_profile_id");
+        config["model"] = json!({
+            "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+            "intermediate_size": 14336, "vocab_size": 128256, "max_position_embeddings": 8192, "quantization_config": quantisation,
+        });
+        run(&value)[0].kv_blocks_total
+    };
+    assert!(blocks(json!({"quant_method": "fp8"})) > blocks(Value::Null));
+}
+
+/// Prompts that had to be lengthened are told of, once they are.
+#[test]
+fn changed_requests_are_told_of() {
+    let mut value = single_server(20.0, 10.0, &json!({"type": "Constant", "value": 5}), 10);
+    value["workload"]["client_profiles"][0]["shared_prefix_tokens"] = json!(200);
+    value["workload"]["client_profiles"][0]["prompt_tokens_dist_config"] = json!({"type": "Uniform", "low": 150, "high": 400});
+    let plan = plan(&document(&value), &NoFiles).expect("a plan");
+    let mut simulation = Simulation::new(&plan.runs[0]).expect("a planned run");
+    assert!(simulation.warnings().is_empty());
+    assert!(simulation.advance(u64::MAX).done);
+    assert!(simulation.warnings().iter().any(|warning| warning.message.contains("lengthened")));
+}

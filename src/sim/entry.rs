@@ -1,7 +1,7 @@
 //! One entry of `frameworks_to_test` made ready to run: its model, its GPUs, its engine's limits and memory, its step times.
 
 use super::hardware::Hardware;
-use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model, framework_defaults};
+use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model, framework_defaults, hf};
 use crate::config::Diagnostic;
 use crate::config::schema::{FrameworkConfig, FrameworkEntry, FrameworkKind};
 use crate::cost::memory::{self, MemorySpec};
@@ -103,7 +103,7 @@ pub(super) fn replica(
         let (ids, at) = gpu_ids(config, path);
         context.hardware.device_for(&ids, tp, &at, warnings).map_err(|error| errors.push(error)).ok()
     });
-    let dtype = dtype(config.dtype.as_deref(), Dtype::Bf16, &format!("{path}.config.dtype")).map_err(|error| errors.push(error)).ok();
+    let dtype = weights_dtype(config, path).map_err(|error| errors.push(error)).ok();
     let (model, tp, device, dtype) = (model?, tp?, device?, dtype?);
     let cache_text = config.kv_cache_dtype.as_deref().filter(|text| *text != "auto");
     // Quantised weights leave the cache in 16 bit unless it is asked for.
@@ -373,6 +373,15 @@ fn gpu_ids(config: &FrameworkConfig, path: &str) -> (Vec<String>, String) {
         Some(id) => (vec![id.clone()], format!("{path}.config.gpu_id")),
         None => (Vec::new(), format!("{path}.config.tensor_parallel_size")),
     }
+}
+
+/// The weights' format: what the entry says, else what an inline `config.json` says, else 16 bit.
+fn weights_dtype(config: &FrameworkConfig, path: &str) -> Result<Dtype, Diagnostic> {
+    let shipped = match (&config.dtype, &config.model) {
+        (None, Some(shape)) => hf::weights_dtype(shape).map_err(|fault| Diagnostic::error(format!("{path}.config.model"), fault, ""))?,
+        _ => None,
+    };
+    dtype(config.dtype.as_deref(), shipped.unwrap_or(Dtype::Bf16), &format!("{path}.config.dtype"))
 }
 
 fn dtype(text: Option<&str>, default: Dtype, path: &str) -> Result<Dtype, Diagnostic> {

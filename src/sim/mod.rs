@@ -30,6 +30,8 @@ pub struct Progress {
 pub struct Simulation {
     plan: RunPlan,
     source: Box<dyn Source>,
+    /// What the source said before it made a request.
+    planned_warnings: Vec<Diagnostic>,
     router: Router,
     replicas: Vec<Replica>,
     recorder: Recorder,
@@ -51,6 +53,7 @@ impl Simulation {
             router: Router::new(plan.balancing, &plan.weights, plan.source.seed),
             recorder: Recorder::new(Time::from_s(plan.warm_up_s), source.expected_requests()),
             plan: plan.clone(),
+            planned_warnings: source.warnings(),
             source,
             replicas,
             horizon,
@@ -123,6 +126,12 @@ impl Simulation {
             }
         }
         (first, whose, second)
+    }
+
+    /// What had to be changed in the requests given out so far (lengths cut, prompts lengthened), beyond what the plan has said.
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        let said = &self.planned_warnings;
+        self.source.warnings().into_iter().filter(|warning| !said.contains(warning)).collect()
     }
 
     fn progress(&self) -> Progress {

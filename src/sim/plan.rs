@@ -54,7 +54,7 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
     let mut warnings = Vec::new();
 
     let workload = config::resolve_workload(&document.workload).map_err(|error| errors.push(error)).ok();
-    let trace = workload.as_ref().and_then(|workload| read_trace(workload, files, &mut errors, &mut warnings));
+    let trace = workload.as_ref().and_then(|workload| read_trace(workload, files, &mut errors));
     let models = own_models(document, files, &mut warnings);
     let hardware = match Hardware::new(&document.hardware_profile, catalog, &mut warnings) {
         Ok(hardware) => hardware,
@@ -99,6 +99,10 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
         let run = run(document, &workload, trace.clone(), &hardware, replicas);
         // Every distribution, rate and pattern is checked by making the source once.
         let source = workload::source(&run.source)?;
+        if runs.is_empty() {
+            // The same requests for every run, so the same words about them.
+            warnings.extend(source.warnings());
+        }
         let requests = source.expected_requests().unwrap_or(UNKNOWN_REQUESTS);
         estimated_work = estimated_work.saturating_add(requests.saturating_mul(WORK_UNITS_PER_REQUEST));
         runs.push(run);
@@ -157,7 +161,7 @@ fn run(
     }
 }
 
-fn read_trace(workload: &Workload, files: &dyn Files, errors: &mut Vec<Diagnostic>, warnings: &mut Vec<Diagnostic>) -> Option<Arc<Trace>> {
+fn read_trace(workload: &Workload, files: &dyn Files, errors: &mut Vec<Diagnostic>) -> Option<Arc<Trace>> {
     let replay = workload.trace.as_ref()?;
     let bytes = match files.read(&replay.path) {
         Ok(bytes) => bytes,
@@ -167,10 +171,7 @@ fn read_trace(workload: &Workload, files: &dyn Files, errors: &mut Vec<Diagnosti
         }
     };
     match Trace::parse(&bytes, replay.format) {
-        Ok(trace) => {
-            warnings.extend_from_slice(trace.warnings());
-            Some(Arc::new(trace))
-        }
+        Ok(trace) => Some(Arc::new(trace)),
         Err(found) => {
             errors.extend(found);
             None

@@ -139,6 +139,7 @@ fn simulate(input: Input, no_fast_path: bool, talk: bool) -> Result<Outcome, Fai
             }
         }
         bar.finish_and_clear();
+        tell(&input.name, &simulation.warnings());
         runs.push(simulation.finish());
     }
     Ok(Outcome { input, runs })

@@ -1,6 +1,6 @@
 //! LLMPerfOracle in the browser: what JavaScript may call. Nothing is decided here; values are carried across.
 //!
-//! The page makes two kinds of instance: one in each worker, for documents and [`simulation`], and one on the main
+//! The page makes two kinds of instance: one in each worker, for documents and `simulation`, and one on the main
 //! thread, for documents and [`charts`]. The shapes of objects are in `types.d.ts`, which becomes part of the package.
 //!
 //! Two kinds of thing are thrown. A plain object `{message, diagnostics}` says that a call cannot be honoured; the
