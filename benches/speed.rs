@@ -5,11 +5,10 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use llmperforacle::config::schema::FrameworkKind;
 use llmperforacle::config::{self, Document};
 use llmperforacle::cost::StepParts;
 use llmperforacle::engine::testing::Lab;
-use llmperforacle::engine::{Observer, StepRun, policy};
+use llmperforacle::engine::{Observer, PolicySpec, StepRun};
 use llmperforacle::metrics::{Histogram, Recorder, RunInfo};
 use llmperforacle::report::requests_csv;
 use llmperforacle::sim::{self, Files, Simulation};
@@ -133,7 +132,7 @@ fn parts(criterion: &mut Criterion) {
     const JOBS: u32 = 10_000;
     group.throughput(Throughput::Elements(u64::from(JOBS)));
     let loaded = || {
-        let mut lab = Lab::new(policy(FrameworkKind::Vllm).unwrap(), 50_000);
+        let mut lab = Lab::new(PolicySpec::Vllm.build(), 50_000);
         (0..JOBS).for_each(|id| lab.arrive(f64::from(id) * 10.0, 512, 128 + id % 64));
         lab
     };

@@ -8,7 +8,7 @@
 //! 3. A [`workload::Source`] makes the **requests**: when each arrives, how long its prompt and reply are, what it shares.
 //! 4. [`sim::Simulation`] is the clock. It hands each request to a replica that a [`cluster::Router`] chooses.
 //! 5. The replica, an [`engine::Replica`], forms batches by the rules of a [`engine::Policy`]: vLLM's, for instance. KV memory
-//!    comes from a [`kv::BlockPool`], which also finds cached prefixes. The **step** takes the time that a
+//!    comes from a [`kv::KvCache`], which also finds cached prefixes. The **step** takes the time that a
 //!    [`cost::CostModel`] says. While nothing changes, many steps are taken at once, exact to the picosecond.
 //! 6. What happens is told to an [`engine::Observer`]. [`metrics::Recorder`] is one: columns, histograms, time series, and the
 //!    summary.

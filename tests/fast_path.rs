@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use llmperforacle::cost::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
 use llmperforacle::engine::{Core, Limits, Pace, Replica, policies::vllm::Vllm};
-use llmperforacle::kv::BlockPool;
+use llmperforacle::kv::HashChain;
 use llmperforacle::metrics::{Recorder, RunInfo, RunResult, Status};
 use llmperforacle::units::Time;
 use llmperforacle::workload::{Request, Segment, SegmentId};
@@ -128,7 +128,7 @@ fn requests(case: &Case) -> Vec<Request> {
 }
 
 fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
-    let core = Core::new(case.limits.clone(), BlockPool::new(case.blocks, case.block_size, case.caching));
+    let core = Core::new(case.limits.clone(), Box::new(HashChain::new(case.blocks, case.block_size, case.caching)));
     let pace = Pace { overlap: case.overlap, fast_path, horizon: case.horizon };
     let mut replica = Replica::new(0, core, Box::new(Vllm::default()), Box::new(case.cost.clone()), pace);
     let mut recorder = Recorder::new(Time::ZERO, None);

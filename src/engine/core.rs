@@ -7,7 +7,7 @@ use super::decodes::Decodes;
 use super::job::{Arena, Job, JobId, Stage};
 use super::observer::RejectReason;
 use crate::cost::Prefill;
-use crate::kv::{BlockPool, Holding};
+use crate::kv::{Hit, KvCache};
 use crate::units::Time;
 use crate::workload::Request;
 
@@ -71,7 +71,7 @@ pub struct Core {
     /// Admitted requests whose prompt is not complete, in order of admission.
     pub prefilling: Vec<JobId>,
     pub decodes: Decodes,
-    pub pool: BlockPool,
+    pub pool: Box<dyn KvCache>,
     /// The batch being put together.
     pub batch: Batch,
     /// Decoding sequences whose next token comes later than a step after the last one.
@@ -85,7 +85,7 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(limits: Limits, pool: BlockPool) -> Core {
+    pub fn new(limits: Limits, pool: Box<dyn KvCache>) -> Core {
         Core {
             limits,
             jobs: Arena::default(),
@@ -132,7 +132,6 @@ impl Core {
 
     /// Puts a request at the end of the queue.
     pub fn enqueue(&mut self, request: Request) {
-        let holding = Holding::new(&mut self.pool, &request);
         let id = self.jobs.insert(Job {
             request,
             stage: Stage::Waiting,
@@ -146,8 +145,8 @@ impl Core {
             prefilled: 0,
             was_scheduled: false,
             last_token: Time::ZERO,
-            holding,
         });
+        self.pool.open(id, &self.jobs[id].request);
         self.waiting.push_back(id);
     }
 
@@ -156,22 +155,20 @@ impl Core {
         self.batch.clear();
     }
 
-    /// Prompt tokens of a waiting request that the prefix cache holds, in blocks, and how many of those are free now.
-    /// At least one token is left to compute.
-    pub fn cached_blocks(&self, id: JobId) -> (u64, u64) {
-        let job = &self.jobs[id];
-        let limit = (job.target() - 1) / u64::from(self.pool.block_size());
-        job.holding.lookup(&self.pool, limit)
+    /// What the prefix cache holds of a waiting request's prompt. At least one token is left to compute.
+    pub fn cached(&mut self, id: JobId) -> Hit {
+        let limit = self.jobs[id].target() - 1;
+        self.pool.lookup(id, limit)
     }
 
-    /// Admits the first waiting request with `cached` blocks found in the prefix cache. The caller has seen that they are there,
+    /// Admits the first waiting request with `cached` tokens found in the prefix cache. The caller has seen that they are there,
     /// and schedules at least one token right after.
     pub fn admit_front(&mut self, cached: u64) -> Option<JobId> {
         let id = self.waiting.pop_front()?;
         self.admissions += 1;
         let job = &mut self.jobs[id];
-        job.holding.acquire(&mut self.pool, cached);
-        job.computed = cached * u64::from(self.pool.block_size());
+        self.pool.acquire(id, cached);
+        job.computed = cached;
         job.stage = Stage::Prefilling;
         job.admission = self.admissions;
         if !job.was_scheduled {
@@ -187,7 +184,7 @@ impl Core {
     pub fn schedule_prefill(&mut self, id: JobId, tokens: u32) -> bool {
         let job = &mut self.jobs[id];
         let after = job.computed + u64::from(tokens);
-        if !job.holding.grow(&mut self.pool, job.computed, after) {
+        if !self.pool.grow(id, job.computed, after) {
             return false;
         }
         let completes = after == job.target();
@@ -234,7 +231,7 @@ impl Core {
             Stage::Waiting | Stage::Finishing => return,
         }
         let job = &mut self.jobs[id];
-        job.holding.preempt(&mut self.pool, job.computed, &job.request);
+        self.pool.preempt(id, job.computed, &job.request);
         job.computed = 0;
         job.stage = Stage::Waiting;
         self.running.remove(job.position);
@@ -254,7 +251,7 @@ impl Core {
     /// Ends a running request whose last token has come out.
     pub(super) fn end(&mut self, id: JobId) {
         let job = &mut self.jobs[id];
-        job.holding.end(&mut self.pool, job.computed, &job.request);
+        self.pool.end(id, job.computed, &job.request);
         self.running.remove(job.position);
         self.jobs.remove(id);
         self.running.compact(&mut self.jobs);

@@ -1,6 +1,5 @@
 //! A request inside an engine, and the arena that holds them.
 
-use crate::kv::Holding;
 use crate::units::Time;
 use crate::workload::Request;
 
@@ -45,7 +44,6 @@ pub struct Job {
     pub was_scheduled: bool,
     /// When its latest token came out, kept while it pauses.
     pub last_token: Time,
-    pub holding: Holding,
 }
 
 impl Job {

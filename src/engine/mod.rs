@@ -12,5 +12,5 @@ pub mod testing;
 
 pub use core::{Core, Limits};
 pub use observer::{Observer, RejectReason, StepRun};
-pub use policy::{Policy, Steadiness, policy};
+pub use policy::{Policy, PolicySpec, Steadiness};
 pub use replica::{Pace, Replica};

@@ -2,13 +2,12 @@
 
 use super::core::Core;
 use super::policies::vllm::Vllm;
-use crate::config::schema::FrameworkKind;
 
 /// The rules by which one framework fills its steps.
 ///
 /// A policy sees the queue, the running requests, the KV pool and the limits in [`Core`], and moves requests with its
 /// methods; the engine does the rest (time, tokens, the end of requests, metrics). Adding a framework is one file with an
-/// implementation and one line in [`policy`].
+/// implementation and one line in [`PolicySpec`].
 ///
 /// ```
 /// use llmperforacle::engine::{Core, Policy, Steadiness};
@@ -50,10 +49,17 @@ pub enum Steadiness {
     UntilEvent,
 }
 
-/// The policy of a framework; `None` for one that is not modelled yet.
-pub fn policy(framework: FrameworkKind) -> Option<Box<dyn Policy>> {
-    match framework {
-        FrameworkKind::Vllm | FrameworkKind::ParallelVllm => Some(Box::new(Vllm::default())),
-        FrameworkKind::Sglang | FrameworkKind::Trtllm | FrameworkKind::Dynamo => None,
+/// A policy with its options: the registry. One line and one variant for each engine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PolicySpec {
+    Vllm,
+}
+
+impl PolicySpec {
+    /// A policy that has not seen a request yet.
+    pub fn build(&self) -> Box<dyn Policy> {
+        match self {
+            PolicySpec::Vllm => Box::new(Vllm::default()),
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::observer::{Observer, RejectReason, StepRun};
 use super::policy::Policy;
 use super::replica::{Pace, Replica};
 use crate::cost::FixedTiming;
-use crate::kv::BlockPool;
+use crate::kv::HashChain;
 use crate::units::Time;
 use crate::workload::{Request, Segment, SegmentId};
 
@@ -152,7 +152,7 @@ impl Lab {
     /// Serves everything and returns all that happened.
     pub fn log(self) -> Log {
         let mut log = Log::default();
-        let core = Core::new(self.limits, BlockPool::new(self.blocks, 16, self.caching));
+        let core = Core::new(self.limits, Box::new(HashChain::new(self.blocks, 16, self.caching)));
         let horizon = self.pace.horizon;
         let timing = FixedTiming { prefill: Time::from_ms(10.0), decode: Time::from_ms(1.0) };
         let mut replica = Replica::new(0, core, self.policy, Box::new(timing), self.pace);

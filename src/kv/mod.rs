@@ -1,8 +1,10 @@
-//! KV memory of one replica: a pool of fixed-size blocks, and which of them hold contents that can be found again.
+//! KV memory of one replica: fixed-size blocks, and which of them hold contents that can be found again.
 //! Knows nothing of steps or policies.
 
-pub mod holding;
-pub mod pool;
+pub mod cache;
+pub mod hash_chain;
+mod holding;
+mod pool;
 
-pub use holding::Holding;
-pub use pool::BlockPool;
+pub use cache::{Hit, KvCache};
+pub use hash_chain::HashChain;

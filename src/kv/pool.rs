@@ -99,11 +99,6 @@ impl BlockPool {
         self.blank + self.cached
     }
 
-    /// Blocks that requests hold.
-    pub fn used(&self) -> u64 {
-        self.total - self.free()
-    }
-
     /// Changes whenever an allocation that failed before might succeed now.
     pub fn epoch(&self) -> u64 {
         self.epoch

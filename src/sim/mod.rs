@@ -7,6 +7,7 @@ mod entry;
 mod hardware;
 pub mod plan;
 
+pub use entry::is_modelled;
 pub use plan::{Files, Plan, RunPlan, plan};
 
 use crate::cluster::Router;

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use llmperforacle::catalog::{Device, Model, builtin};
 use llmperforacle::config::schema::FrameworkKind;
 use llmperforacle::config::{presets, workload_presets};
-use llmperforacle::engine::policy;
+use llmperforacle::sim::is_modelled;
 use serde_json::{Value, json};
 
 use crate::output::{Failure, out};
@@ -76,7 +76,7 @@ fn rounded(value: f64) -> f64 {
 
 fn frameworks() -> Vec<Value> {
     let row = |(kind, label): (FrameworkKind, &str)| {
-        let status = if policy(kind).is_some() { "available" } else { "not modelled yet" };
+        let status = if is_modelled(kind) { "available" } else { "not modelled yet" };
         json!({"type": kind, "status": status, "framework": label})
     };
     FRAMEWORKS.into_iter().map(row).collect()

@@ -58,23 +58,22 @@ impl Vllm {
             if self.blocked == Some((head, request, core.pool.epoch())) {
                 return Stop::UntilEvent;
             }
-            let (cached, cached_free) = core.cached_blocks(head);
+            let cached = core.cached(head);
             let target = core.jobs[head].target();
-            let block_size = u64::from(core.pool.block_size());
-            let uncached = (target - cached * block_size) as u32;
+            let uncached = (target - cached.tokens) as u32;
             let wanted = cap(uncached, core.limits.long_prefill_token_threshold);
             if !core.limits.chunked_prefill && wanted > *budget {
                 return Stop::Budget;
             }
             let tokens = wanted.min(*budget);
-            let reach = if core.limits.reserve_full_prompt { target } else { cached * block_size + u64::from(tokens) };
-            let needed = core.pool.blocks_for(reach) - cached + cached_free;
+            let reach = if core.limits.reserve_full_prompt { target } else { cached.tokens + u64::from(tokens) };
+            let needed = core.pool.blocks_for(reach) - core.pool.blocks_for(cached.tokens) + cached.free_blocks;
             if needed + core.limits.watermark_blocks > core.pool.free() {
                 self.blocked = Some((head, request, core.pool.epoch()));
                 return Stop::UntilEvent;
             }
             self.blocked = None;
-            let Some(id) = core.admit_front(cached) else { return Stop::UntilEvent };
+            let Some(id) = core.admit_front(cached.tokens) else { return Stop::UntilEvent };
             let scheduled = core.schedule_prefill(id, tokens);
             debug_assert!(scheduled, "the gate let in a prompt whose blocks are not there");
             *budget -= tokens;

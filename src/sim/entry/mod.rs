@@ -1,53 +1,32 @@
 //! One entry of `frameworks_to_test` made ready to run: its model, its GPUs, its engine's limits and memory, its step times.
 
+mod plan;
+mod vllm;
+
+pub use plan::ReplicaPlan;
+
+use plan::{KvPlan, TimingPlan};
+
 use super::hardware::Hardware;
 use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model, framework_defaults, hf};
 use crate::config::Diagnostic;
 use crate::config::schema::{FrameworkConfig, FrameworkEntry, FrameworkKind};
 use crate::cost::memory::{self, MemorySpec};
-use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, Graphs, PolynomialTiming};
-use crate::engine::{Core, Limits, Pace, Replica, policy};
-use crate::kv::BlockPool;
+use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, PolynomialTiming};
+use crate::engine::{Limits, PolicySpec};
 use crate::metrics::{MemoryBudget, ReplicaInfo, Work};
 use crate::units::Time;
 
-/// One serving replica, ready to be built.
-#[derive(Clone, Debug)]
-pub struct ReplicaPlan {
-    framework: FrameworkKind,
-    limits: Limits,
-    /// Blocks that requests can have.
-    blocks: u64,
-    block_size: u32,
-    caching: bool,
-    overlap: bool,
-    timing: TimingPlan,
-    pub(super) info: ReplicaInfo,
-    pub(super) api_time: Time,
-    pub(super) confidence: String,
+/// Whether a framework can be simulated.
+pub fn is_modelled(framework: FrameworkKind) -> bool {
+    engine_of(framework).is_some()
 }
 
-#[derive(Clone, Debug)]
-enum TimingPlan {
-    Calibrated(Box<CalibratedSpec>),
-    Fixed(FixedTiming),
-    Polynomial(PolynomialTiming),
-}
-
-impl ReplicaPlan {
-    /// Builds the replica.
-    pub(super) fn build(&self, index: u16, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
-        let cost: Box<dyn CostModel> = match &self.timing {
-            TimingPlan::Calibrated(spec) => {
-                let calibrated = Calibrated::new(crate::catalog::builtin(), spec);
-                Box::new(calibrated.map_err(|error| Diagnostic::error("frameworks_to_test", error.to_string(), ""))?)
-            }
-            TimingPlan::Fixed(timing) => Box::new(*timing),
-            TimingPlan::Polynomial(timing) => Box::new(*timing),
-        };
-        let policy = policy(self.framework).ok_or_else(|| not_modelled("frameworks_to_test", self.framework))?;
-        let core = Core::new(self.limits.clone(), BlockPool::new(self.blocks, self.block_size, self.caching));
-        Ok(Replica::new(index, core, policy, cost, Pace { overlap: self.overlap, fast_path, horizon }))
+/// The engine that serves for a framework; `None` for one that is not modelled yet.
+fn engine_of(framework: FrameworkKind) -> Option<Engine> {
+    match framework {
+        FrameworkKind::Vllm | FrameworkKind::ParallelVllm => Some(Engine::Vllm),
+        FrameworkKind::Sglang | FrameworkKind::Trtllm | FrameworkKind::Dynamo => None,
     }
 }
 
@@ -94,7 +73,8 @@ pub(super) fn replica(
 ) -> Option<ReplicaPlan> {
     let config = &entry.config;
     let before = errors.len();
-    if policy(entry.kind).is_none() {
+    let engine = engine_of(entry.kind);
+    if engine.is_none() {
         errors.push(not_modelled(&format!("{path}.type"), entry.kind));
     }
     let model = model(context, config, path).map_err(|error| errors.push(error)).ok();
@@ -104,7 +84,7 @@ pub(super) fn replica(
         context.hardware.device_for(&ids, tp, &at, warnings).map_err(|error| errors.push(error)).ok()
     });
     let dtype = weights_dtype(config, path).map_err(|error| errors.push(error)).ok();
-    let (model, tp, device, dtype) = (model?, tp?, device?, dtype?);
+    let (engine, model, tp, device, dtype) = (engine?, model?, tp?, device?, dtype?);
     let cache_text = config.kv_cache_dtype.as_deref().filter(|text| *text != "auto");
     // Quantised weights leave the cache in 16 bit unless it is asked for.
     let cache_default = if dtype.weight_bytes() < 2.0 { Dtype::Bf16 } else { dtype };
@@ -112,7 +92,7 @@ pub(super) fn replica(
     if errors.len() > before {
         return None;
     }
-    let parts = Parts { config, path, model, device, tp, dtype, kv_dtype };
+    let parts = Parts { config, path, engine, model, device, tp, dtype, kv_dtype };
     match parts.plan(entry, context.catalog, warnings) {
         Ok(plan) => Some(plan),
         Err(error) => {
@@ -122,10 +102,25 @@ pub(super) fn replica(
     }
 }
 
+/// What an engine's own rules make of an entry.
+struct Rules {
+    policy: PolicySpec,
+    /// `watermark_blocks` is filled in when the pool's size is known.
+    limits: Limits,
+    graphs: Graphs,
+    block_size: u32,
+    /// Blocks that requests can have, where the document says so; else the memory budget does.
+    blocks: Option<u64>,
+    /// The KV memory, given its blocks and their size.
+    kv: Box<dyn Fn(u64, u32) -> KvPlan>,
+    overlap: bool,
+}
+
 /// An entry with everything it names looked up.
 struct Parts<'a> {
     config: &'a FrameworkConfig,
     path: &'a str,
+    engine: Engine,
     model: Model,
     device: Device,
     tp: u32,
@@ -138,109 +133,60 @@ impl Parts<'_> {
         format!("{}.config.{key}", self.path)
     }
 
+    /// The engine's rules decide on limits, graphs, policy and KV memory; the rest is common.
     fn plan(self, entry: &FrameworkEntry, catalog: &Catalog, warnings: &mut Vec<Diagnostic>) -> Result<ReplicaPlan, Diagnostic> {
-        let config = self.config;
-        let defaults = framework_defaults(Engine::Vllm, &self.device, self.tp)
+        let defaults = framework_defaults(self.engine, &self.device, self.tp)
             .ok_or_else(|| Diagnostic::error(self.path, "no defaults are known for this engine and device", "please report this"))?;
-        let block_size = config.block_size.unwrap_or(defaults.block_size);
-        let chunked = config.enable_chunked_prefill.unwrap_or(defaults.chunked_prefill);
-        let context = u64::from(self.model.max_context);
-        let mut max_model_len = config.max_model_len.unwrap_or(context);
-
-        // As vLLM: the defaults of one follow the other.
-        let mut budget_tokens = config.max_num_batched_tokens.unwrap_or(defaults.max_num_batched_tokens);
-        if !chunked && u64::from(budget_tokens) < max_model_len {
-            if config.max_num_batched_tokens.is_some() {
-                let message = format!(
-                    "{budget_tokens} is less than max_model_len ({max_model_len}): without chunked prefill longer requests are turned away"
-                );
-                warnings.push(Diagnostic::warning(self.at("max_num_batched_tokens"), message, "raise it, or set max_model_len"));
-            } else {
-                budget_tokens = u32::try_from(max_model_len).unwrap_or(u32::MAX);
-            }
-        }
-        let max_num_seqs = match config.max_num_seqs {
-            Some(seqs) if seqs > budget_tokens => {
-                let message = format!("max_num_seqs ({seqs}) is above max_num_batched_tokens ({budget_tokens})");
-                return Err(Diagnostic::error(
-                    self.at("max_num_seqs"),
-                    message,
-                    "vLLM refuses this: every sequence needs a token in each step",
-                ));
-            }
-            Some(seqs) => seqs,
-            None => defaults.max_num_seqs.min(budget_tokens),
-        };
-
-        let graphs = if config.cuda_graphs.unwrap_or(true) {
-            Graphs::of(Engine::Vllm, defaults.max_capture_tokens.min(max_num_seqs.saturating_mul(2)))
-        } else {
-            Graphs::none()
+        let rules = match self.engine {
+            Engine::Vllm | Engine::Sglang | Engine::Trtllm => vllm::rules(&self, &defaults, warnings)?,
         };
         let host = self.host(defaults.host);
         let spec = CalibratedSpec {
             device: self.device.clone(),
             model: self.model.clone(),
-            engine: Engine::Vllm,
+            engine: self.engine,
             tp: self.tp,
             dtype: self.dtype,
             kv_dtype: self.kv_dtype,
-            graphs: graphs.clone(),
+            graphs: rules.graphs.clone(),
             host,
         };
         let calibrated = Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
 
         let memory = memory::MemoryBudget::new(&MemorySpec {
-            engine: Engine::Vllm,
+            engine: self.engine,
             device: &self.device,
             model: &self.model,
             tp: self.tp,
             dtype: self.dtype,
             kv_dtype: self.kv_dtype,
-            utilization: config.gpu_memory_utilization.or(defaults.gpu_memory_utilization),
-            max_num_batched_tokens: budget_tokens,
-            max_num_seqs,
-            block_size,
-            graphs: &graphs,
+            utilization: self.config.gpu_memory_utilization.or(defaults.gpu_memory_utilization),
+            max_num_batched_tokens: rules.limits.max_num_batched_tokens,
+            max_num_seqs: rules.limits.max_num_seqs,
+            block_size: rules.block_size,
+            graphs: &rules.graphs,
         });
-        let blocks = match (&memory, config.num_gpu_blocks_override) {
-            // vLLM's null block holds nothing; the budget has left it out already.
-            (_, Some(given)) => given.saturating_sub(1),
+        let blocks = match (&memory, rules.blocks) {
+            (_, Some(given)) => given,
             (Ok(memory), None) => memory.blocks,
             (Err(error), None) => return Err(Diagnostic::error(self.path, error.to_string(), error.changes.join(", or "))),
         };
-        let capacity = blocks * u64::from(block_size);
+        let capacity = blocks * u64::from(rules.block_size);
         if capacity == 0 {
             return Err(Diagnostic::error(self.path, "no KV block is left for requests", "give the engine more memory"));
         }
-        if max_model_len > capacity {
-            if config.max_model_len.is_some() {
+        let mut limits = rules.limits;
+        if limits.max_model_len > capacity {
+            if self.config.max_model_len.is_some() {
+                let max_model_len = limits.max_model_len;
                 let message = format!(
                     "the KV pool holds {capacity} tokens, fewer than max_model_len ({max_model_len}): longer requests are turned away"
                 );
                 warnings.push(Diagnostic::warning(self.at("max_model_len"), message, "lower it, or give the engine more memory"));
             }
-            max_model_len = capacity;
+            limits.max_model_len = capacity;
         }
-        let watermark_blocks = (config.watermark.unwrap_or(0.0) * blocks as f64) as u64;
-        if config.enable_cross_request_caching == Some(false) && config.enable_prefix_caching.unwrap_or(defaults.prefix_caching) {
-            let message = "vLLM cannot share within a conversation only: prefixes are shared across requests too";
-            warnings.push(Diagnostic::warning(
-                self.at("enable_cross_request_caching"),
-                message,
-                "set enable_prefix_caching: false to share nothing",
-            ));
-        }
-
-        let limits = Limits {
-            max_num_batched_tokens: budget_tokens,
-            max_num_seqs,
-            max_model_len,
-            chunked_prefill: chunked,
-            long_prefill_token_threshold: config.long_prefill_token_threshold.or(config.prefill_chunk_size).unwrap_or(0),
-            reserve_full_prompt: config.scheduler_reserve_full_isl.unwrap_or(true),
-            watermark_blocks,
-        };
+        limits.watermark_blocks = (self.config.watermark.unwrap_or(0.0) * blocks as f64) as u64;
         let (timing, confidence) = self.timing(spec, &calibrated, capacity)?;
         let footprint = calibrated.footprint();
         let info = ReplicaInfo {
@@ -250,7 +196,7 @@ impl Parts<'_> {
             device: self.device.name.clone(),
             gpus: self.tp,
             kv_blocks: blocks,
-            block_tokens: block_size,
+            block_tokens: rules.block_size,
             work: Work {
                 flops_per_token: footprint.flops_per_token,
                 flops_per_sampled_token: footprint.flops_per_sampled_row,
@@ -273,12 +219,10 @@ impl Parts<'_> {
             ),
         };
         Ok(ReplicaPlan {
-            framework: entry.kind,
+            policy: rules.policy,
             limits,
-            blocks,
-            block_size,
-            caching: config.enable_prefix_caching.unwrap_or(defaults.prefix_caching),
-            overlap: config.async_scheduling.unwrap_or(true),
+            kv: (rules.kv)(blocks, rules.block_size),
+            overlap: rules.overlap,
             timing,
             info,
             api_time: Time::from_ms(host.per_request_api_ms),

@@ -1,0 +1,62 @@
+//! What an engine asks of its KV memory, whatever the rule by which contents are found again and evicted.
+
+use crate::workload::Request;
+
+/// What the prefix cache holds of a prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hit {
+    /// Leading tokens in memory.
+    pub tokens: u64,
+    /// Blocks of those that nobody holds: holding them makes as many fewer free.
+    pub free_blocks: u64,
+}
+
+/// KV memory of one replica with its prefix cache.
+///
+/// Whoever holds memory is an *owner*, a small number chosen by the caller and free for another once it has ended. An owner
+/// with `computed` tokens in memory owns `blocks_for(computed)` blocks. Blocks for decode steps are taken for many owners at
+/// once by `allocate`; the cache learns of each owner's share when it ends or is preempted.
+pub trait KvCache {
+    /// Tokens in a block.
+    fn block_size(&self) -> u32;
+
+    /// Blocks in all.
+    fn total(&self) -> u64;
+
+    /// Blocks that can be allocated now: those without contents and those whose contents nobody holds.
+    fn free(&self) -> u64;
+
+    /// Changes whenever an allocation or a lookup that failed before might succeed now.
+    fn epoch(&self) -> u64;
+
+    /// Takes `count` free blocks, evicting contents that nobody holds. False, and nothing taken, when there are too few.
+    fn allocate(&mut self, count: u64) -> bool;
+
+    /// A request has arrived and holds nothing yet.
+    fn open(&mut self, owner: u32, request: &Request);
+
+    /// Leading tokens of the owner's prompt (after a preemption: prompt and reply) in memory, at most `limit`.
+    fn lookup(&mut self, owner: u32, limit: u64) -> Hit;
+
+    /// Holds the first `tokens` tokens, which a lookup has just found.
+    fn acquire(&mut self, owner: u32, tokens: u64);
+
+    /// Takes the blocks that growing from `from` to `to` computed tokens needs. False, and nothing taken, when there are too few.
+    fn grow(&mut self, owner: u32, from: u64, to: u64) -> bool;
+
+    /// The request has ended with `computed` tokens in memory: lets go of everything, and what the rule keeps can be found.
+    fn end(&mut self, owner: u32, computed: u64, request: &Request);
+
+    /// The request loses its memory of `computed` tokens and stays; what the rule keeps can be found again.
+    fn preempt(&mut self, owner: u32, computed: u64, request: &Request);
+
+    /// Blocks that requests hold.
+    fn used(&self) -> u64 {
+        self.total() - self.free()
+    }
+
+    /// Blocks that `tokens` tokens fill, the last one perhaps partly.
+    fn blocks_for(&self, tokens: u64) -> u64 {
+        tokens.div_ceil(u64::from(self.block_size()))
+    }
+}

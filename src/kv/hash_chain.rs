@@ -1,0 +1,73 @@
+//! vLLM's prefix cache: full blocks are found by the hash of everything up to their end, and evicted in the order in which
+//! they were freed.
+
+use super::cache::{Hit, KvCache};
+use super::holding::Holding;
+use super::pool::BlockPool;
+use crate::workload::Request;
+
+/// A block pool and what each owner holds of it.
+pub struct HashChain {
+    pool: BlockPool,
+    holdings: Vec<Holding>,
+}
+
+impl HashChain {
+    /// `blocks` blocks of `block_size` tokens (at least 1), all free. Without `caching` nothing is ever found again.
+    pub fn new(blocks: u64, block_size: u32, caching: bool) -> HashChain {
+        HashChain { pool: BlockPool::new(blocks, block_size, caching), holdings: Vec::new() }
+    }
+}
+
+impl KvCache for HashChain {
+    fn block_size(&self) -> u32 {
+        self.pool.block_size()
+    }
+
+    fn total(&self) -> u64 {
+        self.pool.total()
+    }
+
+    fn free(&self) -> u64 {
+        self.pool.free()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.pool.epoch()
+    }
+
+    fn allocate(&mut self, count: u64) -> bool {
+        self.pool.allocate(count)
+    }
+
+    fn open(&mut self, owner: u32, request: &Request) {
+        let owner = owner as usize;
+        if self.holdings.len() <= owner {
+            self.holdings.resize_with(owner + 1, Holding::default);
+        }
+        self.holdings[owner] = Holding::new(&mut self.pool, request);
+    }
+
+    fn lookup(&mut self, owner: u32, limit: u64) -> Hit {
+        let size = u64::from(self.pool.block_size());
+        let (blocks, free_blocks) = self.holdings[owner as usize].lookup(&self.pool, limit / size);
+        Hit { tokens: blocks * size, free_blocks }
+    }
+
+    fn acquire(&mut self, owner: u32, tokens: u64) {
+        let blocks = tokens / u64::from(self.pool.block_size());
+        self.holdings[owner as usize].acquire(&mut self.pool, blocks);
+    }
+
+    fn grow(&mut self, owner: u32, from: u64, to: u64) -> bool {
+        self.holdings[owner as usize].grow(&mut self.pool, from, to)
+    }
+
+    fn end(&mut self, owner: u32, computed: u64, request: &Request) {
+        self.holdings[owner as usize].end(&mut self.pool, computed, request);
+    }
+
+    fn preempt(&mut self, owner: u32, computed: u64, request: &Request) {
+        self.holdings[owner as usize].preempt(&mut self.pool, computed, request);
+    }
+}

@@ -1,0 +1,59 @@
+//! One serving replica as planned: everything that building it takes, and nothing looked up any more.
+
+use crate::config::Diagnostic;
+use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming};
+use crate::engine::{Core, Limits, Pace, PolicySpec, Replica};
+use crate::kv::{HashChain, KvCache};
+use crate::metrics::ReplicaInfo;
+use crate::units::Time;
+
+/// One serving replica, ready to be built.
+#[derive(Clone, Debug)]
+pub struct ReplicaPlan {
+    pub(super) policy: PolicySpec,
+    pub(super) limits: Limits,
+    pub(super) kv: KvPlan,
+    pub(super) overlap: bool,
+    pub(super) timing: TimingPlan,
+    pub(in crate::sim) info: ReplicaInfo,
+    pub(in crate::sim) api_time: Time,
+    pub(in crate::sim) confidence: String,
+}
+
+/// The KV memory to make.
+#[derive(Clone, Debug)]
+pub(super) enum KvPlan {
+    /// vLLM's: `blocks` that requests can have.
+    HashChain { blocks: u64, block_size: u32, caching: bool },
+}
+
+impl KvPlan {
+    fn build(&self) -> Box<dyn KvCache> {
+        match *self {
+            KvPlan::HashChain { blocks, block_size, caching } => Box::new(HashChain::new(blocks, block_size, caching)),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum TimingPlan {
+    Calibrated(Box<CalibratedSpec>),
+    Fixed(FixedTiming),
+    Polynomial(PolynomialTiming),
+}
+
+impl ReplicaPlan {
+    /// Builds the replica.
+    pub(in crate::sim) fn build(&self, index: u16, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
+        let cost: Box<dyn CostModel> = match &self.timing {
+            TimingPlan::Calibrated(spec) => {
+                let calibrated = Calibrated::new(crate::catalog::builtin(), spec);
+                Box::new(calibrated.map_err(|error| Diagnostic::error("frameworks_to_test", error.to_string(), ""))?)
+            }
+            TimingPlan::Fixed(timing) => Box::new(*timing),
+            TimingPlan::Polynomial(timing) => Box::new(*timing),
+        };
+        let core = Core::new(self.limits.clone(), self.kv.build());
+        Ok(Replica::new(index, core, self.policy.build(), cost, Pace { overlap: self.overlap, fast_path, horizon }))
+    }
+}

@@ -1,0 +1,75 @@
+//! vLLM's own rules for an entry: what its options default to and what it refuses.
+
+use super::plan::KvPlan;
+use super::{Parts, Rules};
+use crate::catalog::{Engine, FrameworkDefaults};
+use crate::config::Diagnostic;
+use crate::cost::Graphs;
+use crate::engine::{Limits, PolicySpec};
+
+/// Limits, graphs, policy and KV memory of a vLLM engine.
+pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &mut Vec<Diagnostic>) -> Result<Rules, Diagnostic> {
+    let config = parts.config;
+    let block_size = config.block_size.unwrap_or(defaults.block_size);
+    let chunked = config.enable_chunked_prefill.unwrap_or(defaults.chunked_prefill);
+    let context = u64::from(parts.model.max_context);
+    let max_model_len = config.max_model_len.unwrap_or(context);
+
+    // As vLLM: the defaults of one follow the other.
+    let mut budget_tokens = config.max_num_batched_tokens.unwrap_or(defaults.max_num_batched_tokens);
+    if !chunked && u64::from(budget_tokens) < max_model_len {
+        if config.max_num_batched_tokens.is_some() {
+            let message = format!(
+                "{budget_tokens} is less than max_model_len ({max_model_len}): without chunked prefill longer requests are turned away"
+            );
+            warnings.push(Diagnostic::warning(parts.at("max_num_batched_tokens"), message, "raise it, or set max_model_len"));
+        } else {
+            budget_tokens = u32::try_from(max_model_len).unwrap_or(u32::MAX);
+        }
+    }
+    let max_num_seqs = match config.max_num_seqs {
+        Some(seqs) if seqs > budget_tokens => {
+            let message = format!("max_num_seqs ({seqs}) is above max_num_batched_tokens ({budget_tokens})");
+            return Err(Diagnostic::error(
+                parts.at("max_num_seqs"),
+                message,
+                "vLLM refuses this: every sequence needs a token in each step",
+            ));
+        }
+        Some(seqs) => seqs,
+        None => defaults.max_num_seqs.min(budget_tokens),
+    };
+
+    let graphs = if config.cuda_graphs.unwrap_or(true) {
+        Graphs::of(Engine::Vllm, defaults.max_capture_tokens.min(max_num_seqs.saturating_mul(2)))
+    } else {
+        Graphs::none()
+    };
+    if config.enable_cross_request_caching == Some(false) && config.enable_prefix_caching.unwrap_or(defaults.prefix_caching) {
+        let message = "vLLM cannot share within a conversation only: prefixes are shared across requests too";
+        warnings.push(Diagnostic::warning(
+            parts.at("enable_cross_request_caching"),
+            message,
+            "set enable_prefix_caching: false to share nothing",
+        ));
+    }
+    let caching = config.enable_prefix_caching.unwrap_or(defaults.prefix_caching);
+    Ok(Rules {
+        policy: PolicySpec::Vllm,
+        limits: Limits {
+            max_num_batched_tokens: budget_tokens,
+            max_num_seqs,
+            max_model_len,
+            chunked_prefill: chunked,
+            long_prefill_token_threshold: config.long_prefill_token_threshold.or(config.prefill_chunk_size).unwrap_or(0),
+            reserve_full_prompt: config.scheduler_reserve_full_isl.unwrap_or(true),
+            watermark_blocks: 0,
+        },
+        graphs,
+        block_size,
+        // vLLM's null block holds nothing; the memory budget has left it out already.
+        blocks: config.num_gpu_blocks_override.map(|given| given.saturating_sub(1)),
+        kv: Box::new(move |blocks, block_size| KvPlan::HashChain { blocks, block_size, caching }),
+        overlap: config.async_scheduling.unwrap_or(true),
+    })
+}
