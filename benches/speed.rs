@@ -86,6 +86,8 @@ fn ten_steps(start: Time) -> StepRun<'static> {
         prefill_tokens: 0,
         prefill_pairs: 0,
         padded_tokens: 0,
+        stopped_decodes: 0,
+        held_back: None,
         first_tokens: 0,
         regular_gaps: 64,
         other_gaps_ps: &[],

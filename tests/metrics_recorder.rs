@@ -105,6 +105,8 @@ impl Stretch {
             prefill_tokens: self.prefill_tokens,
             prefill_pairs: self.prefill_tokens * (self.prefill_tokens + 1) / 2,
             padded_tokens: self.decodes % 8,
+            stopped_decodes: 0,
+            held_back: None,
             first_tokens: self.first_tokens,
             regular_gaps: self.decodes,
             other_gaps_ps: &self.other_gaps_ps,

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::decodes::Decodes;
+use super::held::{HeldBack, HoldRule};
 use super::job::{Arena, Job, JobId, Stage};
 use super::observer::RejectReason;
 use crate::cost::Prefill;
@@ -78,6 +79,8 @@ pub struct Core {
     pub paused: Vec<JobId>,
     /// What happened since the last step.
     pub events: Vec<Event>,
+    /// Why the head of the queue is not in the batch being put together; none when the queue is empty.
+    pub held_back: Option<HeldBack>,
     running: RunningList,
     admissions: u64,
     /// End of the last batch formed: when the tokens before the next batch come out.
@@ -96,6 +99,7 @@ impl Core {
             batch: Batch::default(),
             paused: Vec::new(),
             events: Vec::new(),
+            held_back: None,
             running: RunningList::default(),
             admissions: 0,
             last_end: Time::ZERO,
@@ -153,6 +157,12 @@ impl Core {
     /// Starts a new batch.
     pub(super) fn clear_batch(&mut self) {
         self.batch.clear();
+        self.held_back = None;
+    }
+
+    /// A policy says which rule keeps a waiting request out of the batch, what it would have needed and what was there.
+    pub fn hold_back(&mut self, id: JobId, rule: HoldRule, needed: u64, available: u64) {
+        self.held_back = Some(HeldBack { request: self.jobs[id].request.id, rule, needed, available });
     }
 
     /// What the prefix cache holds of a waiting request's prompt. At least one token is left to compute.

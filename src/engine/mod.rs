@@ -3,6 +3,7 @@
 
 pub mod core;
 pub mod decodes;
+pub mod held;
 pub mod job;
 pub mod observer;
 pub mod policies;
@@ -11,6 +12,7 @@ pub mod replica;
 pub mod testing;
 
 pub use core::{Core, Limits};
+pub use held::{HeldBack, HoldRule};
 pub use observer::{Observer, RejectReason, StepRun};
 pub use policy::{Policy, PolicySpec, Steadiness};
 pub use replica::{Pace, Replica};

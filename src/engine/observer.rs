@@ -1,5 +1,6 @@
 //! What an engine tells the outside while it runs. The engine knows nothing of who listens.
 
+use super::held::HeldBack;
 use crate::cost::StepParts;
 use crate::units::Time;
 use crate::workload::Request;
@@ -40,6 +41,10 @@ pub struct StepRun<'a> {
     pub prefill_pairs: u64,
     /// Rows that CUDA-graph padding adds to the batch.
     pub padded_tokens: u32,
+    /// Decoding sequences that get no token in these steps: left out of the batch.
+    pub stopped_decodes: u32,
+    /// Why the head of the queue was not admitted; of several steps, that of the first, and the rule is the same in all.
+    pub held_back: Option<HeldBack>,
     /// Requests whose first token comes out in this (single) step.
     pub first_tokens: u32,
     /// Tokens a step whose gap from their predecessor is exactly the step's duration.

@@ -1,6 +1,7 @@
 //! Sums over the steps of one replica. Integers only, so the order of adding does not matter.
 
 use super::ramp::{narrow, pairs, sum_of_ramp};
+use super::waits::Waits;
 use crate::engine::StepRun;
 
 /// What one replica did after the warm-up: steps that *end* after it, counted whole.
@@ -37,6 +38,7 @@ pub struct Counters {
     pub preemptions: u64,
     /// Most KV blocks ever in use, warm-up included.
     pub kv_blocks_peak: u64,
+    pub waits: Waits,
 }
 
 impl Counters {
@@ -64,6 +66,7 @@ impl Counters {
         self.communication_ps += run.first_parts.communication_ps * steps;
         self.other_ps += run.first_parts.other_ps * steps;
         self.running_ps += run.running as u128 * step_ps as u128;
+        self.waits.add(run, steps, step_ps);
     }
 
     /// Time the device waited for the host, ps.
@@ -93,6 +96,7 @@ impl Counters {
         for wide in [self.context_tokens, self.prefill_pairs, self.running_ps] {
             words.extend([wide as u64, (wide >> 64) as u64]);
         }
+        words.extend(self.waits.words());
         words
     }
 }

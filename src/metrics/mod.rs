@@ -11,6 +11,7 @@ mod run_info;
 mod statistics;
 mod summary;
 mod timeline;
+mod waits;
 
 pub use counters::Counters;
 pub use definitions::{Column, Definition, columns, definition, definitions};
@@ -21,3 +22,4 @@ pub use run_info::{MemoryBudget, ReplicaInfo, RunInfo, Work};
 pub use statistics::{PERCENTILES, percentile_name};
 pub use summary::{RequestTimes, prefix_cache_event, summary};
 pub use timeline::MOST_BINS;
+pub use waits::Waits;

@@ -8,6 +8,7 @@
 //! preempted (vLLM may take its KV, to no effect but on the free queue).
 
 use crate::engine::core::Core;
+use crate::engine::held::HoldRule;
 use crate::engine::job::{JobId, Stage};
 use crate::engine::policy::{Policy, Steadiness};
 
@@ -16,6 +17,8 @@ use crate::engine::policy::{Policy, Steadiness};
 pub struct Vllm {
     /// The head of the queue that could not be admitted, and the pool's epoch then: no use in trying before it changes.
     blocked: Option<(JobId, u32, u64)>,
+    /// Blocks that it asked for.
+    needed: u64,
 }
 
 /// Why admission stopped.
@@ -33,6 +36,9 @@ impl Policy for Vllm {
         let preempted = schedule_running(core, &mut budget);
         if preempted {
             // What was taken goes to running requests first; the queue waits for the next step.
+            if let Some(&head) = core.waiting.front() {
+                core.hold_back(head, HoldRule::Preemption, 0, 0);
+            }
             return Steadiness::OneStep;
         }
         let stop = self.admit(core, &mut budget);
@@ -49,13 +55,16 @@ impl Vllm {
     fn admit(&mut self, core: &mut Core, budget: &mut u32) -> Stop {
         while let Some(&head) = core.waiting.front() {
             if core.running_len() >= core.limits.max_num_seqs {
+                core.hold_back(head, HoldRule::Seats, 1, 0);
                 return Stop::UntilEvent;
             }
             if *budget == 0 {
+                core.hold_back(head, HoldRule::Budget, core.jobs[head].target(), 0);
                 return Stop::Budget;
             }
             let request = core.jobs[head].request.id;
             if self.blocked == Some((head, request, core.pool.epoch())) {
+                core.hold_back(head, HoldRule::KvBlocks, self.needed, core.pool.free());
                 return Stop::UntilEvent;
             }
             let cached = core.cached(head);
@@ -63,6 +72,7 @@ impl Vllm {
             let uncached = (target - cached.tokens) as u32;
             let wanted = cap(uncached, core.limits.long_prefill_token_threshold);
             if !core.limits.chunked_prefill && wanted > *budget {
+                core.hold_back(head, HoldRule::WholePrompt, u64::from(wanted), u64::from(*budget));
                 return Stop::Budget;
             }
             let tokens = wanted.min(*budget);
@@ -70,6 +80,8 @@ impl Vllm {
             let needed = core.pool.blocks_for(reach) - core.pool.blocks_for(cached.tokens) + cached.free_blocks;
             if needed + core.limits.watermark_blocks > core.pool.free() {
                 self.blocked = Some((head, request, core.pool.epoch()));
+                self.needed = needed + core.limits.watermark_blocks;
+                core.hold_back(head, HoldRule::KvBlocks, self.needed, core.pool.free());
                 return Stop::UntilEvent;
             }
             self.blocked = None;

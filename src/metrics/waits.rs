@@ -1,0 +1,58 @@
+//! Who waited for what, summed over the steps of one replica: the queue's head for the rule that held it back, decoding sequences
+//! for steps that computed prompts. Integers only, so that a run of steps adds up to the same as its steps one by one.
+
+use crate::engine::{HoldRule, StepRun};
+
+/// What was waited for after the warm-up, in steps that *end* after it, counted whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// Time in which the head of the queue was held back, ps, by [`HoldRule`].
+    pub held_ps: [u64; HoldRule::ALL.len()],
+    /// Steps that computed prompts beside decodes, and their durations, ps.
+    pub mixed_steps: u64,
+    pub mixed_ps: u64,
+    /// Steps that computed prompts alone, and their durations, ps.
+    pub prefill_only_steps: u64,
+    pub prefill_only_ps: u64,
+    /// Sequences that decoded times duration, ps: in steps without prompts, and in mixed ones.
+    pub decoding_alone_ps: u128,
+    pub decoding_mixed_ps: u128,
+    /// Decoding sequences left out of a step that computed something else, times its duration, ps.
+    pub decoding_stopped_ps: u128,
+}
+
+impl Waits {
+    /// Adds `steps` steps of a run that take `step_ps` in all.
+    pub(super) fn add(&mut self, run: &StepRun<'_>, steps: u64, step_ps: u64) {
+        if let Some(held) = run.held_back {
+            self.held_ps[held.rule as usize] += step_ps;
+        }
+        let sequence_ps = u128::from(run.decode_sequences) * u128::from(step_ps);
+        match (run.prefill_tokens, run.decode_sequences) {
+            (0, _) => self.decoding_alone_ps += sequence_ps,
+            (_, 0) => {
+                self.prefill_only_steps += steps;
+                self.prefill_only_ps += step_ps;
+            }
+            _ => {
+                self.mixed_steps += steps;
+                self.mixed_ps += step_ps;
+                self.decoding_mixed_ps += sequence_ps;
+            }
+        }
+        self.decoding_stopped_ps += u128::from(run.stopped_decodes) * u128::from(step_ps);
+    }
+
+    /// Time in which the head of the queue was held back by `rule`, ps.
+    pub fn held_by(&self, rule: HoldRule) -> u64 {
+        self.held_ps[rule as usize]
+    }
+
+    /// Everything in it as numbers, for a hash. A rule that never held anybody back leaves no trace, so that rules can be added.
+    pub(super) fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        let held = (0u64..).zip(self.held_ps).filter(|&(_, ps)| ps > 0).flat_map(|(rule, ps)| [rule, ps]);
+        let narrow = [self.mixed_steps, self.mixed_ps, self.prefill_only_steps, self.prefill_only_ps];
+        let wide = [self.decoding_alone_ps, self.decoding_mixed_ps, self.decoding_stopped_ps];
+        held.chain(narrow).chain(wide.into_iter().flat_map(|wide| [wide as u64, (wide >> 64) as u64]))
+    }
+}
