@@ -1,6 +1,7 @@
 //! A small laboratory for policies: requests by hand, fixed step times, and what came of them. For tests and examples.
 
 use super::core::{Core, Limits};
+use super::held::HeldBack;
 use super::observer::{Observer, RejectReason, StepRun};
 use super::policy::Policy;
 use super::replica::{Pace, Replica};
@@ -27,6 +28,8 @@ pub struct Log {
     pub outcomes: Vec<Outcome>,
     pub steps: u64,
     pub peak_kv_blocks: u64,
+    /// What held the head of the queue back, and in steps that took how long, ps; equal neighbours are one.
+    pub held: Vec<(HeldBack, u64)>,
 }
 
 impl Log {
@@ -68,6 +71,12 @@ impl Observer for Log {
     fn steps(&mut self, run: &StepRun<'_>) {
         self.steps += run.steps;
         self.peak_kv_blocks = self.peak_kv_blocks.max((run.kv_blocks_after)(run.steps));
+        let span_ps = (0..run.steps).map(|step| run.first_duration_ps + step * run.duration_increment_ps).sum();
+        match (run.held_back, self.held.last_mut()) {
+            (None, _) => {}
+            (Some(held), Some((last, ps))) if *last == held => *ps += span_ps,
+            (Some(held), _) => self.held.push((held, span_ps)),
+        }
     }
 }
 
