@@ -40,6 +40,8 @@ pub enum Purpose {
     Speculation = 12,
     /// Failures of devices and links.
     Faults = 13,
+    /// Declared limit and cancellation, by first request and turn (or row of the trace).
+    Terms = 14,
 }
 
 /// A stream of random numbers: ChaCha with 8 rounds, keyed by the seed, with purpose and index as the nonce.

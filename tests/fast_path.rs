@@ -61,8 +61,8 @@ struct Case {
     requests: Vec<Draft>,
 }
 
-/// Gap before it in us, prompt, output, shared prefix (group, tokens).
-type Draft = (u32, u32, u32, Option<(u32, u32)>);
+/// Gap before it in us, prompt, output, shared prefix (group, tokens), declared limit beyond the output.
+type Draft = (u32, u32, u32, Option<(u32, u32)>, u32);
 
 fn case() -> impl Strategy<Value = Case> {
     let limits = (16u32..600, 1u32..16, any::<bool>(), prop_oneof![Just(0u32), 8u32..200], any::<bool>(), 0u64..3).prop_map(
@@ -78,7 +78,13 @@ fn case() -> impl Strategy<Value = Case> {
     );
     let cost = (1_000u64..10_000_000, 0u64..200_000, 0u64..3_000, prop_oneof![Just(0u64), 100_000u64..20_000_000], 8u64..300)
         .prop_map(|(fixed_ps, sequence_ps, context_ps, host_ps, grid)| Affine { fixed_ps, sequence_ps, context_ps, host_ps, grid });
-    let request = (prop_oneof![Just(0u32), 0u32..20, 0u32..3000], 1u32..300, 1u32..200, prop::option::of((0u32..4, 1u32..150)));
+    let request = (
+        prop_oneof![Just(0u32), 0u32..20, 0u32..3000],
+        1u32..300,
+        1u32..200,
+        prop::option::of((0u32..4, 1u32..150)),
+        prop_oneof![Just(0u32), 1u32..50],
+    );
     let shape = (prop_oneof![Just(1u32), Just(4u32), Just(16u32)], 8u64..120, any::<bool>(), any::<bool>());
     let horizon = prop_oneof![4 => Just(Time::NEVER), 1 => (1u64..5_000_000_000).prop_map(Time)];
     (limits, cost, shape, horizon, prop::collection::vec(request, 1..40)).prop_map(
@@ -102,7 +108,7 @@ fn requests(case: &Case) -> Vec<Request> {
     case.requests
         .iter()
         .enumerate()
-        .map(|(id, &(gap_us, input_tokens, output_tokens, prefix))| {
+        .map(|(id, &(gap_us, input_tokens, output_tokens, prefix, undeclared))| {
             now += Time::from_us(f64::from(gap_us));
             let segments = prefix.map(|(group, tokens)| {
                 let tokens = *lengths[group as usize].get_or_insert(tokens);
@@ -118,7 +124,11 @@ fn requests(case: &Case) -> Vec<Request> {
                 arrival: now,
                 input_tokens,
                 output_tokens,
-                max_tokens: output_tokens,
+                max_tokens: output_tokens + undeclared,
+                ignore_eos: undeclared == 0,
+                hangs_up: Time::NEVER,
+                sample: 0,
+                samples: 1,
                 priority: 0,
                 segments: segments.into_iter().collect(),
                 output_segment: None,
@@ -181,7 +191,7 @@ proptest! {
                 continue;
             }
             prop_assert_eq!(r.status[row], Status::Success as u8);
-            prop_assert_eq!(r.output_tokens[row], r.max_tokens[row]);
+            prop_assert_eq!(r.output_tokens[row], case.requests[row].2);
             prop_assert!(r.arrival_ps[row] <= r.scheduled_ps[row]);
             prop_assert!(r.scheduled_ps[row] < r.first_token_ps[row]);
             prop_assert!(r.first_token_ps[row] <= r.finish_ps[row]);

@@ -180,6 +180,54 @@ fn an_overlapping_engine_lets_an_arrival_wait_a_step_longer() {
     assert_eq!(run(true)[1], (25.0, 25.0));
 }
 
+/// One request of 100 tokens and a reply of 3, with a declared limit of `max_tokens`, and one that waits for its seat.
+fn with_one_seat(overlap: bool, max_tokens: u32) -> Lab {
+    let mut lab = vllm(100_000).pace(|pace| pace.overlap = overlap).limits(|limits| limits.max_num_seqs = 1);
+    lab.arrive(0.0, 100, 3);
+    lab.change(|request| request.max_tokens = max_tokens);
+    lab.arrive(0.0, 100, 1);
+    lab
+}
+
+/// An end of sequence is known when its step's tokens are read: an overlapping engine has formed the next batch by then, and the
+/// sequence is in it. An end by length is certain beforehand and wastes nothing.
+#[test]
+fn an_end_of_sequence_wastes_a_step_of_an_overlapping_engine() {
+    // Formed at 0, 0, 10, 11: prefill to 10, tokens 2 and 3 at 11 and 12; the fourth batch, 12 to 13, is for nothing.
+    // The seat is free at 12, and the batch formed then runs from 13.
+    let eos = with_one_seat(true, 10).log();
+    assert_eq!((eos.outcomes[0].first_token, eos.outcomes[0].finish, eos.outcomes[0].output_tokens), (ms(10.0), ms(12.0), 3));
+    assert_eq!((eos.outcomes[1].finish, eos.steps, eos.wasted_sequences), (ms(23.0), 5, 1));
+    // By length: nothing is left to form at 11; the batch formed at 12 starts at once.
+    let length = with_one_seat(true, 3).log();
+    assert_eq!((length.outcomes[1].finish, length.steps, length.wasted_sequences), (ms(22.0), 4, 0));
+    // A blocking engine reads the token before it forms the next batch.
+    let blocking = with_one_seat(false, 10).log();
+    assert_eq!((blocking.outcomes[1].finish, blocking.steps, blocking.wasted_sequences), (ms(22.0), 4, 0));
+}
+
+/// The wasted step computes a token, and so may take a block.
+#[test]
+fn a_wasted_step_takes_a_block_like_any_other() {
+    let run = |max_tokens| {
+        let mut lab = vllm(100).pace(|pace| pace.overlap = true);
+        lab.arrive(0.0, 15, 2); // 16 tokens computed: one block
+        lab.change(|request| request.max_tokens = max_tokens);
+        lab.log().peak_kv_blocks
+    };
+    assert_eq!([run(2), run(9)], [1, 2]);
+}
+
+/// A reply that ends at its first token wastes a decode too.
+#[test]
+fn an_end_of_sequence_at_the_first_token() {
+    let mut lab = vllm(100).pace(|pace| pace.overlap = true);
+    lab.arrive(0.0, 50, 1);
+    lab.change(|request| request.max_tokens = 8);
+    let log = lab.log();
+    assert_eq!((log.outcomes[0].finish, log.steps, log.wasted_sequences), (ms(10.0), 2, 1));
+}
+
 /// Cached blocks are given up in the order in which they were freed, last blocks of a request first.
 #[test]
 fn eviction_is_least_recently_freed_first() {

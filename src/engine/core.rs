@@ -77,6 +77,9 @@ pub struct Core {
     pub batch: Batch,
     /// Decoding sequences whose next token comes later than a step after the last one.
     pub paused: Vec<JobId>,
+    /// Decoding sequences whose end-of-sequence token is in flight: the scheduler does not know yet, so they take part in one step
+    /// more, for nothing.
+    pub(super) stopping: Vec<JobId>,
     /// What happened since the last step.
     pub events: Vec<Event>,
     /// Why the head of the queue is not in the batch being put together; none when the queue is empty.
@@ -98,6 +101,7 @@ impl Core {
             pool,
             batch: Batch::default(),
             paused: Vec::new(),
+            stopping: Vec::new(),
             events: Vec::new(),
             held_back: None,
             running: RunningList::default(),
@@ -224,21 +228,27 @@ impl Core {
         self.batch.decodes = !self.decodes.is_empty();
     }
 
-    /// The newest running request that can lose its KV.
+    /// The newest running request, those whose last token is in flight included.
     pub fn newest_running(&self) -> Option<JobId> {
-        self.running.list.iter().rev().copied().find(|&id| id != VACANT && self.jobs[id].stage != Stage::Finishing)
+        self.running.list.iter().rev().copied().find(|&id| id != VACANT)
     }
 
-    /// Takes a running request's KV and puts it at the front of the queue; its tokens will be computed again.
+    /// Takes a running request's KV and puts it at the front of the queue; its tokens will be computed again. One whose last token
+    /// is in flight leaves the running requests for good.
     pub fn preempt(&mut self, id: JobId) {
         match self.jobs[id].stage {
+            Stage::Decoding if self.stopping.contains(&id) => {
+                self.stop(id, false);
+                return self.evict_finishing(id);
+            }
             Stage::Decoding => {
                 self.decodes.leave(&mut self.jobs, id);
                 self.pause(id);
                 self.paused.retain(|&paused| paused != id);
             }
             Stage::Prefilling => self.prefilling.retain(|&other| other != id),
-            Stage::Waiting | Stage::Finishing => return,
+            Stage::Finishing => return self.evict_finishing(id),
+            Stage::Waiting | Stage::Leaving => return,
         }
         let job = &mut self.jobs[id];
         self.pool.preempt(id, job.computed, &job.request);
@@ -248,6 +258,30 @@ impl Core {
         self.events.push(Event::Preempted { request: job.request.id });
         self.running.compact(&mut self.jobs);
         self.waiting.push_front(id);
+    }
+
+    fn evict_finishing(&mut self, id: JobId) {
+        let job = &mut self.jobs[id];
+        self.pool.preempt(id, job.computed, &job.request);
+        job.computed = 0;
+        job.stage = Stage::Leaving;
+        self.running.remove(job.position);
+        self.events.push(Event::Preempted { request: job.request.id });
+        self.running.compact(&mut self.jobs);
+    }
+
+    /// A sequence whose end-of-sequence token is in flight leaves the decodes, after a `wasted` step or without one.
+    pub(super) fn stop(&mut self, id: JobId, wasted: bool) {
+        self.stopping.retain(|&other| other != id);
+        self.paused.retain(|&other| other != id);
+        if self.jobs[id].left == u64::MAX {
+            self.decodes.leave(&mut self.jobs, id);
+        }
+        let job = &mut self.jobs[id];
+        job.stage = Stage::Finishing;
+        job.generated = job.request.output_tokens;
+        // The wasted step yields no token.
+        job.left -= u64::from(wasted);
     }
 
     /// A decoding sequence misses steps from now on: remembers when its latest token comes out.
@@ -262,7 +296,9 @@ impl Core {
     pub(super) fn end(&mut self, id: JobId) {
         let job = &mut self.jobs[id];
         self.pool.end(id, job.computed, &job.request);
-        self.running.remove(job.position);
+        if job.stage != Stage::Leaving {
+            self.running.remove(job.position);
+        }
         self.jobs.remove(id);
         self.running.compact(&mut self.jobs);
     }

@@ -154,14 +154,12 @@ impl Decodes {
         self.context += steps * u64::from(self.count);
     }
 
-    /// A member whose last token has been scheduled, taken out of the set.
-    pub fn pop_ended(&mut self, jobs: &mut Arena) -> Option<JobId> {
+    /// A member whose last token has been scheduled; it is a member still, and not found again.
+    pub fn pop_ended(&mut self, jobs: &Arena) -> Option<JobId> {
         if self.steps_to_next_end(jobs)? > 0 {
             return None;
         }
-        let Reverse((_, id)) = self.ends.pop()?;
-        self.leave(jobs, id);
-        Some(id)
+        self.ends.pop().map(|Reverse((_, id))| id)
     }
 
     fn residue(&self, joined: u64, computed: u64) -> usize {

@@ -17,6 +17,8 @@ pub enum Stage {
     Decoding,
     /// Its last token is in flight; it still holds its KV and its place.
     Finishing,
+    /// Its last token is in flight, and it has lost its KV and its place to others.
+    Leaving,
 }
 
 /// A request inside an engine.

@@ -47,6 +47,8 @@ pub struct StepRun<'a> {
     pub held_back: Option<HeldBack>,
     /// Requests whose first token comes out in this (single) step.
     pub first_tokens: u32,
+    /// Sequences of this (single) step that decode for nothing: their end-of-sequence token was in flight when it was formed.
+    pub wasted_sequences: u32,
     /// Tokens a step whose gap from their predecessor is exactly the step's duration.
     pub regular_gaps: u32,
     /// Gaps of this (single) step's other tokens, ps: those of requests that paused (preempted, starved).

@@ -120,6 +120,9 @@ impl Replica {
             observer.first_token(self.core.jobs[id].request.id, flight.end);
         }
         for &id in &flight.finishing {
+            if self.core.stopping.contains(&id) {
+                self.core.stop(id, false);
+            }
             let job = &self.core.jobs[id];
             observer.finished(self.index, job.request.id, flight.end, job.generated, job.prefilled);
             ended.push(job.request.id);
@@ -211,15 +214,19 @@ impl Replica {
             let starved = &core.batch.starved;
             let jobs = &core.jobs;
             let gaps = &mut self.gaps;
+            let stopping = &core.stopping;
             core.paused.retain(|&id| {
                 let resumes = !starved.contains(&id);
-                if resumes {
+                if resumes && !stopping.contains(&id) {
                     gaps.push((end - jobs[id].last_token).0);
                 }
                 !resumes
             });
         }
-        let regular_gaps = sequences - self.gaps.len() as u32;
+        // Sequences that decode beyond an end of which the scheduler does not know yet.
+        let stopping = &core.stopping;
+        let wasted = if core.batch.decodes { stopping.iter().filter(|id| !core.batch.starved.contains(id)).count() as u32 } else { 0 };
+        let regular_gaps = sequences - self.gaps.len() as u32 - wasted;
 
         let mut prefill_tokens = 0;
         let mut prefill_pairs = 0;
@@ -262,6 +269,7 @@ impl Replica {
                 held_back: core.held_back,
                 first_tokens: flight.first_tokens.len() as u32,
                 regular_gaps,
+                wasted_sequences: wasted,
                 other_gaps_ps: &self.gaps,
                 running: core.running_len(),
                 waiting: core.waiting.len() as u32,
@@ -281,14 +289,26 @@ impl Replica {
             core.decodes.advance(run.steps);
         }
         for id in std::mem::take(&mut core.batch.starved) {
-            core.decodes.join(&mut core.jobs, id);
+            if !core.stopping.contains(&id) {
+                core.decodes.join(&mut core.jobs, id);
+            }
+        }
+        // The end that the batch before yields will be known when the next one is formed.
+        while let Some(&id) = core.stopping.first() {
+            let decoded = core.batch.decodes && core.jobs[id].left == u64::MAX;
+            core.stop(id, decoded);
         }
         for &id in &flight.completed {
             let job = &mut core.jobs[id];
             job.generated += 1;
             if job.generated >= job.request.output_tokens {
-                job.stage = Stage::Finishing;
                 flight.finishing.push(id);
+                if job.request.ends_by_eos() && self.pace.overlap {
+                    core.decodes.join(&mut core.jobs, id);
+                    core.stopping.push(id);
+                } else {
+                    job.stage = Stage::Finishing;
+                }
             } else {
                 core.decodes.join(&mut core.jobs, id);
             }
@@ -297,9 +317,18 @@ impl Replica {
             let jobs = &core.jobs;
             core.prefilling.retain(|&id| jobs[id].stage == Stage::Prefilling);
         }
-        while let Some(id) = core.decodes.pop_ended(&mut core.jobs) {
-            core.jobs[id].stage = Stage::Finishing;
+        while let Some(id) = core.decodes.pop_ended(&core.jobs) {
+            // One that stops at its first token has been seen to above.
+            if core.stopping.contains(&id) {
+                continue;
+            }
             flight.finishing.push(id);
+            if core.jobs[id].request.ends_by_eos() && self.pace.overlap {
+                core.stopping.push(id);
+            } else {
+                core.decodes.leave(&mut core.jobs, id);
+                core.jobs[id].stage = Stage::Finishing;
+            }
         }
         core.last_end = end;
         self.flights.push_back(flight);
@@ -334,7 +363,9 @@ impl Replica {
     /// Reports what is still here when the simulation ends.
     pub fn close(&self, observer: &mut impl Observer) {
         let core = &self.core;
-        for id in core.waiting.iter().copied().chain(core.running()) {
+        let leaving = self.flights.iter().flat_map(|flight| &flight.finishing).copied();
+        let leaving = leaving.filter(|&id| core.jobs[id].stage == Stage::Leaving);
+        for id in core.waiting.iter().copied().chain(core.running()).chain(leaving) {
             let job = &core.jobs[id];
             let mut generated = match job.stage {
                 Stage::Decoding => core.decodes.generated(&core.jobs, id),

@@ -30,6 +30,8 @@ pub struct Log {
     pub peak_kv_blocks: u64,
     /// What held the head of the queue back, and in steps that took how long, ps; equal neighbours are one.
     pub held: Vec<(HeldBack, u64)>,
+    /// Sequences that decoded past their end, over all steps.
+    pub wasted_sequences: u64,
 }
 
 impl Log {
@@ -70,6 +72,7 @@ impl Observer for Log {
     }
     fn steps(&mut self, run: &StepRun<'_>) {
         self.steps += run.steps;
+        self.wasted_sequences += u64::from(run.wasted_sequences);
         self.peak_kv_blocks = self.peak_kv_blocks.max((run.kv_blocks_after)(run.steps));
         let span_ps = (0..run.steps).map(|step| run.first_duration_ps + step * run.duration_increment_ps).sum();
         match (run.held_back, self.held.last_mut()) {
@@ -133,6 +136,13 @@ impl Lab {
         self.arrive_with(at_ms, input_tokens, output_tokens, &[Segment { id: SegmentId(id), tokens: input_tokens }]);
     }
 
+    /// Changes the request that arrived last.
+    pub fn change(&mut self, change: impl FnOnce(&mut Request)) {
+        if let Some(request) = self.requests.last_mut() {
+            change(request);
+        }
+    }
+
     /// A request whose prompt starts with the given segments. In order of time.
     pub fn arrive_with(&mut self, at_ms: f64, input_tokens: u32, output_tokens: u32, segments: &[Segment]) {
         self.segments = segments.iter().map(|segment| segment.id.0 + 1).fold(self.segments, u32::max);
@@ -146,6 +156,10 @@ impl Lab {
             input_tokens,
             output_tokens,
             max_tokens: output_tokens,
+            ignore_eos: true,
+            hangs_up: Time::NEVER,
+            sample: 0,
+            samples: 1,
             priority: 0,
             segments: segments.into(),
             output_segment: None,

@@ -18,6 +18,8 @@ pub struct Counters {
     pub decode_tokens: u64,
     /// Rows that CUDA-graph padding added, summed over steps.
     pub padded_tokens: u64,
+    /// Sequences that decoded past their end, summed over steps: part of `decode_tokens`, and no token came out.
+    pub wasted_tokens: u64,
     /// Contexts of the decodes, summed over sequences and steps: pairs of tokens that decode attention looked at.
     pub context_tokens: u128,
     /// Pairs of tokens that prefill attention looked at.
@@ -56,6 +58,7 @@ impl Counters {
         self.output_tokens += tokens_of_first_step(run) + (steps - 1) * run.regular_gaps as u64;
         self.prefill_tokens += run.prefill_tokens;
         self.decode_tokens += steps * run.decode_sequences as u64;
+        self.wasted_tokens += run.wasted_sequences as u64;
         self.padded_tokens += steps * run.padded_tokens as u64;
         self.context_tokens += first_context * steps as u128 + run.decode_sequences as u128 * pairs(steps);
         self.prefill_pairs += run.prefill_pairs as u128;
@@ -83,6 +86,7 @@ impl Counters {
             self.prefill_tokens,
             self.decode_tokens,
             self.padded_tokens,
+            self.wasted_tokens,
             self.step_ps,
             self.device_ps,
             self.gemm_ps,

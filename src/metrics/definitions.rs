@@ -107,6 +107,13 @@ const DEFINITIONS: &[Definition] = &[
     metric("engine.prefill_tokens", "Prefill tokens", "tokens", "Prompt tokens computed in the window, recomputation included.", ""),
     metric("engine.output_tokens", "Output tokens", "tokens", "Tokens that came out in the window.", ""),
     metric("engine.padded_tokens", "Padded tokens", "tokens", "Rows that CUDA-graph padding added to batches.", ""),
+    metric(
+        "engine.wasted_tokens",
+        "Wasted decode slots",
+        "tokens",
+        "Decodes past the end of a reply: an overlapping engine forms the next batch before it reads an end-of-sequence token.",
+        "",
+    ),
     metric("engine.preemptions", "Preemptions", "", "Times a running request lost its KV blocks and went back to the queue.", ""),
     metric("engine.recomputed_tokens", "Recomputed tokens", "tokens", "Tokens computed again after a preemption.", "sum over preempted of tokens_actually_prefilled - (prompt_tokens - cached_prefix_length)"),
     metric("engine.kv_blocks.total", "KV blocks", "blocks", "KV blocks of all replicas.", ""),

@@ -280,6 +280,7 @@ fn engine(run: &RunResult) -> Value {
         "prefill_tokens": sum(|c| c.prefill_tokens),
         "output_tokens": sum(|c| c.output_tokens),
         "padded_tokens": sum(|c| c.padded_tokens),
+        "wasted_tokens": sum(|c| c.wasted_tokens),
         "preemptions": sum(|c| c.preemptions),
         "recomputed_tokens": recomputed_tokens(run),
         "kv_blocks": {

@@ -30,6 +30,7 @@ use crate::workload::request::{Request, Segment, SegmentId, Source};
 use crate::workload::sampler::MAX_TOKENS;
 use crate::workload::source::Transit;
 use crate::workload::starts::{Starts, draw_index};
+use crate::workload::terms::Terms;
 
 /// What holds for all conversations.
 pub(crate) struct Rules {
@@ -55,6 +56,7 @@ pub(crate) struct Generated {
     starts: Starts,
     rules: Rules,
     transit: Transit,
+    terms: Terms,
     /// Requests that may still be promised; each conversation is promised whole.
     remaining: u64,
     /// First requests so far.
@@ -145,6 +147,7 @@ impl Generated {
         starts: Starts,
         rules: Rules,
         transit: Transit,
+        terms: Terms,
         clients: u32,
         notes: Vec<Diagnostic>,
     ) -> Generated {
@@ -157,6 +160,7 @@ impl Generated {
             remaining: rules.max_requests.unwrap_or(u64::MAX).min(u64::from(u32::MAX)),
             rules,
             transit,
+            terms,
             ordinal: 0,
             sessions: 0,
             next_id: 0,
@@ -354,7 +358,7 @@ impl Source for Generated {
         let id = self.next_id;
         self.next_id += 1;
         let (segments, output_segment) = self.contents(&mut first, id);
-        Some(Request {
+        let mut request = Request {
             id,
             profile: first.profile,
             session: first.session,
@@ -364,10 +368,16 @@ impl Source for Generated {
             input_tokens: first.input,
             output_tokens: first.output,
             max_tokens: first.output,
+            ignore_eos: true,
+            hangs_up: Time::NEVER,
+            sample: 0,
+            samples: 1,
             priority: first.priority,
             segments,
             output_segment,
-        })
+        };
+        self.terms.apply(&mut request, (u64::from(first.ordinal) << 16) | u64::from(first.turn));
+        Some(request)
     }
 
     fn ended(&mut self, request_id: u32, now: Time) {

@@ -10,6 +10,7 @@ pub mod request;
 pub mod sampler;
 pub mod source;
 mod starts;
+mod terms;
 pub mod trace;
 
 pub use request::{Request, Segment, SegmentId, Source};

@@ -7,6 +7,7 @@ use crate::rng::{Purpose, Stream};
 use crate::units::Time;
 use crate::workload::request::{Request, Source};
 use crate::workload::source::Transit;
+use crate::workload::terms::Terms;
 use crate::workload::trace::Trace;
 
 /// The requests of a trace, none of which waits for a reply.
@@ -17,6 +18,7 @@ pub(crate) struct Replay {
     next: usize,
     /// Requests name what they share.
     contents: bool,
+    terms: Terms,
 }
 
 impl Replay {
@@ -30,6 +32,7 @@ impl Replay {
         end: Time,
         spread: bool,
         contents: bool,
+        terms: Terms,
     ) -> Replay {
         let rows = trace.rows();
         let times = if spread { spread_within_step(trace, seed) } else { rows.iter().map(|row| row.time).collect() };
@@ -47,7 +50,7 @@ impl Replay {
         if !order.is_sorted() {
             order.sort_unstable();
         }
-        Replay { trace: Arc::clone(trace), order, next: 0, contents }
+        Replay { trace: Arc::clone(trace), order, next: 0, contents, terms }
     }
 }
 
@@ -77,7 +80,7 @@ impl Source for Replay {
         let row = &self.trace.rows()[index as usize];
         let id = self.next as u32;
         self.next += 1;
-        Some(Request {
+        let mut request = Request {
             id,
             profile: 0,
             session: row.session.map(|(session, _)| session),
@@ -87,10 +90,16 @@ impl Source for Replay {
             input_tokens: row.input_tokens,
             output_tokens: row.output_tokens,
             max_tokens: row.output_tokens,
+            ignore_eos: true,
+            hangs_up: Time::NEVER,
+            sample: 0,
+            samples: 1,
             priority: 0,
             segments: if self.contents { self.trace.segments(row) } else { Box::default() },
             output_segment: None,
-        })
+        };
+        self.terms.apply(&mut request, u64::from(index));
+        Some(request)
     }
 
     fn ended(&mut self, _request_id: u32, _now: Time) {}

@@ -39,8 +39,18 @@ pub struct Request {
     pub input_tokens: u32,
     /// Output the request will really produce, tokens, at least 1.
     pub output_tokens: u32,
-    /// Declared limit (`max_tokens`), at least `output_tokens`. Engines that reserve, reserve by this.
+    /// Declared limit (`max_tokens`), at least `output_tokens`. Engines that reserve, reserve by this. A reply that is shorter ends by an
+    /// end-of-sequence token, which the engine learns only when that step's tokens are read.
     pub max_tokens: u32,
+    /// The end-of-sequence token does not end the reply, as benchmark clients ask for; then `output_tokens == max_tokens`. Engines
+    /// that reserve by expectation reserve all of `max_tokens` for such a request.
+    pub ignore_eos: bool,
+    /// When the client gives up if the reply has not ended by then; [`Time::NEVER`] when it waits as long as it takes.
+    pub hangs_up: Time,
+    /// Which of the parallel samples of one prompt this is, from 0; they have consecutive ids and arrive together.
+    pub sample: u16,
+    /// Parallel samples of the prompt (`n`), at least 1.
+    pub samples: u16,
     /// Smaller is more urgent.
     pub priority: i32,
     /// The shareable leading part of the prompt, in order; the sum of lengths is at most `input_tokens`.
@@ -48,6 +58,13 @@ pub struct Request {
     /// Identity of prompt plus reply, when a later turn will contain both; its length is `output_tokens`. When present, `segments`
     /// covers the whole prompt.
     pub output_segment: Option<SegmentId>,
+}
+
+impl Request {
+    /// The reply ends by an end-of-sequence token before its declared limit.
+    pub fn ends_by_eos(&self) -> bool {
+        self.output_tokens < self.max_tokens
+    }
 }
 
 /// A stream of requests in order of arrival at the server; of those that arrive together, the one whose conversation began first

@@ -12,6 +12,7 @@ use crate::workload::replay::Replay;
 use crate::workload::request::Source;
 use crate::workload::sampler::cumulative_weights;
 use crate::workload::starts::{Choice, Starts};
+use crate::workload::terms::Terms;
 use crate::workload::trace::Trace;
 
 /// The original project's defaults.
@@ -96,9 +97,10 @@ pub fn source(spec: &SourceSpec) -> Result<Box<dyn Source>, Vec<Diagnostic>> {
     if !(rate_scale > 0.0 && rate_scale.is_finite()) {
         errors.push(Diagnostic::error("workload.rate_scale", format!("{rate_scale} is no rate"), "use a number above zero"));
     }
+    let terms = Terms::new(workload, seed(spec), &mut errors);
     match (&workload.trace, &workload.client_profiles) {
-        (Some(_), _) => replay(spec, transit, rate_scale, errors),
-        (None, Some(profiles)) if !profiles.is_empty() => generated(spec, profiles, transit, rate_scale, errors),
+        (Some(_), _) => replay(spec, transit, rate_scale, terms, errors),
+        (None, Some(profiles)) if !profiles.is_empty() => generated(spec, profiles, transit, rate_scale, terms, errors),
         (None, _) => {
             errors.push(Diagnostic::error("workload", "there are no requests", "give a preset, a trace or client_profiles"));
             Err(errors)
@@ -115,7 +117,13 @@ fn end(workload: &Workload) -> Time {
     workload.total_duration.map_or(Time::NEVER, Time::from_s)
 }
 
-fn replay(spec: &SourceSpec, transit: Transit, rate_scale: f64, mut errors: Vec<Diagnostic>) -> Result<Box<dyn Source>, Vec<Diagnostic>> {
+fn replay(
+    spec: &SourceSpec,
+    transit: Transit,
+    rate_scale: f64,
+    terms: Terms,
+    mut errors: Vec<Diagnostic>,
+) -> Result<Box<dyn Source>, Vec<Diagnostic>> {
     let workload = &spec.workload;
     for (key, present) in [
         ("client_profiles", workload.client_profiles.is_some()),
@@ -133,7 +141,7 @@ fn replay(spec: &SourceSpec, transit: Transit, rate_scale: f64, mut errors: Vec<
             let max_requests = options.max_requests.unwrap_or(u64::MAX).min(workload.total_requests_to_generate.unwrap_or(u64::MAX));
             let spread = options.spread_within_step.unwrap_or(trace.coarse_by_nature());
             let contents = workload.generate_prompt_tokens != Some(false);
-            Ok(Box::new(Replay::new(trace, seed(spec), transit, rate_scale, max_requests, end(workload), spread, contents)))
+            Ok(Box::new(Replay::new(trace, seed(spec), transit, rate_scale, max_requests, end(workload), spread, contents, terms)))
         }
         (Some(options), None) => {
             errors.push(Diagnostic::error("workload.trace.path", format!("the trace {:?} was not read", options.path), ""));
@@ -148,6 +156,7 @@ fn generated(
     client_profiles: &[ClientProfile],
     transit: Transit,
     rate_scale: f64,
+    terms: Terms,
     mut errors: Vec<Diagnostic>,
 ) -> Result<Box<dyn Source>, Vec<Diagnostic>> {
     let workload = &spec.workload;
@@ -226,5 +235,5 @@ fn generated(
         rate_scale,
     };
     let clients = workload.concurrency.unwrap_or(0);
-    Ok(Box::new(Generated::new(seed, profiles, prefix_weights, prefixes.count(), starts, rules, transit, clients, notes)))
+    Ok(Box::new(Generated::new(seed, profiles, prefix_weights, prefixes.count(), starts, rules, transit, terms, clients, notes)))
 }

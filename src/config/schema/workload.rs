@@ -48,6 +48,21 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1e6))]
     pub bytes_per_token_estimate_for_network: Option<f64>,
+    /// Replies run to their length whatever the model says (`ignore_eos`). Absent means as benchmark clients do: true for lengths drawn
+    /// here, false for a trace or with `declared_max_tokens_dist_config`. Engines that reserve by expectation (SGLang) look at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore_eos: Option<bool>,
+    /// The limit that requests declare (`max_tokens`), tokens; replies that are shorter end by an end-of-sequence token. Engines
+    /// that reserve, reserve by this. A draw below the reply's length is raised to it. Absent: the reply's length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared_max_tokens_dist_config: Option<Distribution>,
+    /// A client gives up a request that has not ended this long after sending it, s. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-6, max = 1e7))]
+    pub client_timeout_s: Option<f64>,
+    /// Clients that change their mind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<Cancellation>,
     /// A conversation ends at this many turns. Absent means 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
@@ -71,6 +86,17 @@ pub struct Workload {
     /// Shared prefixes, drawn by weight for each request (needs `generate_prompt_tokens`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_patterns: Option<PrefixPatterns>,
+}
+
+/// Requests that their client cancels.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cancellation {
+    /// Chance that a request is cancelled, unless it has ended before.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub probability: f64,
+    /// Time from sending to the cancellation, s.
+    pub after_s_dist_config: Distribution,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

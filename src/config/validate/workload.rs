@@ -24,6 +24,22 @@ pub fn workload(document: &Document, findings: &mut Findings) {
     if let Some(patterns) = &workload.prefix_patterns {
         prefix_patterns(workload, &patterns.patterns, findings);
     }
+    terms(workload, findings);
+}
+
+/// What clients ask for beside prompt and reply.
+fn terms(workload: &Workload, findings: &mut Findings) {
+    if let Some(declared) = &workload.declared_max_tokens_dist_config {
+        distribution(declared, Quantity::Tokens, &join_key(PATH, "declared_max_tokens_dist_config"), findings);
+        if workload.ignore_eos == Some(true) {
+            let message = "`ignore_eos: true` contradicts `declared_max_tokens_dist_config`: such a reply always has its declared length";
+            findings.error(join_key(PATH, "ignore_eos"), message, "take one of the two out");
+        }
+    }
+    if let Some(cancellation) = &workload.cancellation {
+        let path = join_key(PATH, "cancellation");
+        distribution(&cancellation.after_s_dist_config, Quantity::Seconds, &join_key(&path, "after_s_dist_config"), findings);
+    }
 }
 
 fn one_base(workload: &Workload, findings: &mut Findings) {

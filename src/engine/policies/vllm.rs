@@ -4,8 +4,8 @@
 //! Rules: `vllm/v1/core/sched/scheduler.py`, `schedule()`. There is no prefill phase and no decode phase: every step tries to
 //! close the gap between the tokens a request has and those computed, within the step's token budget.
 //!
-//! Left out: priorities, LoRA, encoders, remote KV, speculative tokens. A request whose last token is in flight is never
-//! preempted (vLLM may take its KV, to no effect but on the free queue).
+//! Left out: priorities, LoRA, encoders, remote KV, speculative tokens. A request whose last token is in flight can lose its KV like
+//! any other; it ends all the same.
 
 use crate::engine::core::Core;
 use crate::engine::held::HoldRule;
@@ -143,7 +143,7 @@ fn schedule_running_in_order(core: &mut Core, budget: &mut u32) -> bool {
     let mut stopped = false;
     for id in order {
         match core.jobs[id].stage {
-            Stage::Waiting | Stage::Finishing => {}
+            Stage::Waiting | Stage::Finishing | Stage::Leaving => {}
             Stage::Decoding if stopped || *budget == 0 => starved.push(id),
             Stage::Decoding => {
                 let block = u64::from(core.decodes.needs_block(&core.jobs, id));

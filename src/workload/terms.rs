@@ -1,0 +1,67 @@
+//! What clients ask for beside prompt and reply: the declared limit, whether the end of sequence ends the reply, how long they
+//! wait. Drawn for each request by what it is and not by when it is taken, so it does not depend on what the engine does.
+
+use crate::config::Diagnostic;
+use crate::config::schema::{Distribution, Workload};
+use crate::rng::{Purpose, Stream};
+use crate::units::Time;
+use crate::workload::request::Request;
+use crate::workload::sampler::{MAX_TOKENS, Sampler};
+
+/// Terms of all requests of a workload.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    seed: u64,
+    ignore_eos: bool,
+    declared: Option<Sampler>,
+    timeout: Option<Time>,
+    cancellation: Option<(f64, Sampler)>,
+}
+
+impl Terms {
+    /// Reads the terms; what they cannot be goes to `errors`.
+    pub fn new(workload: &Workload, seed: u64, errors: &mut Vec<Diagnostic>) -> Terms {
+        let mut sampler = |key: &str, distribution: &Distribution| match Sampler::new(distribution) {
+            Ok(sampler) => sampler,
+            Err(message) => {
+                errors.push(Diagnostic::error(format!("workload.{key}"), message, ""));
+                Sampler::fixed(1.0)
+            }
+        };
+        let declared = workload.declared_max_tokens_dist_config.as_ref().map(|given| sampler("declared_max_tokens_dist_config", given));
+        let cancellation = workload
+            .cancellation
+            .as_ref()
+            .map(|given| (given.probability.clamp(0.0, 1.0), sampler("cancellation.after_s_dist_config", &given.after_s_dist_config)));
+        // Benchmark clients with synthetic lengths make the engine run to the length; recorded replies ended by themselves.
+        let ignore_eos = workload.ignore_eos.unwrap_or(declared.is_none() && workload.trace.is_none());
+        if ignore_eos && declared.is_some() {
+            let message = "ignore_eos: true contradicts declared_max_tokens_dist_config: such a reply always has its declared length";
+            errors.push(Diagnostic::error("workload.ignore_eos", message, "take one of the two out"));
+        }
+        Terms { seed, ignore_eos, declared, timeout: workload.client_timeout_s.map(Time::from_s), cancellation }
+    }
+
+    /// Puts the terms on a request. `key` is the same for the same request whatever serves it, below 2^56.
+    pub fn apply(&self, request: &mut Request, key: u64) {
+        request.ignore_eos = self.ignore_eos;
+        let mut stream = match (&self.declared, &self.cancellation) {
+            (None, None) => None,
+            _ => Some(Stream::new(self.seed, Purpose::Terms, key)),
+        };
+        if let (Some(declared), Some(stream)) = (&self.declared, &mut stream) {
+            // A reply is never longer than its limit: a draw below the reply's length is raised to it.
+            request.max_tokens = declared.sample_tokens(stream, &mut 0).clamp(request.output_tokens, MAX_TOKENS);
+        }
+        if let Some(timeout) = self.timeout {
+            request.hangs_up = request.sent + timeout;
+        }
+        if let (Some((probability, after_s)), Some(stream)) = (&self.cancellation, &mut stream)
+            && stream.chance(*probability)
+        {
+            request.hangs_up = request.hangs_up.min(request.sent + Time::from_s(after_s.sample(stream)));
+        }
+        // Nobody hangs up before the request is there: what never arrives is no load.
+        request.hangs_up = request.hangs_up.max(request.arrival);
+    }
+}
