@@ -293,3 +293,23 @@ fn bench_reports_its_cases() {
     assert!((row["requests_per_cpu_s"].as_f64().unwrap() / rate - 1.0).abs() < 1e-9);
     assert_refused(&call(&["bench", "--case", "warp"], &dir), 1, &["closed-loop, poisson, azure-conversation"]);
 }
+
+#[test]
+fn explain_shows_a_moment_or_says_why_not() {
+    let folder = folder("explain");
+    let shown = feed(&["explain", "-", "--at", "2.5", "--entry", "one", "--json"], &folder, SMALL);
+    assert!(shown.status.success(), "{}", stderr(&shown));
+    let json: Value = serde_json::from_str(&stdout(&shown)).unwrap();
+    assert_eq!((json[0]["run"].as_str(), json[0]["at_s"].as_f64()), (Some("one"), Some(2.5)));
+    let text = stdout(&feed(&["explain", "-", "--at", "2500ms"], &folder, SMALL));
+    assert!(text.starts_with("one at 2.500000 s\n") && text.contains("Replica 0: one (VLLM, Llama-3.1-8B on H100-SXM)"), "{text}");
+    for (arguments, word) in [
+        (["--at", "1000"], "the simulation ends at"),
+        (["--at", "-1"], "--at"),
+        (["--at=soon", "--json"], "write it as seconds"),
+        (["--at=1", "--entry=two"], "there is no run `two`; there are: one"),
+    ] {
+        let refused = feed(&[&["explain", "-"], &arguments[..]].concat(), &folder, SMALL);
+        assert!(!refused.status.success() && stderr(&refused).contains(word), "{arguments:?}: {}", stderr(&refused));
+    }
+}

@@ -8,6 +8,7 @@ pub mod job;
 pub mod observer;
 pub mod policies;
 pub mod policy;
+pub mod probe;
 pub mod replica;
 pub mod testing;
 
@@ -15,4 +16,5 @@ pub use core::{Core, Limits};
 pub use held::{HeldBack, HoldRule};
 pub use observer::{Observer, RejectReason, StepRun};
 pub use policy::{Policy, PolicySpec, Steadiness};
+pub use probe::{Doing, Member, Probe, Snapshot, Waiting};
 pub use replica::{Pace, Replica};

@@ -12,6 +12,7 @@ use super::core::{Core, Event};
 use super::job::{JobId, Stage};
 use super::observer::{Observer, StepRun};
 use super::policy::{Policy, Steadiness};
+use super::probe::Probe;
 use crate::cost::{CostModel, StepCost};
 use crate::units::Time;
 use crate::workload::Request;
@@ -52,6 +53,7 @@ pub struct Replica {
     spare_flights: Vec<Flight>,
     form_at: Time,
     gaps: Vec<u64>,
+    probe: Option<Probe>,
 }
 
 impl Replica {
@@ -66,7 +68,18 @@ impl Replica {
             spare_flights: Vec::new(),
             form_at: Time::NEVER,
             gaps: Vec::new(),
+            probe: None,
         }
+    }
+
+    /// Remembers the step under way at a moment.
+    pub fn watch(&mut self, at: Time) {
+        self.probe = Some(Probe::new(at));
+    }
+
+    /// What a watch has found.
+    pub fn probe(&self) -> Option<&Probe> {
+        self.probe.as_ref()
     }
 
     /// When something happens next here, unless a request arrives before; [`Time::NEVER`] when idle.
@@ -251,7 +264,7 @@ impl Replica {
             // Blocks of the first step are taken already; those of later steps are not.
             let first_blocks = if core.batch.decodes && run.steps > 1 { decodes.blocks_needed(1) } else { 0 };
             let steps = run.steps;
-            observer.steps(&StepRun {
+            let steps_told = StepRun {
                 replica: self.index,
                 start: run.start,
                 steps: done,
@@ -277,7 +290,11 @@ impl Replica {
                     (0, _) | (_, 1) => used,
                     _ => used + decodes.blocks_needed(i) - first_blocks,
                 },
-            });
+            };
+            observer.steps(&steps_told);
+            if let Some(probe) = &mut self.probe {
+                probe.see(core, &steps_told);
+            }
         }
 
         if core.batch.decodes {

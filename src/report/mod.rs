@@ -1,11 +1,13 @@
 //! Results for people and for other programs: the summary file, one row a request, the table in the terminal, the
 //! reference of metrics. Formats only: every number is made in `metrics`.
 
+mod explain;
 mod reference;
 mod requests_csv;
 mod summary;
 mod table;
 
+pub use explain::{moment_json, moment_text};
 pub use reference::metrics_reference;
 pub use requests_csv::requests_csv;
 pub use summary::summary;

@@ -5,9 +5,11 @@
 
 mod entry;
 mod hardware;
+mod moment;
 pub mod plan;
 
 pub use entry::is_modelled;
+pub use moment::{Inspection, Moment, NoMoment, ReplicaMoment};
 pub use plan::{Files, Plan, RunPlan, plan};
 
 use crate::cluster::Router;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod clock;
+mod explain;
 mod generate;
 mod input;
 mod link;
@@ -32,6 +33,8 @@ struct Arguments {
 enum Command {
     /// Simulate experiments and print the results.
     Run(run::Arguments),
+    /// Show one moment of a run: the step under way, its batch and cost, the queue, and what held it back.
+    Explain(explain::Arguments),
     /// Say what is wrong with documents, without running them.
     Validate {
         /// Documents, YAML or JSON; `-` is standard input.
@@ -84,6 +87,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
     }
     match arguments.command {
         Some(Command::Run(arguments)) => run::run(&arguments),
+        Some(Command::Explain(arguments)) => explain::explain(&arguments),
         Some(Command::Validate { files }) => run::validate(&files),
         Some(Command::GenerateConfig(arguments)) => generate::generate_config(&arguments),
         Some(Command::Schema) => out(&format!("{:#}\n", llmperforacle::config::json_schema())),

@@ -50,7 +50,7 @@ pub struct Arguments {
     log_level: Option<String>,
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
+pub fn assignment(text: &str) -> Result<(String, String), String> {
     let (path, value) = text.split_once('=').ok_or("write it as path=value, such as workload.rate_scale=2")?;
     Ok((path.trim().to_string(), value.to_string()))
 }

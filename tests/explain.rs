@@ -1,0 +1,121 @@
+//! A moment of a run, against steps worked out by hand, and the same with and without the fast path.
+
+use llmperforacle::engine::{Doing, HoldRule};
+use llmperforacle::sim::{Files, Inspection, Moment, NoMoment, RunPlan};
+use llmperforacle::units::Time;
+use llmperforacle::{config, report, sim};
+
+/// The one file that a document can name: a trace.
+struct OneFile(&'static str);
+
+impl Files for OneFile {
+    fn read(&self, _: &str) -> Result<Vec<u8>, String> {
+        Ok(self.0.into())
+    }
+}
+
+fn planned(document: &str, trace: &'static str) -> RunPlan {
+    let read = config::read(document, "document.yaml");
+    let document = read.document.unwrap_or_else(|| panic!("{:#?}", read.diagnostics));
+    sim::plan(&document, &OneFile(trace)).unwrap().runs.remove(0)
+}
+
+fn look(plan: &RunPlan, at: Time) -> Result<Moment, NoMoment> {
+    let mut inspection = Inspection::new(plan, at).unwrap();
+    while !inspection.advance(1000) {}
+    inspection.moment()
+}
+
+/// Prefill pass 10 ms, decode pass 1 ms, a mixed pass takes both; budget 8192; every batch is formed when the one before has ended.
+const BY_HAND: &str = "
+simulation: {random_seed: 1}
+hardware_profile: {node: H100-SXM}
+workload: {trace: {path: trace.csv}}
+frameworks_to_test:
+- name: engine
+  type: VLLM
+  config:
+    model_profile_id: Llama-3.1-8B
+    max_num_batched_tokens: 8192
+    async_scheduling: false
+    timing: {fixed: {prefill_ms: 10, decode_ms: 1}}
+";
+
+const G1: &str = "TIMESTAMP,ContextTokens,GeneratedTokens
+2023-11-16 18:15:46.0000000,6144,3
+2023-11-16 18:15:46.0000000,10240,2
+2023-11-16 18:15:46.0000000,3072,2
+";
+
+/// Step 1, 0 to 10 ms: 6144 + 2048 of the second. Step 2, to 21 ms: a decode, 8191 more of the second; the third is left for
+/// want of budget. Step 3, to 32 ms: a decode, the second's last token, the third's 3072.
+#[test]
+fn a_mixed_step_is_told_as_worked_out_by_hand() {
+    let plan = planned(BY_HAND, G1);
+    let moment = look(&plan, Time::from_ms(15.0)).unwrap();
+    let [step] = &moment.replicas[0].steps[..] else { panic!("one step is under way") };
+    assert_eq!((step.start, step.end), (Time::from_ms(10.0), Time::from_ms(21.0)));
+    let told: Vec<_> = step.members.iter().map(|m| (m.request, m.doing, m.context, m.generated)).collect();
+    let piece = Doing::Prefill { new: 8191, past: 2048, completes: false };
+    assert_eq!(told, [(1, piece, 10239, 0), (0, Doing::Decode, 6145, 1)]);
+    let held = step.held_back.unwrap();
+    assert_eq!((held.request, held.rule, held.needed, held.available), (2, HoldRule::Budget, 3072, 0));
+    assert_eq!((step.waiting, step.queue[0].request, step.queue[0].tokens), (1, 2, 3072));
+    // 6145 tokens fill 385 blocks of 16, 10239 tokens 640.
+    assert_eq!(step.kv_blocks_used, 385 + 640);
+
+    // A step belongs to the instant at which it starts, not to that at which it ends.
+    let at = |ms: f64| look(&plan, Time::from_ms(ms)).unwrap().replicas[0].steps[0].start;
+    assert_eq!(at(10.0), Time::from_ms(10.0));
+    assert_eq!(at(20.999), Time::from_ms(10.0));
+    assert_eq!(at(21.0), Time::from_ms(21.0));
+}
+
+#[test]
+fn before_and_after_there_is_nothing_to_see() {
+    let plan = planned(BY_HAND, G1);
+    // The last token comes out at 33 ms.
+    let end = look(&plan, Time::from_ms(33.0)).unwrap();
+    assert!(end.replicas[0].steps.is_empty());
+    assert_eq!(end.replicas[0].last_end, Time::from_ms(33.0));
+    assert_eq!(look(&plan, Time::from_ms(34.0)).unwrap_err(), NoMoment::AfterTheEnd { at_s: 0.034, end_s: 0.033 });
+    let mut inspection = Inspection::new(&plan, Time::from_ms(33.0)).unwrap();
+    assert_eq!(inspection.moment().unwrap_err(), NoMoment::NotThereYet);
+}
+
+/// The moment in the middle of a run of equal steps, worked out from the run, is the moment seen by taking the steps singly.
+#[test]
+fn the_fast_path_shows_the_same_moments() {
+    for preset in ["chat-h100@1", "kv-pressure-a100@1"] {
+        let text = config::find_preset(preset).unwrap().text;
+        let mut plan = planned(text, "");
+        for tenth in [1u64, 13, 58, 101, 147, 203, 290, 395] {
+            let at = Time(tenth * 100_000_000_000 + 12_345);
+            plan.fast_path = true;
+            let fast = look(&plan, at).unwrap();
+            plan.fast_path = false;
+            let single = look(&plan, at).unwrap();
+            for (fast, single) in fast.replicas.iter().zip(&single.replicas) {
+                assert_eq!(fast.steps, single.steps, "{preset} at {at:?}");
+            }
+            assert_eq!(report::moment_text(&fast), report::moment_text(&single));
+        }
+    }
+}
+
+/// The parts add up to the duration, and the text names what the numbers say.
+#[test]
+fn the_cost_split_adds_up() {
+    let plan = planned(config::find_preset("chat-h100@1").unwrap().text, "");
+    let moment = look(&plan, Time::from_s(20.0)).unwrap();
+    let step = &moment.replicas[0].steps[0];
+    let p = step.parts;
+    assert_eq!(p.gemm_ps + p.attention_ps + p.communication_ps + p.other_ps + p.host_ps, step.end.since(step.start).0);
+    let json = report::moment_json(&moment);
+    let told = &json["replicas"][0]["steps"][0];
+    let sum: f64 = told["parts"].as_array().unwrap().iter().map(|part| part["ms"].as_f64().unwrap()).sum();
+    assert!((sum - told["duration_ms"].as_f64().unwrap()).abs() < 1e-9);
+    // No step beats the data sheet.
+    let floor = told["floors"]["compute_ms"].as_f64().unwrap().max(told["floors"]["memory_ms"].as_f64().unwrap());
+    assert!(floor > 0.0 && floor < sum, "{floor} of {sum}");
+}
