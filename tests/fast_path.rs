@@ -61,8 +61,9 @@ struct Case {
     requests: Vec<Draft>,
 }
 
-/// Gap before it in us, prompt, output, shared prefix (group, tokens), declared limit beyond the output.
-type Draft = (u32, u32, u32, Option<(u32, u32)>, u32);
+/// Gap before it in us, prompt, output, shared prefix (group, tokens), declared limit beyond the output, us until the client
+/// gives up.
+type Draft = (u32, u32, u32, Option<(u32, u32)>, u32, Option<u32>);
 
 fn case() -> impl Strategy<Value = Case> {
     let limits = (16u32..600, 1u32..16, any::<bool>(), prop_oneof![Just(0u32), 8u32..200], any::<bool>(), 0u64..3).prop_map(
@@ -84,6 +85,7 @@ fn case() -> impl Strategy<Value = Case> {
         1u32..200,
         prop::option::of((0u32..4, 1u32..150)),
         prop_oneof![Just(0u32), 1u32..50],
+        prop_oneof![3 => Just(None), 1 => (0u32..30_000).prop_map(Some)],
     );
     let shape = (prop_oneof![Just(1u32), Just(4u32), Just(16u32)], 8u64..120, any::<bool>(), any::<bool>());
     let horizon = prop_oneof![4 => Just(Time::NEVER), 1 => (1u64..5_000_000_000).prop_map(Time)];
@@ -108,7 +110,7 @@ fn requests(case: &Case) -> Vec<Request> {
     case.requests
         .iter()
         .enumerate()
-        .map(|(id, &(gap_us, input_tokens, output_tokens, prefix, undeclared))| {
+        .map(|(id, &(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us))| {
             now += Time::from_us(f64::from(gap_us));
             let segments = prefix.map(|(group, tokens)| {
                 let tokens = *lengths[group as usize].get_or_insert(tokens);
@@ -126,7 +128,7 @@ fn requests(case: &Case) -> Vec<Request> {
                 output_tokens,
                 max_tokens: output_tokens + undeclared,
                 ignore_eos: undeclared == 0,
-                hangs_up: Time::NEVER,
+                hangs_up: patience_us.map_or(Time::NEVER, |us| now + Time::from_us(f64::from(us))),
                 sample: 0,
                 samples: 1,
                 priority: 0,
@@ -188,6 +190,11 @@ proptest! {
         prop_assert_eq!(r.len(), case.requests.len());
         for row in 0..r.len() {
             if r.status[row] == Status::Rejected as u8 {
+                continue;
+            }
+            if r.status[row] == Status::Cancelled as u8 {
+                prop_assert!(r.cancelled_ps[row] >= r.arrival_ps[row] && r.output_tokens[row] <= case.requests[row].2);
+                prop_assert!(r.finish_ps[row] == u64::MAX);
                 continue;
             }
             prop_assert_eq!(r.status[row], Status::Success as u8);

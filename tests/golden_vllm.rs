@@ -228,6 +228,61 @@ fn an_end_of_sequence_at_the_first_token() {
     assert_eq!((log.outcomes[0].finish, log.steps, log.wasted_sequences), (ms(10.0), 2, 1));
 }
 
+/// A client that gives up a waiting request takes it out of the queue; those behind it move up.
+#[test]
+fn a_waiting_request_times_out() {
+    let mut lab = vllm(100_000).limits(|limits| limits.max_num_seqs = 1);
+    lab.arrive(0.0, 100, 20);
+    lab.arrive(0.0, 100, 5);
+    lab.change(|request| request.hangs_up = Time::from_ms(15.5));
+    lab.arrive(0.0, 100, 1);
+    let log = lab.log();
+    let given_up = &log.outcomes[1];
+    assert_eq!((given_up.cancelled, given_up.first_token, given_up.output_tokens, given_up.prefilled_tokens), (ms(15.5), None, 0, 0));
+    assert_eq!((log.outcomes[2].finish, log.steps), (ms(39.0), 21));
+}
+
+/// A running request is let go when the next batch is formed: tokens in flight are thrown away, its seat and KV are free.
+#[test]
+fn a_running_request_times_out() {
+    let run = |overlap: bool| {
+        let mut lab = vllm(100_000).pace(|pace| pace.overlap = overlap).limits(|limits| limits.max_num_seqs = 1);
+        lab.arrive(0.0, 100, 1000);
+        lab.change(|request| request.hangs_up = Time::from_ms(20.5));
+        lab.arrive(0.0, 100, 1);
+        let log = lab.log();
+        assert_eq!((log.outcomes[0].cancelled, log.outcomes[0].finish, log.outcomes[0].first_token), (ms(20.5), None, ms(10.0)));
+        (log.outcomes[0].output_tokens, log.outcomes[1].finish)
+    };
+    // Tokens came out at 10, 11 … 21; at 21 the engine forms the second prompt's batch, which runs at once.
+    assert_eq!(run(false), (12, ms(31.0)));
+    // The step from 21 to 22 was formed at 20: it runs, and its token is thrown away.
+    assert_eq!(run(true), (12, ms(32.0)));
+}
+
+/// What a client gives up makes room in the KV pool.
+#[test]
+fn a_time_out_frees_blocks() {
+    let mut lab = vllm(10);
+    lab.arrive(0.0, 100, 40); // 9 blocks in the end
+    lab.change(|request| request.hangs_up = Time::from_ms(15.5));
+    lab.arrive(0.0, 100, 1); // 7 blocks: waits for them
+    assert_eq!(lab.log().outcomes[1].finish, ms(26.0));
+}
+
+/// A reply that ends in time ends well, even at the last instant; and nothing happens at a time-out that nobody waits for.
+#[test]
+fn a_reply_in_time_is_no_time_out() {
+    let mut lab = vllm(100);
+    lab.arrive(0.0, 100, 2);
+    lab.change(|request| request.hangs_up = Time::from_ms(11.0));
+    lab.arrive(0.0, 100, 2);
+    lab.change(|request| request.hangs_up = Time::from_ms(10.9));
+    let log = lab.log();
+    assert_eq!((log.outcomes[0].finish, log.outcomes[0].cancelled), (ms(11.0), None));
+    assert_eq!((log.outcomes[1].finish, log.outcomes[1].cancelled), (None, ms(10.9)));
+}
+
 /// Cached blocks are given up in the order in which they were freed, last blocks of a request first.
 #[test]
 fn eviction_is_least_recently_freed_first() {
@@ -255,6 +310,7 @@ fn a_lone_request_is_fully_accounted_for() {
         output_tokens: 10,
         preemptions: 0,
         rejected: None,
+        cancelled: None,
     };
     assert_eq!(log.outcomes, [expected]);
     assert_eq!(log.steps, 10);

@@ -139,7 +139,7 @@ impl Core {
     }
 
     /// Puts a request at the end of the queue.
-    pub fn enqueue(&mut self, request: Request) {
+    pub fn enqueue(&mut self, request: Request) -> JobId {
         let id = self.jobs.insert(Job {
             request,
             stage: Stage::Waiting,
@@ -151,11 +151,13 @@ impl Core {
             admission: 0,
             position: 0,
             prefilled: 0,
+            hung_up: false,
             was_scheduled: false,
             last_token: Time::ZERO,
         });
         self.pool.open(id, &self.jobs[id].request);
         self.waiting.push_back(id);
+        id
     }
 
     /// Starts a new batch.
@@ -292,11 +294,31 @@ impl Core {
         }
     }
 
+    /// Takes a request out wherever it is and frees what it holds.
+    pub(super) fn drop_job(&mut self, id: JobId) {
+        match self.jobs[id].stage {
+            Stage::Waiting => {
+                if let Some(place) = self.waiting.iter().position(|&other| other == id) {
+                    self.waiting.remove(place);
+                }
+            }
+            Stage::Prefilling => self.prefilling.retain(|&other| other != id),
+            Stage::Decoding => {
+                self.decodes.leave(&mut self.jobs, id);
+                self.jobs[id].stage = Stage::Finishing;
+                self.paused.retain(|&other| other != id);
+                self.stopping.retain(|&other| other != id);
+            }
+            Stage::Finishing | Stage::Leaving => {}
+        }
+        self.end(id);
+    }
+
     /// Ends a running request whose last token has come out.
     pub(super) fn end(&mut self, id: JobId) {
         let job = &mut self.jobs[id];
         self.pool.end(id, job.computed, &job.request);
-        if job.stage != Stage::Leaving {
+        if !matches!(job.stage, Stage::Waiting | Stage::Leaving) {
             self.running.remove(job.position);
         }
         self.jobs.remove(id);

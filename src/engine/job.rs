@@ -42,6 +42,8 @@ pub struct Job {
     pub position: usize,
     /// Prompt tokens computed so far, recomputation included.
     pub prefilled: u64,
+    /// Its client has given up.
+    pub hung_up: bool,
     /// Has been admitted before.
     pub was_scheduled: bool,
     /// When its latest token came out, kept while it pauses.
@@ -78,6 +80,7 @@ impl Arena {
 
     /// The job's index may be used again from now on.
     pub fn remove(&mut self, id: JobId) {
+        self.jobs[id as usize].request.id = u32::MAX;
         self.spare.push(id);
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod core;
 pub mod decodes;
+mod hang_ups;
 pub mod held;
 pub mod job;
 pub mod observer;

@@ -72,6 +72,8 @@ pub trait Observer {
     fn first_token(&mut self, id: u32, at: Time);
     /// Ended well. `prefilled_tokens` counts every prompt token computed, recomputation after preemption included.
     fn finished(&mut self, replica: u16, id: u32, at: Time, output_tokens: u32, prefilled_tokens: u64);
+    /// Its client gave it up at `at`. The tokens are those that had come out, and the prompt tokens computed, when the engine let go of it.
+    fn cancelled(&mut self, replica: u16, id: u32, at: Time, output_tokens: u32, prefilled_tokens: u64);
     fn rejected(&mut self, replica: u16, id: u32, at: Time, reason: RejectReason);
     /// Still there when the simulation ended.
     fn unfinished(&mut self, id: u32, output_tokens: u32, prefilled_tokens: u64);

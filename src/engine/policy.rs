@@ -1,6 +1,7 @@
 //! What a scheduling policy is, and which ones there are.
 
 use super::core::Core;
+use super::job::JobId;
 use super::policies::vllm::Vllm;
 
 /// The rules by which one framework fills its steps.
@@ -38,6 +39,9 @@ use super::policies::vllm::Vllm;
 pub trait Policy {
     /// Fills `core.batch` for the next step. Must be deterministic, and must schedule something whenever something runs.
     fn form(&mut self, core: &mut Core) -> Steadiness;
+
+    /// A request that its client has given up leaves the engine; for policies that remember requests of their own accord.
+    fn forget(&mut self, _id: JobId) {}
 }
 
 /// What a policy says about the steps after the one it has just formed.

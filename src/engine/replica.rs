@@ -9,7 +9,8 @@
 use std::collections::VecDeque;
 
 use super::core::{Core, Event};
-use super::job::{JobId, Stage};
+use super::hang_ups::HangUps;
+use super::job::{Job, JobId, Stage};
 use super::observer::{Observer, StepRun};
 use super::policy::{Policy, Steadiness};
 use super::probe::Probe;
@@ -33,13 +34,30 @@ struct Flight {
     end: Time,
     /// When the last step starts on the device.
     last_step_start: Time,
-    /// Decode clock before it, and how many of its steps end after the horizon.
+    /// Decode clock before it and after it, and how many of its steps end after the horizon.
     clock: u64,
+    clock_after: u64,
     undone: u64,
     first_tokens: Vec<JobId>,
     /// Prefills that complete: each yields a token at the end.
     completed: Vec<JobId>,
     finishing: Vec<JobId>,
+}
+
+impl Flight {
+    /// Tokens that its last `steps` steps yield for a job.
+    fn yields(&self, job: &Job, id: JobId, steps: u64) -> u64 {
+        let decoding = job.joined < self.clock_after && self.clock < job.left;
+        if steps == 0 {
+            0
+        } else if self.completed.contains(&id) {
+            1
+        } else if decoding {
+            steps.min(self.clock_after - self.clock)
+        } else {
+            0
+        }
+    }
 }
 
 /// One serving replica.
@@ -54,6 +72,7 @@ pub struct Replica {
     form_at: Time,
     gaps: Vec<u64>,
     probe: Option<Probe>,
+    hang_ups: HangUps,
 }
 
 impl Replica {
@@ -69,6 +88,7 @@ impl Replica {
             form_at: Time::NEVER,
             gaps: Vec::new(),
             probe: None,
+            hang_ups: HangUps::default(),
         }
     }
 
@@ -84,7 +104,7 @@ impl Replica {
 
     /// When something happens next here, unless a request arrives before; [`Time::NEVER`] when idle.
     pub fn next_event(&self) -> Time {
-        self.flights.front().map_or(Time::NEVER, |flight| flight.end).min(self.form_at)
+        self.flights.front().map_or(Time::NEVER, |flight| flight.end).min(self.form_at).min(self.hang_ups.next())
     }
 
     /// Requests waiting and running.
@@ -110,7 +130,9 @@ impl Replica {
             observer.rejected(self.index, request.id, now, reason);
             return true;
         }
-        self.core.enqueue(request);
+        let (at, request_id) = (request.hangs_up, request.id);
+        let id = self.core.enqueue(request);
+        self.hang_ups.expect(at, request_id, id);
         if self.flights.is_empty() && self.form_at == Time::NEVER {
             self.form_at = now;
         }
@@ -120,16 +142,52 @@ impl Replica {
     /// Does what happens at `next_event`. `limit` is the next instant at which a request may arrive here: steps formed at or
     /// after it are not looked at yet. Ended requests are appended to `ended`.
     pub fn process(&mut self, limit: Time, observer: &mut impl Observer, ended: &mut Vec<u32>) {
+        let hang_up = self.hang_ups.next();
         match self.flights.front() {
-            Some(flight) if flight.end <= self.form_at => self.finish_flight(observer, ended),
-            _ => self.form(limit, observer),
+            Some(flight) if flight.end <= self.form_at.min(hang_up) => self.finish_flight(observer, ended),
+            _ if hang_up <= self.form_at => ended.extend(self.hang_ups.take(&mut self.core.jobs)),
+            _ => self.form(limit.min(hang_up), observer),
+        }
+        self.hang_ups.settle(&self.core.jobs);
+    }
+
+    /// Lets go of the requests whose clients have given up.
+    fn drop_hung_up(&mut self, observer: &mut impl Observer) {
+        for id in std::mem::take(&mut self.hang_ups.pending) {
+            self.report_cancelled(id, observer);
+            for flight in &mut self.flights {
+                for list in [&mut flight.first_tokens, &mut flight.completed, &mut flight.finishing] {
+                    list.retain(|&other| other != id);
+                }
+            }
+            self.policy.forget(id);
+            self.core.drop_job(id);
+        }
+    }
+
+    fn report_cancelled(&self, id: JobId, observer: &mut impl Observer) {
+        let job = &self.core.jobs[id];
+        observer.cancelled(self.index, job.request.id, job.request.hangs_up, self.tokens_out(id), job.prefilled);
+    }
+
+    /// Tokens of a request that have come out, when a batch is being formed: of each run in flight, the last step has not ended.
+    fn tokens_out(&self, id: JobId) -> u32 {
+        let in_flight = |flight: &&Flight| flight.yields(&self.core.jobs[id], id, 1) > 0;
+        self.tokens_scheduled(id).saturating_sub(self.flights.iter().filter(in_flight).count() as u32)
+    }
+
+    /// Tokens of a request that have come out or are in flight.
+    fn tokens_scheduled(&self, id: JobId) -> u32 {
+        match self.core.jobs[id].stage {
+            Stage::Decoding => self.core.decodes.generated(&self.core.jobs, id),
+            _ => self.core.jobs[id].generated,
         }
     }
 
     /// Tokens come out, ended requests leave.
     fn finish_flight(&mut self, observer: &mut impl Observer, ended: &mut Vec<u32>) {
         let Some(mut flight) = self.flights.pop_front() else { return };
-        for &id in &flight.first_tokens {
+        for &id in flight.first_tokens.iter().filter(|&&id| !self.core.jobs[id].hung_up) {
             observer.first_token(self.core.jobs[id].request.id, flight.end);
         }
         for &id in &flight.finishing {
@@ -137,8 +195,13 @@ impl Replica {
                 self.core.stop(id, false);
             }
             let job = &self.core.jobs[id];
-            observer.finished(self.index, job.request.id, flight.end, job.generated, job.prefilled);
-            ended.push(job.request.id);
+            if job.hung_up {
+                self.hang_ups.pending.retain(|&other| other != id);
+                observer.cancelled(self.index, job.request.id, job.request.hangs_up, job.generated, job.prefilled);
+            } else {
+                observer.finished(self.index, job.request.id, flight.end, job.generated, job.prefilled);
+                ended.push(job.request.id);
+            }
             self.core.end(id);
         }
         if self.form_at == Time::NEVER {
@@ -164,6 +227,7 @@ impl Replica {
     /// Forms the next batch, or the next run of equal ones.
     fn form(&mut self, limit: Time, observer: &mut impl Observer) {
         let now = self.form_at;
+        self.drop_hung_up(observer);
         self.core.clear_batch();
         let steadiness = self.policy.form(&mut self.core);
         self.report_events(now, observer);
@@ -210,6 +274,7 @@ impl Replica {
             end,
             last_step_start: end,
             clock: 0,
+            clock_after: 0,
             undone: 0,
             first_tokens: Vec::new(),
             completed: Vec::new(),
@@ -219,6 +284,7 @@ impl Replica {
         flight.last_step_start =
             if run.steps == 1 { run.start + Time(run.exposed_start_ps) } else { run.start + Time(run.span(run.steps - 1)) };
         flight.clock = core.decodes.clock();
+        flight.clock_after = flight.clock + if core.batch.decodes { run.steps } else { 0 };
         flight.undone = run.steps - done;
 
         // Tokens whose predecessor is more than this step away.
@@ -384,21 +450,12 @@ impl Replica {
         let leaving = leaving.filter(|&id| core.jobs[id].stage == Stage::Leaving);
         for id in core.waiting.iter().copied().chain(core.running()).chain(leaving) {
             let job = &core.jobs[id];
-            let mut generated = match job.stage {
-                Stage::Decoding => core.decodes.generated(&core.jobs, id),
-                _ => job.generated,
-            };
             // Tokens in flight at the end have not come out.
-            for flight in self.flights.iter().filter(|flight| flight.undone > 0) {
-                let decoded = job.joined <= flight.clock && flight.clock < job.left;
-                let in_flight = if flight.completed.contains(&id) {
-                    1
-                } else if decoded {
-                    flight.undone as u32
-                } else {
-                    0
-                };
-                generated = generated.saturating_sub(in_flight);
+            let in_flight: u64 = self.flights.iter().map(|flight| flight.yields(job, id, flight.undone)).sum();
+            let generated = self.tokens_scheduled(id).saturating_sub(in_flight as u32);
+            if job.hung_up {
+                observer.cancelled(self.index, job.request.id, job.request.hangs_up, generated, job.prefilled);
+                continue;
             }
             observer.unfinished(job.request.id, generated, job.prefilled);
         }

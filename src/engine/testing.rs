@@ -20,6 +20,8 @@ pub struct Outcome {
     pub output_tokens: u32,
     pub preemptions: u32,
     pub rejected: Option<RejectReason>,
+    /// When its client gave it up.
+    pub cancelled: Option<Time>,
 }
 
 /// Outcomes by request, and the number of steps.
@@ -59,6 +61,12 @@ impl Observer for Log {
     fn finished(&mut self, _: u16, id: u32, at: Time, output_tokens: u32, prefilled_tokens: u64) {
         let outcome = self.of(id);
         outcome.finish = Some(at);
+        outcome.output_tokens = output_tokens;
+        outcome.prefilled_tokens = prefilled_tokens;
+    }
+    fn cancelled(&mut self, _: u16, id: u32, at: Time, output_tokens: u32, prefilled_tokens: u64) {
+        let outcome = self.of(id);
+        outcome.cancelled = Some(at);
         outcome.output_tokens = output_tokens;
         outcome.prefilled_tokens = prefilled_tokens;
     }

@@ -55,9 +55,10 @@ const DEFINITIONS: &[Definition] = &[
     metric("simulation.drain_duration_s", "Drain", "s", "From the last arrival to the end. A long drain lowers the rates: the server was no longer fed.", "total_duration_s - last_arrival_s"),
     metric("requests.total", "Requests", "requests", "Requests that reached the server at or after the end of the warm-up.", "arrival_time >= warm_up_duration_s"),
     metric("requests.successful", "Successful", "requests", "Those that got their whole reply.", ""),
-    metric("requests.failed", "Not successful", "requests", "All others: unfinished and rejected.", "total - successful"),
+    metric("requests.failed", "Not successful", "requests", "All others: unfinished, cancelled and rejected.", "total - successful"),
     metric("requests.success_rate", "Success rate", "share", "Share of the requests that got their whole reply.", "successful / total"),
     metric("requests.unfinished", "Unfinished", "requests", "Still waiting or running when the simulation ended.", ""),
+    metric("requests.cancelled", "Cancelled by the client", "requests", "Given up by their client (a time-out or a cancellation) before the last token.", ""),
     metric("requests.rejected.too_long_for_model", "Rejected: longer than the model's context", "requests", "Prompt plus declared output exceeds the longest sequence the model or the engine takes.", ""),
     metric("requests.rejected.too_long_for_kv_pool", "Rejected: larger than the KV pool", "requests", "Needs more KV blocks than the pool has in all.", ""),
     metric("requests.rejected.too_long_for_step", "Rejected: longer than a step", "requests", "The prompt exceeds the token budget of a step and may not be cut.", ""),
@@ -160,4 +161,5 @@ const COLUMNS: &[Column] = &[
     column("queue_time_ms", "ms", "scheduled_time - arrival_time."),
     column("preemptions", "", "Times it lost its KV blocks and went back to the queue."),
     column("reject_reason", "", "Why it was rejected; empty otherwise."),
+    column("cancelled_time", "s", "When its client gave it up; empty otherwise."),
 ];

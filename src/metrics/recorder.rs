@@ -120,6 +120,14 @@ impl Observer for Recorder {
         self.timeline.finish_of_request(at.0);
     }
 
+    fn cancelled(&mut self, _replica: u16, id: u32, at: Time, output_tokens: u32, prefilled_tokens: u64) {
+        let row = self.row(id);
+        self.requests.status[row] = Status::Cancelled as u8;
+        self.requests.cancelled_ps[row] = at.0;
+        self.requests.output_tokens[row] = output_tokens;
+        self.requests.prefilled_tokens[row] = prefilled_tokens;
+    }
+
     fn rejected(&mut self, _replica: u16, id: u32, _at: Time, reason: RejectReason) {
         let row = self.row(id);
         self.requests.status[row] = Status::Rejected as u8;

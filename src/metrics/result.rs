@@ -17,6 +17,8 @@ pub enum Status {
     Success = 1,
     /// Can never fit: longer than the model's context, or than the whole KV pool.
     Rejected = 2,
+    /// Given up by its client: a time-out or a cancellation.
+    Cancelled = 3,
 }
 
 /// In a column of instants: it never happened.
@@ -43,6 +45,7 @@ macro_rules! each_column {
             scheduled_ps,
             first_token_ps,
             finish_ps,
+            cancelled_ps,
             cached_tokens,
             prefilled_tokens,
             preemptions,
@@ -50,7 +53,7 @@ macro_rules! each_column {
             reject_reason,
         } = $requests;
         each_column!(@apply $column => $action; id profile session turn status input_tokens max_tokens output_tokens sent_ps arrival_ps
-            scheduled_ps first_token_ps finish_ps cached_tokens prefilled_tokens preemptions replica reject_reason);
+            scheduled_ps first_token_ps finish_ps cancelled_ps cached_tokens prefilled_tokens preemptions replica reject_reason);
     }};
     (@apply $column:ident => $action:expr; $($name:ident)*) => {
         $({ let $column = $name; $action; })*
@@ -78,6 +81,8 @@ pub struct Requests {
     pub scheduled_ps: Vec<u64>,
     pub first_token_ps: Vec<u64>,
     pub finish_ps: Vec<u64>,
+    /// Given up by its client.
+    pub cancelled_ps: Vec<u64>,
     /// Prompt tokens found in the prefix cache at first admission.
     pub cached_tokens: Vec<u32>,
     /// Tokens computed as prefill, recomputation included.
@@ -142,6 +147,7 @@ impl Requests {
         self.scheduled_ps.push(NEVER_PS);
         self.first_token_ps.push(NEVER_PS);
         self.finish_ps.push(NEVER_PS);
+        self.cancelled_ps.push(NEVER_PS);
         self.cached_tokens.push(0);
         self.prefilled_tokens.push(0);
         self.preemptions.push(0);

@@ -127,12 +127,13 @@ fn simulation(run: &RunResult) -> Value {
 
 fn requests(run: &RunResult, latencies: &Latencies) -> Value {
     let successful = latencies.e2e_ms.len() as u64;
-    let mut unfinished = 0u64;
+    let (mut unfinished, mut cancelled) = (0u64, 0u64);
     let mut rejected = [0u64; REJECT_REASONS.len()];
     for row in counted_rows(run) {
         if run.requests.status[row] == Status::Unfinished as u8 {
             unfinished += 1;
         }
+        cancelled += u64::from(run.requests.status[row] == Status::Cancelled as u8);
         for (count, (reason, _)) in rejected.iter_mut().zip(REJECT_REASONS) {
             *count += u64::from(run.requests.reject_reason[row] == reason as u8 + 1);
         }
@@ -145,6 +146,7 @@ fn requests(run: &RunResult, latencies: &Latencies) -> Value {
         "failed": latencies.total - successful,
         "success_rate": ratio(successful as f64, latencies.total as f64),
         "unfinished": unfinished,
+        "cancelled": cancelled,
         "rejected": reasons,
         "in_warm_up": run.requests.len() as u64 - latencies.total,
     })
@@ -254,7 +256,11 @@ fn waited_ps(run: &RunResult) -> u128 {
     let requests = &run.requests;
     let waited = |row: usize| {
         // A rejected request does not wait.
-        let until = if requests.status[row] == Status::Rejected as u8 { 0 } else { requests.scheduled_ps[row].min(run.end_ps) };
+        let until = if requests.status[row] == Status::Rejected as u8 {
+            0
+        } else {
+            requests.scheduled_ps[row].min(requests.cancelled_ps[row]).min(run.end_ps)
+        };
         u128::from(until.saturating_sub(requests.arrival_ps[row].max(run.warm_up_ps)))
     };
     (0..requests.len()).map(waited).sum()

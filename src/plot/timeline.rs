@@ -23,6 +23,8 @@ pub struct Timeline<'a> {
 }
 
 const REJECTED: u8 = 2;
+/// Its phases end where its client gave up, which stands in `finish_ms`.
+const CANCELLED: u8 = 3;
 /// From this height on a request has a bar of its own, css px.
 const OWN_BAR_PX: f64 = 3.0;
 /// Height of a row that stands for many, css px.
@@ -59,7 +61,9 @@ impl Timeline<'_> {
         if self.status[request] == REJECTED {
             return (0.0, 0.0);
         }
-        let or_end = |ms: f64| if ms.is_nan() { self.end_ms } else { ms };
+        let given_up = self.status[request] == CANCELLED && !self.finish_ms[request].is_nan();
+        let end_ms = if given_up { self.finish_ms[request] } else { self.end_ms };
+        let or_end = |ms: f64| if ms.is_nan() { end_ms } else { ms.min(end_ms) };
         let scheduled = or_end(self.scheduled_ms[request]);
         let first_token = or_end(self.first_token_ms[request]);
         let (from, to) = match phase {

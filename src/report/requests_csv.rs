@@ -38,6 +38,7 @@ impl<W: Write> Rows<W> {
         let status = match r.status[row] {
             s if s == Status::Success as u8 => "SUCCESS",
             s if s == Status::Rejected as u8 => "REJECTED",
+            s if s == Status::Cancelled as u8 => "CANCELLED",
             _ => "PENDING",
         };
         self.cell(format_args!("req_{}", u64::from(r.id[row]) + 1))?;
@@ -67,6 +68,7 @@ impl<W: Write> Rows<W> {
         self.number(times.queue_ms)?;
         self.cell(format_args!("{}", r.preemptions[row]))?;
         self.word(r.reject_reason(row).unwrap_or_default())?;
+        self.instant(r.cancelled_ps[row])?;
         self.csv.write_record(None::<&[u8]>)?;
         Ok(())
     }

@@ -9,6 +9,7 @@ use crate::metrics::{RunResult, definition};
 const ROWS: &[Row] = &[
     Row::always("requests.total", ""),
     Row::optional("requests.unfinished", ""),
+    Row::optional("requests.cancelled", ""),
     Row::optional("requests.rejected.too_long_for_model", ""),
     Row::optional("requests.rejected.too_long_for_kv_pool", ""),
     Row::optional("requests.rejected.too_long_for_step", ""),

@@ -317,7 +317,7 @@ function timelinePicture(engine, result) {
     const first = timeline.firstTokenMs[index] ?? NaN;
     const finish = timeline.finishMs[index] ?? NaN;
     const rejected = timeline.status[index] === 2;
-    return { arrival, waited: scheduled - arrival, prefill: first - scheduled, decode: finish - first, state: rejected ? 'rejected' : Number.isNaN(finish) ? 'unfinished' : 'done' };
+    return { arrival, waited: scheduled - arrival, prefill: first - scheduled, decode: finish - first, state: rejected ? 'rejected' : timeline.status[index] === 3 ? 'cancelled' : Number.isNaN(finish) ? 'unfinished' : 'done' };
   };
   const ended = timeline.status.reduce((sum, status) => sum + (status === 1 ? 1 : 0), 0);
   return {

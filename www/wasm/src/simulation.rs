@@ -131,7 +131,7 @@ impl Finished {
         Ok(Float64Array::from(&numbers[..]))
     }
 
-    /// 0 unfinished, 1 success, 2 rejected.
+    /// 0 unfinished, 1 success, 2 rejected, 3 cancelled by the client.
     #[wasm_bindgen(unchecked_return_type = "Uint8Array<ArrayBuffer>")]
     pub fn status(&self) -> Uint8Array {
         Uint8Array::from(&self.result.requests.status[..])
@@ -190,7 +190,11 @@ impl Finished {
             "arrivalMs" => instants_ms(&r.arrival_ps),
             "scheduledMs" => instants_ms(&r.scheduled_ps),
             "firstTokenMs" => instants_ms(&r.first_token_ps),
-            "finishMs" => instants_ms(&r.finish_ps),
+            // The end of what is drawn: the last token, or where the client gave up.
+            "finishMs" => {
+                let ended: Vec<u64> = r.finish_ps.iter().zip(&r.cancelled_ps).map(|(&finish, &given_up)| finish.min(given_up)).collect();
+                instants_ms(&ended)
+            }
             "queueMs" => times(|t| t.queue_ms),
             "ttftMs" => times(|t| t.ttft_ms),
             "tpotMs" => times(|t| t.tpot_ms),
