@@ -50,6 +50,24 @@ pub trait KvCache {
     /// The request loses its memory of `computed` tokens and stays; what the rule keeps can be found again.
     fn preempt(&mut self, owner: u32, computed: u64, request: &Request);
 
+    /// An owner has been admitted on the condition that it may grow to `tokens`.
+    fn reserve(&mut self, _owner: u32, _tokens: u64) {}
+
+    /// Blocks that owners may still take by what was reserved for them.
+    fn promised(&self) -> u64 {
+        0
+    }
+
+    /// The first full block of an owner's prompt that is not in memory, as a number equal for equal contents; `None` when all are or
+    /// nobody else can make it.
+    fn first_new_block(&mut self, _owner: u32) -> Option<u64> {
+        None
+    }
+
+    /// The step that computes an owner's context up to `tokens` is under way, the last one of it when `completes`: later batches find
+    /// it in memory.
+    fn computed(&mut self, _owner: u32, _tokens: u64, _completes: bool) {}
+
     /// Blocks that requests hold.
     fn used(&self) -> u64 {
         self.total() - self.free()

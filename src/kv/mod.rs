@@ -1,10 +1,13 @@
 //! KV memory of one replica: fixed-size blocks, and which of them hold contents that can be found again.
 //! Knows nothing of steps or policies.
 
+pub mod block_tree;
 pub mod cache;
+mod free_queue;
 pub mod hash_chain;
 mod holding;
 mod pool;
 
+pub use block_tree::{BlockTree, Reuse};
 pub use cache::{Hit, KvCache};
 pub use hash_chain::HashChain;

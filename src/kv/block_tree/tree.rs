@@ -1,0 +1,343 @@
+//! The blocks that can be found: a tree of blocks under the contents before them, the queue of those that nobody holds, and the indices
+//! by which contents are looked up. What an owner holds is its parent module's matter.
+
+use std::collections::BTreeMap;
+
+use crate::kv::free_queue::{Free, FreeQueue, NONE};
+use crate::workload::{Segment, SegmentId};
+
+/// The block before the first one.
+pub(super) const ROOT: u32 = NONE;
+
+/// What a stored block holds, as far as lookups can tell.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Contents {
+    /// Position among the blocks of its prompt.
+    pub position: u32,
+    pub tokens: u32,
+    /// Its slot, when it is full and ends in a segment.
+    pub slot: Option<u32>,
+    /// The other segments in it, and how many of its leading tokens lie in each and those before it.
+    pub parts: Vec<(SegmentId, u32)>,
+}
+
+/// A block that can be found, or could be until one before it was evicted.
+struct Block {
+    refs: u32,
+    /// Its entry in the free queue while nobody holds it.
+    entry: u32,
+    /// The number it was stored under; changes whenever what it stands for does.
+    stamp: u64,
+    in_tree: bool,
+    parent: u32,
+    first_child: u32,
+    next: u32,
+    previous: u32,
+    /// Runs of blocks that follow it and cannot be found.
+    runs: u32,
+    contents: Contents,
+}
+
+/// Slots of a segment: those of the full blocks that end in it.
+#[derive(Clone, Copy)]
+struct SegmentSlots {
+    first_slot: u32,
+    first_position: u32,
+    count: u32,
+}
+
+/// Where a block is looked up by a part of its contents: segment, position, leading tokens in common, whether it goes on, stamp.
+type PartKey = (u32, u32, u32, bool, u64);
+
+pub(super) struct Tree {
+    block_size: u32,
+    blocks: Vec<Block>,
+    spare: Vec<u32>,
+    slots: Vec<u32>,
+    segments: Vec<Option<SegmentSlots>>,
+    parts: BTreeMap<PartKey, u32>,
+    queue: FreeQueue,
+    /// Free blocks that have never held anything.
+    blank: u64,
+    stamps: u64,
+    pub epoch: u64,
+}
+
+impl Tree {
+    pub fn new(blocks: u64, block_size: u32) -> Tree {
+        Tree {
+            block_size,
+            blocks: Vec::new(),
+            spare: Vec::new(),
+            slots: Vec::new(),
+            segments: Vec::new(),
+            parts: BTreeMap::new(),
+            queue: FreeQueue::new(),
+            blank: blocks,
+            stamps: 0,
+            epoch: 0,
+        }
+    }
+
+    pub fn free(&self) -> u64 {
+        self.blank + self.queue.blocks()
+    }
+
+    /// Takes free blocks, the longest free first; what they held is forgotten, with all that follows it.
+    pub fn allocate(&mut self, count: u64) -> bool {
+        if count > self.free() {
+            return false;
+        }
+        let blanks = count.min(self.blank);
+        self.blank -= blanks;
+        let mut left = count - blanks;
+        while left > 0 {
+            let Some((taken, what, used_up)) = self.queue.take(left) else { return false };
+            left -= u64::from(taken);
+            match what {
+                Free::Named(id) => {
+                    self.remove(id);
+                    self.recycle(id);
+                }
+                Free::Run { parent, parent_stamp } if used_up => self.drop_run(parent, parent_stamp),
+                Free::Run { .. } => {}
+            }
+        }
+        true
+    }
+
+    /// Takes back blocks whose contents nobody can use.
+    pub fn free_blank(&mut self, count: u64) {
+        self.blank += count;
+        self.epoch += 1;
+    }
+
+    /// Takes back blocks that nobody will look up, which follow a block of the tree (`None`: none that is still there).
+    pub fn free_run(&mut self, count: u32, follows: Option<(u32, u64)>) {
+        if count == 0 {
+            return;
+        }
+        self.epoch += 1;
+        let (parent, stamp) = follows.unwrap_or((NONE, 0));
+        self.queue.append_run(count, parent, stamp);
+    }
+
+    pub fn refs(&self, id: u32) -> u32 {
+        self.blocks[id as usize].refs
+    }
+
+    pub fn in_tree(&self, id: u32) -> bool {
+        self.blocks[id as usize].in_tree
+    }
+
+    pub fn stamp(&self, id: u32) -> u64 {
+        self.blocks[id as usize].stamp
+    }
+
+    pub fn tokens(&self, id: u32) -> u32 {
+        self.blocks[id as usize].contents.tokens
+    }
+
+    /// Nothing follows it.
+    pub fn is_leaf(&self, id: u32) -> bool {
+        let block = &self.blocks[id as usize];
+        block.first_child == NONE && block.runs == 0
+    }
+
+    /// The block stored under this stamp, while it can be found.
+    pub fn found(&self, id: u32, stamp: u64) -> bool {
+        self.blocks.get(id as usize).is_some_and(|block| block.in_tree && block.stamp == stamp)
+    }
+
+    /// Holds a block that can be found.
+    pub fn hold(&mut self, id: u32) {
+        let block = &mut self.blocks[id as usize];
+        block.refs += 1;
+        if block.entry != NONE {
+            self.queue.remove(block.entry);
+            block.entry = NONE;
+        }
+    }
+
+    /// Lets go of a held block.
+    pub fn release(&mut self, id: u32) {
+        let block = &mut self.blocks[id as usize];
+        debug_assert!(block.refs > 0, "a block was released twice");
+        block.refs -= 1;
+        if block.refs > 0 {
+            return;
+        }
+        self.epoch += 1;
+        if block.in_tree {
+            block.entry = self.queue.append(id);
+        } else {
+            self.queue.append_run(1, NONE, 0);
+            self.recycle(id);
+        }
+    }
+
+    /// Takes a free leaf for other contents: it is the caller's, and no block of the tree any more.
+    pub fn take_leaf(&mut self, id: u32) {
+        self.queue.remove(self.blocks[id as usize].entry);
+        self.remove(id);
+        self.recycle(id);
+    }
+
+    /// Stores a block, held once, after `parent`.
+    pub fn store(&mut self, parent: u32, contents: Contents) -> u32 {
+        let block = Block {
+            refs: 1,
+            entry: NONE,
+            stamp: 0,
+            in_tree: false,
+            parent: ROOT,
+            first_child: NONE,
+            next: NONE,
+            previous: NONE,
+            runs: 0,
+            contents,
+        };
+        let id = match self.spare.pop() {
+            Some(id) => {
+                self.blocks[id as usize] = block;
+                id
+            }
+            None => {
+                self.blocks.push(block);
+                (self.blocks.len() - 1) as u32
+            }
+        };
+        self.attach(id, parent);
+        id
+    }
+
+    /// Puts a block that cannot be found (any more) into the tree after `parent`.
+    pub fn attach(&mut self, id: u32, parent: u32) {
+        self.epoch += 1;
+        self.stamps += 1;
+        let stamp = self.stamps;
+        let sibling = if parent == ROOT { NONE } else { std::mem::replace(&mut self.blocks[parent as usize].first_child, id) };
+        if sibling != NONE {
+            self.blocks[sibling as usize].previous = id;
+        }
+        let block = &mut self.blocks[id as usize];
+        block.stamp = stamp;
+        block.in_tree = true;
+        block.parent = parent;
+        block.next = sibling;
+        block.previous = NONE;
+        if let Some(slot) = block.contents.slot {
+            self.slots[slot as usize] = id;
+        }
+        for key in part_keys(&block.contents, stamp) {
+            self.parts.insert(key, id);
+        }
+    }
+
+    /// A run of blocks that nobody will look up follows this one.
+    pub fn add_run(&mut self, id: u32) -> (u32, u64) {
+        let block = &mut self.blocks[id as usize];
+        block.runs += 1;
+        (id, block.stamp)
+    }
+
+    /// The run is gone.
+    pub fn drop_run(&mut self, parent: u32, stamp: u64) {
+        if let Some(block) = self.blocks.get_mut(parent as usize)
+            && block.stamp == stamp
+        {
+            block.runs -= 1;
+        }
+    }
+
+    /// The block in a slot.
+    pub fn in_slot(&self, slot: u32) -> Option<u32> {
+        Some(self.slots[slot as usize]).filter(|&id| id != NONE)
+    }
+
+    /// The stored block with exactly these leading tokens, the last of them in `segment`, and no more.
+    pub fn exactly(&self, segment: SegmentId, position: u32, tokens: u32) -> Option<u32> {
+        let SegmentId(segment) = segment;
+        self.parts.range((segment, position, tokens, false, 0)..(segment, position, tokens, true, 0)).next().map(|(_, &id)| id)
+    }
+
+    /// Among the blocks at `position` with tokens of `segment`, one with the longest common beginning, at most `limit` tokens: its
+    /// length and the block. Of several, the one with the least beyond it, then the one stored first.
+    pub fn longest(&self, segment: SegmentId, position: u32, slot: Option<u32>, limit: u32) -> Option<(u32, u32)> {
+        let SegmentId(segment) = segment;
+        let in_slot = slot.and_then(|slot| self.in_slot(slot));
+        let all = (segment, position, 0, false, 0)..=(segment, position, u32::MAX, true, u64::MAX);
+        let most = self.parts.range(all).next_back().map(|(key, _)| key.2);
+        let best = most.max(in_slot.map(|_| self.block_size))?.min(limit);
+        let tightest = self.parts.range((segment, position, best, false, 0)..=(segment, position, u32::MAX, true, u64::MAX)).next();
+        tightest.map(|(_, &id)| id).or(in_slot).map(|id| (best, id))
+    }
+
+    /// The slot of the full block at `position`, which ends in this segment, which starts after `start` tokens.
+    pub fn slot(&mut self, segment: Segment, start: u64, position: u64) -> Option<u32> {
+        let SegmentSlots { first_slot, first_position, count } = self.segment_slots(segment, start);
+        let offset = (position as u32).checked_sub(first_position).filter(|&offset| offset < count)?;
+        Some(first_slot + offset)
+    }
+
+    fn segment_slots(&mut self, segment: Segment, start: u64) -> SegmentSlots {
+        let SegmentId(id) = segment.id;
+        if self.segments.len() <= id as usize {
+            self.segments.resize(id as usize + 1, None);
+        }
+        if let Some(known) = self.segments[id as usize] {
+            return known;
+        }
+        let size = u64::from(self.block_size);
+        let first_position = (start / size) as u32;
+        let count = ((start + u64::from(segment.tokens)) / size) as u32 - first_position;
+        let made = SegmentSlots { first_slot: self.slots.len() as u32, first_position, count };
+        self.slots.resize(self.slots.len() + count as usize, NONE);
+        self.segments[id as usize] = Some(made);
+        made
+    }
+
+    /// Takes a block and all that follow it out of the tree: none of them can be found any more.
+    fn remove(&mut self, id: u32) {
+        let Block { in_tree, parent, next, previous, .. } = self.blocks[id as usize];
+        if !in_tree {
+            return;
+        }
+        if previous != NONE {
+            self.blocks[previous as usize].next = next;
+        } else if parent != ROOT {
+            self.blocks[parent as usize].first_child = next;
+        }
+        if next != NONE {
+            self.blocks[next as usize].previous = previous;
+        }
+        let mut below = vec![id];
+        while let Some(id) = below.pop() {
+            let block = &mut self.blocks[id as usize];
+            block.in_tree = false;
+            let stamp = std::mem::take(&mut block.stamp);
+            block.runs = 0;
+            block.parent = ROOT;
+            let mut child = std::mem::replace(&mut block.first_child, NONE);
+            if let Some(slot) = block.contents.slot {
+                self.slots[slot as usize] = NONE;
+            }
+            for key in part_keys(&block.contents, stamp) {
+                self.parts.remove(&key);
+            }
+            while child != NONE {
+                below.push(child);
+                child = self.blocks[child as usize].next;
+            }
+        }
+    }
+
+    fn recycle(&mut self, id: u32) {
+        self.spare.push(id);
+    }
+}
+
+fn part_keys(contents: &Contents, stamp: u64) -> impl Iterator<Item = PartKey> + use<> {
+    let (position, tokens, parts) = (contents.position, contents.tokens, contents.parts.clone());
+    parts.into_iter().map(move |(SegmentId(segment), extent)| (segment, position, extent, extent < tokens, stamp))
+}
