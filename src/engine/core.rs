@@ -180,7 +180,12 @@ impl Core {
     /// Admits the first waiting request with `cached` tokens found in the prefix cache. The caller has seen that they are there,
     /// and schedules at least one token right after.
     pub fn admit_front(&mut self, cached: u64) -> Option<JobId> {
-        let id = self.waiting.pop_front()?;
+        self.admit_at(0, cached)
+    }
+
+    /// Like `admit_front`, for the waiting request at `index`.
+    pub fn admit_at(&mut self, index: usize, cached: u64) -> Option<JobId> {
+        let id = if index == 0 { self.waiting.pop_front() } else { self.waiting.remove(index) }?;
         self.admissions += 1;
         let job = &mut self.jobs[id];
         self.pool.acquire(id, cached);

@@ -2,7 +2,10 @@
 
 use super::core::Core;
 use super::job::JobId;
+use super::observer::RejectReason;
+use super::policies::trtllm::{Trtllm, TrtllmOptions};
 use super::policies::vllm::Vllm;
+use crate::workload::Request;
 
 /// The rules by which one framework fills its steps.
 ///
@@ -42,6 +45,11 @@ pub trait Policy {
 
     /// A request that its client has given up leaves the engine; for policies that remember requests of their own accord.
     fn forget(&mut self, _id: JobId) {}
+
+    /// Why this request can never be served, if so.
+    fn unfit(&self, core: &Core, request: &Request) -> Option<RejectReason> {
+        core.unfit(request)
+    }
 }
 
 /// What a policy says about the steps after the one it has just formed.
@@ -57,6 +65,7 @@ pub enum Steadiness {
 #[derive(Clone, Debug, PartialEq)]
 pub enum PolicySpec {
     Vllm,
+    Trtllm(TrtllmOptions),
 }
 
 impl PolicySpec {
@@ -64,6 +73,7 @@ impl PolicySpec {
     pub fn build(&self) -> Box<dyn Policy> {
         match self {
             PolicySpec::Vllm => Box::new(Vllm::default()),
+            PolicySpec::Trtllm(options) => Box::new(Trtllm::new(options.clone())),
         }
     }
 }

@@ -126,7 +126,7 @@ impl Replica {
     pub fn arrive(&mut self, request: Request, observer: &mut impl Observer) -> bool {
         let now = request.arrival;
         observer.arrived(self.index, &request);
-        if let Some(reason) = self.core.unfit(&request) {
+        if let Some(reason) = self.policy.unfit(&self.core, &request) {
             observer.rejected(self.index, request.id, now, reason);
             return true;
         }
@@ -312,6 +312,7 @@ impl Replica {
         for (piece, &id) in core.batch.prefills.iter().zip(&core.batch.prefill_jobs) {
             let new = u64::from(piece.new_tokens);
             prefill_tokens += new;
+            core.pool.computed(id, u64::from(piece.past_tokens) + new, piece.completes);
             prefill_pairs += new * u64::from(piece.past_tokens) + new * (new + 1) / 2;
             if piece.completes {
                 flight.completed.push(id);

@@ -6,7 +6,7 @@ use super::observer::{Observer, RejectReason, StepRun};
 use super::policy::Policy;
 use super::replica::{Pace, Replica};
 use crate::cost::FixedTiming;
-use crate::kv::HashChain;
+use crate::kv::{HashChain, KvCache};
 use crate::units::Time;
 use crate::workload::{Request, Segment, SegmentId};
 
@@ -96,7 +96,7 @@ impl Observer for Log {
 pub struct Lab {
     limits: Limits,
     blocks: u64,
-    caching: bool,
+    memory: Option<Box<dyn KvCache>>,
     pace: Pace,
     policy: Box<dyn Policy>,
     requests: Vec<Request>,
@@ -117,7 +117,7 @@ impl Lab {
                 watermark_blocks: 0,
             },
             blocks,
-            caching: true,
+            memory: None,
             pace: Pace { overlap: false, fast_path: true, horizon: Time::NEVER },
             policy,
             requests: Vec::new(),
@@ -128,6 +128,12 @@ impl Lab {
     /// Changes the engine's limits.
     pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Lab {
         change(&mut self.limits);
+        self
+    }
+
+    /// KV memory other than vLLM's.
+    pub fn memory(mut self, memory: Box<dyn KvCache>) -> Lab {
+        self.memory = Some(memory);
         self
     }
 
@@ -183,7 +189,8 @@ impl Lab {
     /// Serves everything and returns all that happened.
     pub fn log(self) -> Log {
         let mut log = Log::default();
-        let core = Core::new(self.limits, Box::new(HashChain::new(self.blocks, 16, self.caching)));
+        let memory = self.memory.unwrap_or_else(|| Box::new(HashChain::new(self.blocks, 16, true)));
+        let core = Core::new(self.limits, memory);
         let horizon = self.pace.horizon;
         let timing = FixedTiming { prefill: Time::from_ms(10.0), decode: Time::from_ms(1.0) };
         let mut replica = Replica::new(0, core, self.policy, Box::new(timing), self.pace);

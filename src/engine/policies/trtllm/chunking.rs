@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Room, Stop, Trtllm};
+use super::{Room, Stop, Trtllm, hold};
 use crate::engine::core::Core;
+use crate::engine::held::HoldRule;
 use crate::engine::job::JobId;
 
 /// `context_chunking_policy`. Pieces are multiples of a block except the last of a prompt.
@@ -37,6 +38,9 @@ impl Trtllm {
         for (place, (&(id, _), &piece)) in chosen.iter().zip(&pieces).enumerate() {
             if piece == 0 {
                 all = false;
+                if place >= under_way {
+                    hold(core, id, HoldRule::Budget, remaining[place], u64::from(room.tokens));
+                }
                 continue;
             }
             let mut piece = piece;
@@ -71,6 +75,7 @@ impl Trtllm {
                 Err(stop) => return (chosen, stop),
             };
             if chosen.len() >= most.min(seats) {
+                hold(core, candidate, HoldRule::Seats, 1, 0);
                 return (chosen, Stop::Step);
             }
             let hit = core.cached(candidate);

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 pub use chunking::Chunking;
 
 use crate::engine::core::Core;
+use crate::engine::held::HoldRule;
 use crate::engine::job::{JobId, Stage};
 use crate::engine::observer::RejectReason;
 use crate::engine::policy::{Policy, Steadiness};
@@ -69,6 +70,8 @@ pub struct Trtllm {
     options: TrtllmOptions,
     /// The head of the queue that could not be admitted, and the pool's epoch then: no use in trying before it changes.
     blocked: Option<(JobId, u32, u64)>,
+    /// Blocks that it asked for.
+    needed: u64,
     /// Steps that contexts have waited for company.
     waited: u32,
 }
@@ -90,7 +93,7 @@ struct Room {
 
 impl Trtllm {
     pub fn new(options: TrtllmOptions) -> Trtllm {
-        Trtllm { options, blocked: None, waited: 0 }
+        Trtllm { options, blocked: None, needed: 0, waited: 0 }
     }
 
     /// Whether a request can lose its KV to another.
@@ -122,7 +125,11 @@ impl Policy for Trtllm {
         let mut room = Room { tokens: core.limits.max_num_batched_tokens, requests: core.limits.max_num_seqs };
         let paused = generation(core, &mut room, self.pauses());
         if self.contexts_wait(core, &room) {
+            hold_head(core, HoldRule::Interval, 0, 0);
             return Steadiness::OneStep;
+        }
+        if paused {
+            hold_head(core, HoldRule::Preemption, 0, 0);
         }
         let stop = match (self.options.v2, core.limits.chunked_prefill) {
             (true, _) => self.v2_contexts(core, &mut room, paused),
@@ -149,11 +156,16 @@ impl Trtllm {
             };
             let hit = core.cached(id);
             let tokens = (core.jobs[id].target() - hit.tokens) as u32;
-            let Some(_) = self.claim(core, id, hit.tokens, hit.free_blocks, core.pool.free()) else {
+            if self.claim(core, id, hit.tokens, hit.free_blocks, core.pool.free()).is_none() {
                 self.block(core, index);
                 return Stop::UntilEvent;
-            };
-            if tokens > room.tokens || room.requests == 0 {
+            }
+            if room.requests == 0 {
+                hold(core, id, HoldRule::Seats, 1, 0);
+                return Stop::Step;
+            }
+            if tokens > room.tokens {
+                hold(core, id, HoldRule::WholePrompt, u64::from(tokens), u64::from(room.tokens));
                 return Stop::Step;
             }
             self.start(core, index, hit.tokens);
@@ -168,10 +180,16 @@ impl Trtllm {
         let defers = self.options.prefix_aware && !self.options.v2 && self.options.capacity != Capacity::StaticBatch;
         while let Some(&id) = core.waiting.get(*index) {
             if core.running_len() >= core.limits.max_num_seqs {
+                hold(core, id, HoldRule::Seats, 1, 0);
+                return Err(Stop::UntilEvent);
+            }
+            if self.options.capacity == Capacity::StaticBatch && !self.options.v2 && core.running_len() as usize > core.prefilling.len() {
+                hold(core, id, HoldRule::Latch, 0, 0);
                 return Err(Stop::UntilEvent);
             }
             let request = core.jobs[id].request.id;
             if self.blocked == Some((id, request, core.pool.epoch())) {
+                hold(core, id, HoldRule::KvBlocks, self.needed, self.available(core));
                 return Err(Stop::UntilEvent);
             }
             // Its next block is being made by a context in flight: it is there a step later.
@@ -179,6 +197,7 @@ impl Trtllm {
                 && let Some(block) = core.pool.first_new_block(id)
                 && !producing.insert(block)
             {
+                hold(core, id, HoldRule::Deferral, 0, 0);
                 *index += 1;
                 continue;
             }
@@ -188,17 +207,27 @@ impl Trtllm {
     }
 
     /// Blocks that a request claims when it starts, if `free` and what is promised to others leave them.
-    fn claim(&self, core: &Core, id: JobId, cached: u64, cached_free: u64, free: u64) -> Option<u64> {
+    fn claim(&mut self, core: &Core, id: JobId, cached: u64, cached_free: u64, free: u64) -> Option<u64> {
         let job = &core.jobs[id];
         let shared = cached.div_ceil(u64::from(core.pool.block_size())) - cached_free;
         let reach = if self.pauses() { job.target() } else { declared(core, id) };
         let blocks = core.pool.blocks_for(reach) - shared;
         let promised = if self.pauses() { 0 } else { core.pool.promised() };
+        self.needed = blocks;
         (blocks + promised <= free).then_some(blocks)
     }
 
-    /// Remembers that the head of the queue waits for memory.
-    fn block(&mut self, core: &Core, index: usize) {
+    /// Free blocks that are promised to nobody.
+    fn available(&self, core: &Core) -> u64 {
+        core.pool.free() - if self.pauses() { 0 } else { core.pool.promised().min(core.pool.free()) }
+    }
+
+    /// Remembers that the waiting request at `index` waits for memory.
+    fn block(&mut self, core: &mut Core, index: usize) {
+        let available = self.available(core);
+        if let Some(&id) = core.waiting.get(index) {
+            hold(core, id, HoldRule::KvBlocks, self.needed, available);
+        }
         self.blocked = match core.waiting.front() {
             Some(&id) if index == 0 => Some((id, core.jobs[id].request.id, core.pool.epoch())),
             _ => None,
@@ -233,7 +262,7 @@ impl Trtllm {
     }
 
     /// Tokens of the contexts that could run now, counted no further than `enough`.
-    fn waiting_tokens(&self, core: &mut Core, enough: u64) -> u64 {
+    fn waiting_tokens(&mut self, core: &mut Core, enough: u64) -> u64 {
         let mut tokens: u64 = core.prefilling.iter().map(|&id| core.jobs[id].target() - core.jobs[id].computed).sum();
         let mut free = core.pool.free();
         let seats = core.limits.max_num_seqs - core.running_len();
@@ -248,6 +277,19 @@ impl Trtllm {
             tokens += core.jobs[id].target() - hit.tokens;
         }
         tokens
+    }
+}
+
+/// Says what keeps a waiting request out of the step; the first one that stays out is told of.
+fn hold(core: &mut Core, id: JobId, rule: HoldRule, needed: u64, available: u64) {
+    if core.held_back.is_none() {
+        core.hold_back(id, rule, needed, available);
+    }
+}
+
+fn hold_head(core: &mut Core, rule: HoldRule, needed: u64, available: u64) {
+    if let Some(&head) = core.waiting.front() {
+        hold(core, head, rule, needed, available);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Contexts of the V2 scheduler: after all generation, first come first served, each taking memory for its own piece only.
 
-use super::{Room, Stop, Trtllm};
+use super::{Room, Stop, Trtllm, hold};
 use crate::engine::core::Core;
+use crate::engine::held::HoldRule;
 use crate::engine::job::Stage;
 
 impl Trtllm {
@@ -33,20 +34,25 @@ impl Trtllm {
 
     fn v2_admissions(&mut self, core: &mut Core, room: &mut Room) -> Stop {
         while let Some(&id) = core.waiting.front() {
-            if core.running_len() >= core.limits.max_num_seqs || self.held_too_much(core) {
+            if core.running_len() >= core.limits.max_num_seqs {
+                hold(core, id, HoldRule::Seats, 1, 0);
                 return Stop::UntilEvent;
             }
-            if self.blocked == Some((id, core.jobs[id].request.id, core.pool.epoch())) {
+            if self.held_too_much(core) || self.blocked == Some((id, core.jobs[id].request.id, core.pool.epoch())) {
+                hold(core, id, HoldRule::KvBlocks, core.pool.blocks_for(core.jobs[id].target()), core.pool.free());
                 return Stop::UntilEvent;
             }
             let hit = core.cached(id);
             let left = (core.jobs[id].target() - hit.tokens) as u32;
             let piece = self.piece(core, room, left);
             if room.requests == 0 || piece == 0 {
+                let rule = if core.limits.chunked_prefill { HoldRule::Budget } else { HoldRule::WholePrompt };
+                hold(core, id, rule, u64::from(left), u64::from(room.tokens));
                 return Stop::Step;
             }
             let blocks = core.pool.blocks_for(hit.tokens + u64::from(piece)) - core.pool.blocks_for(hit.tokens) + hit.free_blocks;
             if blocks > core.pool.free() {
+                self.needed = blocks;
                 self.block(core, 0);
                 return Stop::UntilEvent;
             }
