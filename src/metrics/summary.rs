@@ -31,6 +31,7 @@ pub fn summary(run: &RunResult) -> Value {
     put("goodput", goodput.unwrap_or(Value::Null));
     put("engine", engine(run));
     put("utilisation", utilisation(run));
+    put("waits", waits(run));
     put("memory", memory(run));
     put("provenance", provenance(run));
     Value::Object(document)
@@ -366,6 +367,12 @@ fn utilisation(run: &RunResult) -> Value {
 }
 
 /// One object for each different budget.
+fn waits(run: &RunResult) -> Value {
+    let window_ps = run.end_ps.saturating_sub(run.warm_up_ps) as f64;
+    let window_ps = run.counters.iter().map(|counters| window_ps + counters.before_window_ps as f64).sum();
+    super::waits::section(&run.counters, window_ps)
+}
+
 fn memory(run: &RunResult) -> Value {
     let mut seen: Vec<&ReplicaInfo> = Vec::new();
     for info in &run.info.replicas {

@@ -1,6 +1,9 @@
 //! Who waited for what, summed over the steps of one replica: the queue's head for the rule that held it back, decoding sequences
 //! for steps that computed prompts. Integers only, so that a run of steps adds up to the same as its steps one by one.
 
+use serde_json::{Map, Value, json};
+
+use super::counters::Counters;
 use crate::engine::{HoldRule, StepRun};
 
 /// What was waited for after the warm-up, in steps that *end* after it, counted whole.
@@ -55,4 +58,39 @@ impl Waits {
         let wide = [self.decoding_alone_ps, self.decoding_mixed_ps, self.decoding_stopped_ps];
         held.chain(narrow).chain(wide.into_iter().flat_map(|wide| [wide as u64, (wide >> 64) as u64]))
     }
+}
+
+/// The summary's section: means and shares over all replicas of a run, whose windows add up to `window_ps`.
+pub(super) fn section(counters: &[Counters], window_ps: f64) -> Value {
+    let sum = |of: fn(&Counters) -> u128| counters.iter().map(of).sum::<u128>() as f64;
+    let ratio = |part: f64, whole: f64| if whole > 0.0 { json!(part / whole) } else { Value::Null };
+    let steps = sum(|c| c.steps.into());
+    let decode_only = sum(|c| c.decode_only_steps.into());
+    let (mixed, mixed_ps) = (sum(|c| c.waits.mixed_steps.into()), sum(|c| c.waits.mixed_ps.into()));
+    let (alone, alone_ps) = (sum(|c| c.waits.prefill_only_steps.into()), sum(|c| c.waits.prefill_only_ps.into()));
+    let decode_only_ps = sum(|c| c.step_ps.into()) - mixed_ps - alone_ps;
+    let tokens = sum(|c| c.decode_tokens.into());
+    let a_token = |ps: f64| ratio(ps / 1e9, tokens);
+    let held = HoldRule::ALL.map(|rule| {
+        let ps = counters.iter().map(|c| u128::from(c.waits.held_by(rule))).sum::<u128>() as f64;
+        (rule.word().to_owned(), ratio(ps, window_ps))
+    });
+    json!({
+        "held_back": held.into_iter().collect::<Map<String, Value>>(),
+        "per_token_ms": {
+            "decode_only": a_token(sum(|c| c.waits.decoding_alone_ps)),
+            "mixed": a_token(sum(|c| c.waits.decoding_mixed_ps)),
+            "stopped": a_token(sum(|c| c.waits.decoding_stopped_ps)),
+        },
+        "steps": {
+            "decode_only": ratio(decode_only, steps),
+            "mixed": ratio(mixed, steps),
+            "prefill_only": ratio(alone, steps),
+        },
+        "mean_step_ms": {
+            "decode_only": ratio(decode_only_ps / 1e9, decode_only),
+            "mixed": ratio(mixed_ps / 1e9, mixed),
+            "prefill_only": ratio(alone_ps / 1e9, alone),
+        },
+    })
 }

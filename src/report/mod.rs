@@ -6,9 +6,11 @@ mod reference;
 mod requests_csv;
 mod summary;
 mod table;
+mod why;
 
 pub use explain::{moment_json, moment_text};
 pub use reference::metrics_reference;
 pub use requests_csv::requests_csv;
 pub use summary::summary;
 pub use table::table;
+pub use why::{Finding, Part, why};

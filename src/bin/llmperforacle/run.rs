@@ -166,7 +166,19 @@ fn closing(outcome: &Outcome) -> String {
         text.push_str(&format!("Success rate{of}: {:.1}%\n", number("/requests/success_rate") * 100.0));
         text.push_str(&format!("Throughput{of}: {:.1} tokens/s\n", number("/throughput/output_tokens_per_second")));
     }
-    format!("{text}\n{}", report::table(&outcome.runs))
+    format!("{text}\n{}{}", report::table(&outcome.runs), why(&outcome.runs))
+}
+
+/// What separates the runs, a line for each finding.
+fn why(runs: &[RunResult]) -> String {
+    let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+    let summaries: Vec<&Value> = runs.iter().map(|run| &run.summary).collect();
+    let findings = report::why(&names, &summaries);
+    if findings.is_empty() {
+        return String::new();
+    }
+    let lines: String = findings.iter().map(|finding| format!("  {}\n    {}\n", finding.title, finding.text())).collect();
+    format!("\n{}\n{lines}", if runs.len() > 1 { "What separates them" } else { "What it waited for" })
 }
 
 fn as_json(outcomes: &[Outcome]) -> Value {
