@@ -47,6 +47,7 @@
 //! floor never imports a higher one, but for the types that carry what happened upwards. Nothing here knows a browser, a clock
 //! on the wall or a thread, and equal documents with equal seeds give equal bits on every target.
 
+pub mod accuracy;
 pub mod catalog;
 pub mod cluster;
 pub mod config;

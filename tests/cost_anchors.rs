@@ -9,8 +9,17 @@ fn cost(device: &str, model: Model, tp: u32) -> Calibrated {
     let device = builtin().device(device).unwrap();
     let host = framework_defaults(Engine::Vllm, device, tp).unwrap().host;
     let graphs = Graphs::of(Engine::Vllm, 512);
-    let spec =
-        CalibratedSpec { device: device.clone(), model, engine: Engine::Vllm, tp, dtype: Dtype::Bf16, kv_dtype: Dtype::Bf16, graphs, host };
+    let spec = CalibratedSpec {
+        device: device.clone(),
+        model,
+        engine: Engine::Vllm,
+        tp,
+        dtype: Dtype::Bf16,
+        kv_dtype: Dtype::Bf16,
+        graphs,
+        host,
+        device_time: 1.0,
+    };
     Calibrated::new(builtin(), &spec).unwrap()
 }
 

@@ -88,7 +88,8 @@ const LONGEST: u64 = 1 << 27;
 
 impl DecodeAttention {
     /// `launch_floor_us` is the least a kernel takes when it is launched from the host, 0 in a graph.
-    pub fn new(model: &Model, layer: DecodeLayer, launch_floor_us: f64) -> DecodeAttention {
+    /// `factor` multiplies all times.
+    pub fn new(model: &Model, layer: DecodeLayer, launch_floor_us: f64, factor: f64) -> DecodeAttention {
         let window = model.sliding_window.map_or(u64::MAX, |window| u64::from(window.tokens));
         let windowed = model.sliding_window.map_or(0, |window| window.layers);
         let (full, windowed) = (f64::from(model.layers - windowed), f64::from(windowed));
@@ -114,9 +115,10 @@ impl DecodeAttention {
                 from = below;
                 Cell {
                     below,
-                    fixed_us: full * layer_us(middle) + windowed * layer_us(windowed_octaves),
-                    per_sequence_us: (full + windowed) * layer.per_sequence_us + windowed * windowed_context * layer.per_context_us,
-                    context_ps: (sloped * layer.per_context_us * US + 0.5) as u64,
+                    fixed_us: factor * (full * layer_us(middle) + windowed * layer_us(windowed_octaves)),
+                    per_sequence_us: factor
+                        * ((full + windowed) * layer.per_sequence_us + windowed * windowed_context * layer.per_context_us),
+                    context_ps: (factor * sloped * layer.per_context_us * US + 0.5) as u64,
                 }
             })
             .collect();

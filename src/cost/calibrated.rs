@@ -44,6 +44,8 @@ pub struct CalibratedSpec {
     /// Captured sizes; [`Graphs::none`] launches every kernel from the host.
     pub graphs: Graphs,
     pub host: HostTime,
+    /// Factor on every device time, from a measurement of one's own; 1 without one.
+    pub device_time: f64,
 }
 
 /// Cost that depends only on the number of rows: everything in the layers but attention.
@@ -72,6 +74,7 @@ pub struct Calibrated {
     bandwidth: f64,
     graphs: Graphs,
     host: HostTime,
+    device_time: f64,
     products: Vec<Product>,
     gemm: Gemm,
     gemm_16bit: Gemm,
@@ -129,7 +132,7 @@ impl Calibrated {
                 PrefillAttention::latent(model, tp, device, kv_bytes, lookup.mla_prefill(kv_dtype)?),
             ),
         };
-        let decode_attention = [0.0, EAGER_LAUNCH_US].map(|floor| DecodeAttention::new(model, layer, floor));
+        let decode_attention = [0.0, EAGER_LAUNCH_US].map(|floor| DecodeAttention::new(model, layer, floor, spec.device_time));
 
         let mut collective = |mode| -> Result<Option<Collective>, CannotModel> {
             if tp == 1 {
@@ -154,6 +157,7 @@ impl Calibrated {
             bandwidth,
             graphs: spec.graphs.clone(),
             host: spec.host,
+            device_time: spec.device_time,
             products: products(model, tp),
             footprint: Footprint::new(model, device, tp, &arithmetic, kv_bytes),
             gemm,
@@ -231,6 +235,7 @@ impl Calibrated {
         let other_us = layers * (2.0 * norm_us + rotary_us) + f64::from(self.model.dense_layers()) * activation_us + embedding_us;
 
         let communication_us = all_reduce.map_or(0.0, |collective| 2.0 * layers * collective.us(2.0 * hidden * tokens));
+        let ps = |us: f64| ps(us * self.device_time);
         RowsCost { gemm_ps: ps(gemm_us), communication_ps: ps(communication_us), other_ps: ps(other_us) }
     }
 
@@ -257,6 +262,7 @@ impl Calibrated {
         let vocab = f64::from(self.model.vocab_size);
         let gemm_us = self.gemm_16bit.us(rows, f64::from(self.model.vocab_size.div_ceil(self.tp)), f64::from(self.model.hidden_size));
         let communication_us = self.all_gather.map_or(0.0, |collective| collective.us(2.0 * rows * vocab));
+        let ps = |us: f64| ps(us * self.device_time);
         let passes_us = self.elementwise_us(SAMPLING_PASSES * 4.0 * rows * vocab, 0.0);
         RowsCost {
             gemm_ps: ps(gemm_us),
@@ -306,7 +312,7 @@ impl CostModel for Calibrated {
         let pieces =
             prefills.iter().filter(|piece| piece.new_tokens > 0).map(|piece| (f64::from(piece.new_tokens), f64::from(piece.past_tokens)));
         // Attention stays outside the graphs of mixed batches, but its kernels are queued ahead while long products run.
-        let mut attention_ps = ps(self.prefill_attention.us(pieces, 0.0));
+        let mut attention_ps = ps(self.prefill_attention.us(pieces, 0.0) * self.device_time);
         if sequences > 0 {
             let decode = self.decode_attention[usize::from(!launch.captured)].cost(sequences, context);
             attention_ps += decode.fixed_ps + decode.context_ps * context;

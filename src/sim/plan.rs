@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::entry::{self, Context, ReplicaPlan};
 use super::hardware::Hardware;
 use crate::catalog::{self, Model};
-use crate::config::schema::{Comparison, LoadBalancing, Workload};
+use crate::config::schema::{Comparison, FrameworkEntry, LoadBalancing, OwnCalibration, Workload};
 use crate::config::{self, Diagnostic, Document};
 use crate::metrics::RunInfo;
 use crate::workload::{self, SourceSpec, Trace, Upload};
@@ -72,7 +72,10 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
             warnings.push(Diagnostic::warning(path, format!("{} is no target of the workload and is not simulated", entry.name), ""));
             continue;
         }
-        replicas.extend(entry::replica(&context, entry, &path, &mut errors, &mut warnings));
+        match with_calibration(entry, files, &path) {
+            Ok(entry) => replicas.extend(entry::replica(&context, &entry, &path, &mut errors, &mut warnings)),
+            Err(error) => errors.push(error),
+        }
     }
     if replicas.is_empty() && errors.is_empty() {
         let hint = "remove `is_target_for_workload: false` from one entry";
@@ -177,6 +180,27 @@ fn read_trace(workload: &Workload, files: &dyn Files, errors: &mut Vec<Diagnosti
             None
         }
     }
+}
+
+/// The entry with the factors that its `calibration.file` holds in place of the file.
+fn with_calibration(entry: &FrameworkEntry, files: &dyn Files, path: &str) -> Result<FrameworkEntry, Diagnostic> {
+    let mut entry = entry.clone();
+    let Some(calibration) = &entry.config.calibration else { return Ok(entry) };
+    let Some(file) = &calibration.file else { return Ok(entry) };
+    let at = format!("{path}.config.calibration.file");
+    if calibration.device_time.is_some() || calibration.host_time.is_some() {
+        return Err(Diagnostic::error(at, "is given beside the factors themselves", "keep one of the two"));
+    }
+    let hint = "`llmperforacle calibrate` writes such a file";
+    let bytes = files.read(file).map_err(|why| Diagnostic::error(&at, why, hint))?;
+    let read: OwnCalibration =
+        serde_json::from_slice(&bytes).map_err(|error| Diagnostic::error(&at, format!("{file} holds no calibration: {error}"), hint))?;
+    let sound = |factor: Option<f64>| factor.is_none_or(|factor| (0.01..=1000.0).contains(&factor));
+    if read.file.is_some() || !sound(read.device_time) || !sound(read.host_time) {
+        return Err(Diagnostic::error(at, format!("{file} holds no factors from 0.01 to 1000"), hint));
+    }
+    entry.config.calibration = Some(read);
+    Ok(entry)
 }
 
 /// The document's own model database, when there is one to read; the catalog knows the original project's twelve models.

@@ -1,4 +1,5 @@
-//! Replay of a recorded trace at its recorded times, scaled.
+//! Replay of a recorded trace at its recorded times, scaled; or, in a closed loop, of its lengths and contents in order, each sent
+//! when a reply has ended.
 
 use std::sync::Arc;
 
@@ -19,6 +20,16 @@ pub(crate) struct Replay {
     /// Requests name what they share.
     contents: bool,
     terms: Terms,
+    closed: Option<ClosedLoop>,
+}
+
+/// What a closed loop still has to send.
+struct ClosedLoop {
+    transit: Transit,
+    end: Time,
+    /// The next row that no client has sent.
+    row: u32,
+    rows: u32,
 }
 
 impl Replay {
@@ -33,10 +44,14 @@ impl Replay {
         spread: bool,
         contents: bool,
         terms: Terms,
+        clients: Option<u32>,
     ) -> Replay {
         let rows = trace.rows();
         let times = if spread { spread_within_step(trace, seed) } else { rows.iter().map(|row| row.time).collect() };
         let kept = rows.len().min(usize::try_from(max_requests).unwrap_or(usize::MAX));
+        if let Some(clients) = clients {
+            return Replay::closed(trace, transit, kept as u32, end, contents, terms, clients);
+        }
         let scaled = |time: Time| if rate_scale == 1.0 { time } else { Time((time.0 as f64 / rate_scale).round_ties_even() as u64) };
         let mut order: Vec<(Time, Time, u32)> = rows[..kept]
             .iter()
@@ -50,7 +65,28 @@ impl Replay {
         if !order.is_sorted() {
             order.sort_unstable();
         }
-        Replay { trace: Arc::clone(trace), order, next: 0, contents, terms }
+        Replay { trace: Arc::clone(trace), order, next: 0, contents, terms, closed: None }
+    }
+
+    /// `clients` of them, each of which sends the next row as soon as it has its reply. Times of the trace count for nothing.
+    fn closed(trace: &Arc<Trace>, transit: Transit, rows: u32, end: Time, contents: bool, terms: Terms, clients: u32) -> Replay {
+        let closed = ClosedLoop { transit, end, row: 0, rows };
+        let mut replay =
+            Replay { trace: Arc::clone(trace), order: Vec::with_capacity(rows as usize), next: 0, contents, terms, closed: Some(closed) };
+        for _ in 0..clients.min(rows) {
+            replay.send_next(Time::ZERO);
+        }
+        replay
+    }
+
+    /// A client of a closed loop sends the next row at `now`.
+    fn send_next(&mut self, now: Time) {
+        let Some(closed) = self.closed.as_mut().filter(|closed| closed.row < closed.rows && now < closed.end) else { return };
+        let row = closed.row;
+        closed.row += 1;
+        let arrival = closed.transit.arrival(now, self.trace.rows()[row as usize].input_tokens);
+        let place = self.next + self.order[self.next..].partition_point(|waiting| *waiting <= (arrival, now, row));
+        self.order.insert(place, (arrival, now, row));
     }
 }
 
@@ -102,10 +138,12 @@ impl Source for Replay {
         Some(request)
     }
 
-    fn ended(&mut self, _request_id: u32, _now: Time) {}
+    fn ended(&mut self, _request_id: u32, now: Time) {
+        self.send_next(now);
+    }
 
     fn waits_for_replies(&self) -> bool {
-        false
+        self.closed.is_some()
     }
 
     fn segment_count(&self) -> u32 {
@@ -113,7 +151,7 @@ impl Source for Replay {
     }
 
     fn expected_requests(&self) -> Option<u64> {
-        Some(self.order.len() as u64)
+        Some(self.closed.as_ref().map_or(self.order.len() as u64, |closed| u64::from(closed.rows)))
     }
 
     fn warnings(&self) -> Vec<Diagnostic> {

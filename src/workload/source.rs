@@ -127,7 +127,6 @@ fn replay(
     let workload = &spec.workload;
     for (key, present) in [
         ("client_profiles", workload.client_profiles.is_some()),
-        ("concurrency", workload.concurrency.is_some()),
         ("prefix_patterns", workload.prefix_patterns.is_some()),
         ("arrival_model", workload.arrival_model.is_some()),
     ] {
@@ -141,7 +140,8 @@ fn replay(
             let max_requests = options.max_requests.unwrap_or(u64::MAX).min(workload.total_requests_to_generate.unwrap_or(u64::MAX));
             let spread = options.spread_within_step.unwrap_or(trace.coarse_by_nature());
             let contents = workload.generate_prompt_tokens != Some(false);
-            Ok(Box::new(Replay::new(trace, seed(spec), transit, rate_scale, max_requests, end(workload), spread, contents, terms)))
+            let (end, clients) = (end(workload), workload.concurrency);
+            Ok(Box::new(Replay::new(trace, seed(spec), transit, rate_scale, max_requests, end, spread, contents, terms, clients)))
         }
         (Some(options), None) => {
             errors.push(Diagnostic::error("workload.trace.path", format!("the trace {:?} was not read", options.path), ""));

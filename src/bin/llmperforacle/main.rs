@@ -1,5 +1,6 @@
 //! The command line. Reads files, shows progress, prints and writes; what a document means and what comes of it is the library's.
 
+mod accuracy;
 mod bench;
 mod clock;
 mod explain;
@@ -57,6 +58,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Replay published measurements and print predicted against measured.
+    Accuracy(accuracy::Arguments),
     /// Measure how many requests a second of CPU time the simulator does.
     Bench(bench::Arguments),
 }
@@ -94,6 +97,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Link(arguments)) => link::link(&arguments),
         Some(Command::Open(arguments)) => link::open(&arguments),
         Some(Command::List { what, json }) => list::list(what, json),
+        Some(Command::Accuracy(arguments)) => accuracy::accuracy(&arguments),
         Some(Command::Bench(arguments)) => bench::bench(&arguments),
         None => Err(Failure::Message("no command given; `llmperforacle --help` lists them".into())),
     }

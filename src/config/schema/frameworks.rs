@@ -115,6 +115,9 @@ pub struct FrameworkConfig {
     /// Host time of a step. Absent: the built-in assumption.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_overhead: Option<HostOverhead>,
+    /// Factors on the model's step times, as `llmperforacle calibrate` finds them from a benchmark of one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<OwnCalibration>,
     // Keys of the original project.
     /// Longest chunk of one prompt, tokens (the original project's name of `long_prefill_token_threshold`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -190,6 +193,26 @@ pub struct HostOverhead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1e5))]
     pub per_request_api_ms: Option<f64>,
+}
+
+/// A correction of the step times by measurements of one's own: factors, or a file that holds them.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnCalibration {
+    /// A JSON file with the keys below, instead of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Factor on every time on the GPUs: 1.1 is a tenth slower. Absent means 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.01, max = 100.0))]
+    pub device_time: Option<f64>,
+    /// Factor on every time on the host. Absent means 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub host_time: Option<f64>,
+    /// Where the factors are from. No effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// Parallelism in the original project's words.

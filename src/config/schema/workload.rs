@@ -32,7 +32,7 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrival_model: Option<ArrivalModel>,
     /// Closed loop: this many clients, each sending its next request when its last one has ended.
-    /// Replaces `inter_arrival_time_dist_config`.
+    /// Replaces `inter_arrival_time_dist_config`, or a trace's times: its rows are then sent in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub concurrency: Option<u32>,

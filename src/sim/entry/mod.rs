@@ -140,7 +140,8 @@ impl Parts<'_> {
         let rules = match self.engine {
             Engine::Vllm | Engine::Sglang | Engine::Trtllm => vllm::rules(&self, &defaults, warnings)?,
         };
-        let host = self.host(defaults.host);
+        let own = self.config.calibration.clone().unwrap_or_default();
+        let host = scaled(self.host(defaults.host), own.host_time.unwrap_or(1.0));
         let spec = CalibratedSpec {
             device: self.device.clone(),
             model: self.model.clone(),
@@ -150,6 +151,7 @@ impl Parts<'_> {
             kv_dtype: self.kv_dtype,
             graphs: rules.graphs.clone(),
             host,
+            device_time: own.device_time.unwrap_or(1.0),
         };
         let calibrated = Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
 
@@ -260,6 +262,17 @@ impl Parts<'_> {
             }
             _ => Err(Diagnostic::error(self.at("timing"), "wants exactly one of fixed and polynomial", "")),
         }
+    }
+}
+
+/// Host times multiplied by a factor.
+fn scaled(host: HostTime, factor: f64) -> HostTime {
+    HostTime {
+        per_step_us: host.per_step_us * factor,
+        per_sequence_us: host.per_sequence_us * factor,
+        per_new_request_us: host.per_new_request_us * factor,
+        unhidden_us: host.unhidden_us * factor,
+        per_request_api_ms: host.per_request_api_ms * factor,
     }
 }
 

@@ -1,0 +1,361 @@
+//! From a record to the document a user would write for it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use super::Factors;
+use super::lengths::{Counts, Table};
+use super::record::Record;
+use crate::catalog;
+use crate::rng::{Purpose, Stream};
+use crate::sim::Files;
+
+/// More requests than these add nothing but time (a published run has 1.5 million).
+const MOST_REQUESTS: u64 = 60_000;
+/// Taken where neither the record nor a file says how many.
+const REQUESTS: u64 = 1000;
+/// Between the requests that fill a cache and those that count, s.
+const WARM_UP_S: f64 = 60.0;
+/// Tokens of a block of hash ids in the trace that is made.
+const HASH_TOKENS: u64 = 16;
+const TRACE: &str = "requests.csv";
+
+/// A record as a document, with the trace it names.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    pub document: Value,
+    pub files: Made,
+    /// The first requests that do not count: a closed loop's ramp where the source measured a steady state.
+    pub left_out: usize,
+    /// Latencies count from the server, not from the client.
+    pub at_server: bool,
+    /// Rates count from when so many have a first token until all but so many have ended.
+    pub steady_batch: Option<u32>,
+    pub gpus: u32,
+    pub warnings: Vec<String>,
+}
+
+/// Files made in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Made(pub BTreeMap<String, String>);
+
+impl Files for Made {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.0.get(path).map(|text| text.clone().into_bytes()).ok_or_else(|| format!("there is no {path}"))
+    }
+}
+
+/// The experiment a record describes, or what stands in the way.
+pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Result<Experiment, String> {
+    let (kind, stack) = match record.framework.as_str() {
+        "vllm" => ("VLLM", vllm(record)),
+        "sglang" => ("SGLANG", sglang(record)),
+        "trtllm" => ("TRTLLM", trtllm(record)),
+        other => return Err(format!("framework {other:?} is not simulated")),
+    };
+    let model = record.model.as_deref().ok_or("no model is named")?;
+    if record.disaggregated.as_ref().is_some_and(|value| !value.is_null()) {
+        return Err("prefill and decode on separate GPUs are not simulated".to_owned());
+    }
+    if let Some(method) = speculation(record) {
+        return Err(format!("speculative decoding ({method}) with an unknown acceptance rate"));
+    }
+    let load = &record.load;
+    let (tp, dp, pp) = (record.tp.unwrap_or(1), record.dp.unwrap_or(1), record.pp.unwrap_or(1));
+    let replicas = record.replicas.unwrap_or(1).max(1);
+    let (mut trace, warm_up_s) = Requests::of(record, files)?.csv(record);
+    let mut workload = json!({"trace": {"path": TRACE, "format": "plain_csv", "spread_within_step": false}});
+    if let Some(closed) = load.closed {
+        workload["concurrency"] = json!(closed.concurrency);
+    }
+
+    let mut config = stack;
+    config.insert("model_profile_id".into(), json!(model));
+    config.insert("tensor_parallel_size".into(), json!(tp));
+    parallel(record, &mut config, pp, dp);
+    if let Some(dtype) = weights(record, model) {
+        config.insert("dtype".into(), json!(dtype));
+    }
+    if let Some(dtype) = record.kv_dtype.as_deref().filter(|dtype| *dtype != "unknown") {
+        config.insert("kv_cache_dtype".into(), json!(dtype));
+    }
+    if let Some(cached) = record.prefix_caching {
+        config.insert("enable_prefix_caching".into(), json!(cached));
+    }
+    if let Some(batch) = load.static_batch {
+        static_batch(batch.batch, record, &mut config);
+    }
+    if factors != Factors::default() {
+        config.insert("calibration".into(), json!({"host_time": factors.host, "device_time": factors.device}));
+    }
+    let entries: Vec<Value> =
+        (0..replicas).map(|index| json!({"name": format!("engine {index}"), "type": kind, "config": config})).collect();
+    if replicas > 1 {
+        workload["load_balancing_strategy"] = json!("round_robin");
+    }
+    let document = json!({
+        "simulation": {"random_seed": 1, "comparison": if replicas > 1 { "shared" } else { "side_by_side" }},
+        "hardware_profile": hardware(record, tp * pp * dp)?,
+        "workload": workload,
+        "frameworks_to_test": entries,
+        "metrics_config": {"warm_up_duration_s": warm_up_s},
+    });
+    let steady = load.closed.filter(|_| record.is_assumed("num_requests")).map_or(0, |closed| closed.concurrency as usize);
+    let made = BTreeMap::from([(TRACE.to_owned(), std::mem::take(&mut trace))]);
+    Ok(Experiment {
+        document,
+        files: Made(made),
+        left_out: steady,
+        at_server: load.trace.is_some() || load.static_batch.is_some(),
+        steady_batch: record.option_count("max_num_seqs").filter(|_| record.measured.contains_key("batch_mean")).map(|batch| batch as u32),
+        gpus: record.num_gpus.unwrap_or(tp * pp * dp * replicas),
+        warnings: Vec::new(),
+    })
+}
+
+/// The method of speculative decoding, where the record names one.
+fn speculation(record: &Record) -> Option<String> {
+    let given = record.engine_args.as_ref()?.get("speculative_decoding")?;
+    if given.is_null() || given == &json!(false) {
+        return None;
+    }
+    Some(given.get("method").and_then(Value::as_str).unwrap_or("unnamed").to_owned())
+}
+
+fn parallel(record: &Record, config: &mut Map<String, Value>, pp: u32, dp: u32) {
+    if pp > 1 {
+        config.insert("pipeline_parallel_size".into(), json!(pp));
+    }
+    if dp > 1 {
+        config.insert("data_parallel_size".into(), json!(dp));
+    }
+    if record.ep.unwrap_or(1) > 1 {
+        config.insert("enable_expert_parallel".into(), json!(true));
+    }
+}
+
+/// The weights' format; models published in blockwise fp8 are taken as such.
+fn weights(record: &Record, model: &str) -> Option<&'static str> {
+    let blockwise = ["deepseek", "-fp8", "minimax", "glm", "kimi"].into_iter().any(|part| model.to_ascii_lowercase().contains(part));
+    Some(match record.weights_dtype.as_deref()? {
+        "bf16" => "bf16",
+        "fp16" => "fp16",
+        "fp8" if blockwise && record.framework != "other" => "fp8_block",
+        "fp8" => "fp8",
+        "nvfp4" => "nvfp4",
+        "mxfp4" => "mxfp4",
+        "int4" => "int4",
+        "int8" => "int8",
+        _ => return None,
+    })
+}
+
+/// Copies options over under the names a document gives them; those of a falsy kind are left out.
+fn options(record: &Record, names: &[(&str, &str)]) -> Map<String, Value> {
+    let given = record.engine_args.clone().unwrap_or_default();
+    let found = names.iter().filter_map(|(theirs, ours)| {
+        let value = given.get(*theirs).filter(|value| value.is_number() || value.is_boolean())?;
+        Some(((*ours).to_owned(), value.clone()))
+    });
+    found.collect()
+}
+
+fn vllm(record: &Record) -> Map<String, Value> {
+    let mut config = options(
+        record,
+        &[
+            ("max_num_seqs", "max_num_seqs"),
+            ("max_num_batched_tokens", "max_num_batched_tokens"),
+            ("max_model_len", "max_model_len"),
+            ("gpu_memory_utilization", "gpu_memory_utilization"),
+            ("block_size", "block_size"),
+            ("chunked_prefill", "enable_chunked_prefill"),
+            ("async_scheduling", "async_scheduling"),
+            ("cuda_graph", "cuda_graphs"),
+        ],
+    );
+    if let Some(tokens) = record.option_count("kv_cache_tokens") {
+        let block = record.option_count("block_size").unwrap_or(16);
+        config.insert("num_gpu_blocks_override".into(), json!(tokens / block));
+    }
+    // Batches are formed ahead by default from 0.14.
+    if !config.contains_key("async_scheduling") && release(record).is_some_and(|release| release < (0, 14)) {
+        config.insert("async_scheduling".into(), json!(false));
+    }
+    config
+}
+
+/// Major and minor number of the framework's version, where it has numbers.
+fn release(record: &Record) -> Option<(u32, u32)> {
+    let mut parts = record.framework_version.as_deref()?.trim_start_matches('v').split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn sglang(record: &Record) -> Map<String, Value> {
+    options(
+        record,
+        &[
+            ("max_running_requests", "max_num_seqs"),
+            ("chunked_prefill_size", "max_num_batched_tokens"),
+            ("chunked_prefill", "enable_chunked_prefill"),
+            ("mem_fraction_static", "gpu_memory_utilization"),
+            ("cuda_graph", "cuda_graphs"),
+        ],
+    )
+}
+
+fn trtllm(record: &Record) -> Map<String, Value> {
+    options(
+        record,
+        &[
+            ("max_batch_size", "max_num_seqs"),
+            ("max_num_tokens", "max_num_batched_tokens"),
+            ("chunked_prefill", "enable_chunked_prefill"),
+            ("kv_free_gpu_memory_fraction", "gpu_memory_utilization"),
+            ("cuda_graph", "cuda_graphs"),
+        ],
+    )
+}
+
+/// One batch, whole prompts in one step, no server in front.
+fn static_batch(batch: u32, record: &Record, config: &mut Map<String, Value>) {
+    let prompt = record.input.fixed.unwrap_or(0.0).max(1.0) as u64;
+    config.insert("max_num_seqs".into(), json!(batch));
+    config.insert("max_num_batched_tokens".into(), json!((u64::from(batch) * prompt).clamp(1, 1_048_576)));
+}
+
+fn hardware(record: &Record, gpus: u32) -> Result<Value, String> {
+    let name = record.gpu.as_deref().ok_or("no GPU is named")?;
+    let device = catalog::builtin().device(name).map_err(|unknown| unknown.to_string())?;
+    let per_node = device.devices_per_node.max(1);
+    let Some(changes) = record.gpu_override.as_ref().filter(|changes| !changes.is_empty()) else {
+        let (count, nodes) = if gpus > per_node { (per_node, gpus.div_ceil(per_node)) } else { (gpus, 1) };
+        return Ok(json!({"node": format!("{count}x{}", device.name), "nodes": nodes}));
+    };
+    let number = |key: &str| changes.get(key).and_then(Value::as_f64);
+    let mut described = json!({"device": device.name});
+    if let Some(gb) = number("mem_gb") {
+        // Cards show about 0.99 of their nominal GiB.
+        described["memory_capacity_bytes"] = json!(gb * 0.99 * f64::from(1 << 30));
+    }
+    if let Some(rate) = number("mem_gbs") {
+        described["memory_gbps"] = json!(rate);
+    }
+    let peaks = [("bf16_tflops_dense", "bf16"), ("fp16_tflops_dense", "fp16"), ("fp8_tflops_dense", "fp8"), ("int8_tops_dense", "int8")];
+    let peaks: Map<String, Value> =
+        peaks.into_iter().filter_map(|(theirs, ours)| number(theirs).map(|value| (ours.to_owned(), json!(value)))).collect();
+    if !peaks.is_empty() {
+        described["peak_tflops"] = Value::Object(peaks);
+    }
+    let devices: Vec<Value> = (0..gpus.max(1))
+        .map(|index| {
+            let mut one = described.clone();
+            one["device_id"] = json!(format!("gpu_{index}"));
+            one
+        })
+        .collect();
+    Ok(json!({"compute_devices": devices}))
+}
+
+/// The requests of a record: times, lengths and which prompt each has.
+struct Requests {
+    arrival_s: Vec<f64>,
+    input: Vec<u64>,
+    output: Vec<u64>,
+}
+
+impl Requests {
+    fn of(record: &Record, files: &dyn Files) -> Result<Requests, String> {
+        let table = |path: Option<&String>| -> Result<Option<Table>, String> {
+            let Some(path) = path else { return Ok(None) };
+            let bytes = files.read(path)?;
+            let text = String::from_utf8(bytes).map_err(|_| format!("{path} is not text"))?;
+            Table::parse(&text).map(Some).map_err(|why| format!("{path} {why}"))
+        };
+        let load = &record.load;
+        let arrivals = match &load.trace {
+            Some(trace) => Some(table(trace.file.as_ref())?.ok_or("its trace is not published with it")?),
+            None => None,
+        };
+        let inputs = table(record.input.file.as_ref())?;
+        let outputs = table(record.output.file.as_ref())?;
+        let input =
+            Counts::new(&record.input, inputs.as_ref().map(|table| table.input.as_slice())).map_err(|why| format!("input: {why}"))?;
+        let output =
+            Counts::new(&record.output, outputs.as_ref().map(|table| table.output.as_slice())).map_err(|why| format!("output: {why}"))?;
+        let rows = [input.rows(), output.rows(), arrivals.as_ref().map(|table| table.arrival_s.len())].into_iter().flatten().min();
+        let wanted = load.static_batch.map(|batch| u64::from(batch.batch)).or(record.num_requests);
+        let count = wanted.or(rows.map(|rows| rows as u64)).unwrap_or(REQUESTS).clamp(1, MOST_REQUESTS) as usize;
+        let in_order = rows.is_none_or(|rows| count <= rows);
+        let mut stream = Stream::new(1, Purpose::InputLengths, 0);
+        let (mut input_tokens, mut output_tokens) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        // A list is drawn from row by row: a prompt keeps its reply.
+        let paired = record.input.file.is_some() && record.input.file == record.output.file && !in_order;
+        for index in 0..count {
+            let row = if paired { (stream.uniform() * rows.unwrap_or(1) as f64) as usize } else { index };
+            input_tokens.push(input.draw(row, in_order || paired, &mut stream));
+            output_tokens.push(output.draw(row, in_order || paired, &mut stream));
+        }
+        let mut gaps = Stream::new(1, Purpose::Arrivals, 0);
+        let mut now = 0.0;
+        let arrival_s = match (load.poisson, load.constant, arrivals) {
+            (_, _, Some(table)) => table.arrival_s.into_iter().take(count).collect(),
+            (Some(rate), ..) if rate.rate_rps > 0.0 => (0..count)
+                .map(|_| {
+                    now += gaps.exponential() / rate.rate_rps;
+                    now
+                })
+                .collect(),
+            (_, Some(rate), _) if rate.rate_rps > 0.0 => (0..count).map(|index| index as f64 / rate.rate_rps).collect(),
+            _ => vec![0.0; count],
+        };
+        if arrival_s.len() < count {
+            return Err("the trace has fewer arrivals than requests".to_owned());
+        }
+        Ok(Requests { arrival_s, input: input_tokens, output: output_tokens })
+    }
+
+    /// The trace, and how long its warm-up lasts. Prompts that recur have equal hash ids.
+    fn csv(mut self, record: &Record) -> (String, f64) {
+        let prefix = record.prefix.as_ref().filter(|_| record.prefix_caching != Some(false));
+        let distinct = prefix.and_then(|prefix| prefix.distinct_prompts).unwrap_or(0) as usize;
+        let Some(prefix) = prefix.filter(|_| distinct > 0) else {
+            let mut text = String::from("arrival_s,input_tokens,output_tokens\n");
+            for ((arrival, input), output) in self.arrival_s.iter().zip(&self.input).zip(&self.output) {
+                let _ = writeln!(text, "{arrival},{input},{output}");
+            }
+            return (text, 0.0);
+        };
+        // Each prompt is fixed, so it has the length of its first use.
+        let prompts: Vec<u64> = self.input.iter().cycle().take(distinct).copied().collect();
+        let groups = prefix.groups.unwrap_or(1).max(1) as usize;
+        let shared = u64::from(prefix.shared_prefix_tokens.unwrap_or(0)) / HASH_TOKENS;
+        let mut prompt_of: Vec<usize> = (0..self.input.len()).map(|index| index % distinct).collect();
+        let warm_up_s = if prefix.warm == Some(true) { WARM_UP_S } else { 0.0 };
+        if warm_up_s > 0.0 {
+            self.arrival_s.iter_mut().for_each(|arrival| *arrival += warm_up_s);
+            self.arrival_s.splice(0..0, std::iter::repeat_n(0.0, distinct));
+            self.output.splice(0..0, std::iter::repeat_n(1, distinct));
+            prompt_of.splice(0..0, 0..distinct);
+        }
+        let mut text = String::from("arrival_s,input_tokens,output_tokens,hash_ids\n");
+        for ((arrival, output), prompt) in self.arrival_s.iter().zip(&self.output).zip(prompt_of) {
+            let tokens = prompts[prompt];
+            let blocks = tokens.div_ceil(HASH_TOKENS);
+            let common = shared.min(blocks);
+            let own = (groups as u64 + prompt as u64) << 20;
+            let group = ((prompt % groups) as u64) << 20;
+            let mut ids = String::new();
+            if common > 0 {
+                let _ = write!(ids, "{}-{} ", group, group + common - 1);
+            }
+            if blocks > common {
+                let _ = write!(ids, "{}-{}", own, own + blocks - common - 1);
+            }
+            let _ = writeln!(text, "{arrival},{tokens},{output},{}", ids.trim_end());
+        }
+        (text, warm_up_s)
+    }
+}

@@ -1,0 +1,61 @@
+//! Published measurements held against the simulator: what a record of a run says, the document it amounts to, what is predicted.
+//!
+//! A record becomes an ordinary [document](crate::config) with an ordinary trace, which is read, planned and simulated as a user's.
+//! Nothing here knows files, threads or a terminal: lengths files come through [`Files`], and a run is one call.
+
+mod experiment;
+mod lengths;
+mod measure;
+pub mod record;
+mod report;
+mod table;
+
+pub use experiment::{Experiment, experiment};
+pub use measure::Comparison;
+pub use record::{Record, records};
+pub use report::{Replayed, Use, report, use_of};
+pub use table::table;
+
+use crate::config;
+use crate::metrics::RunResult;
+use crate::sim::{self, Files, Simulation};
+
+/// Work units between two looks at whether a run is done.
+const SLICE: u64 = 1 << 20;
+
+/// Changes for a study of sensitivity: factors on the host's and the device's times, as a document's `calibration` has them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Factors {
+    pub host: f64,
+    pub device: f64,
+}
+
+impl Default for Factors {
+    fn default() -> Factors {
+        Factors { host: 1.0, device: 1.0 }
+    }
+}
+
+/// Replays a record, or says why it cannot be.
+pub fn replay(record: &Record, files: &dyn Files, factors: Factors) -> Replayed {
+    let outcome = simulate(record, files, factors);
+    Replayed::new(record, outcome)
+}
+
+/// The result of the experiment a record describes.
+pub fn simulate(record: &Record, files: &dyn Files, factors: Factors) -> Result<(Experiment, RunResult), String> {
+    let mut experiment = experiment(record, files, factors)?;
+    let read = config::read_value(&experiment.document);
+    let words = |found: Vec<config::Diagnostic>| {
+        let errors: Vec<String> =
+            found.iter().filter(|each| each.is_error()).map(|each| format!("{}: {}", each.path, each.message)).collect();
+        errors.join("; ")
+    };
+    let Some(document) = read.document else { return Err(words(read.diagnostics)) };
+    let plan = sim::plan(&document, &experiment.files).map_err(words)?;
+    let Some(run) = plan.runs.first() else { return Err("nothing to run".to_owned()) };
+    experiment.warnings.extend(read.diagnostics.iter().chain(&plan.warnings).map(|each| format!("{}: {}", each.path, each.message)));
+    let mut simulation = Simulation::new(run).map_err(words)?;
+    while !simulation.advance(SLICE).done {}
+    Ok((experiment, simulation.finish()))
+}

@@ -1,0 +1,158 @@
+//! A published run as one JSON object a line.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// One published run. Keys that do not bear on a replay (`quality`, `corrected` …) are not read.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    pub id: String,
+    pub set: String,
+    pub source: String,
+    /// Why not to validate against this run; absent for most.
+    pub skip: Option<String>,
+    /// `vllm`, `sglang`, `trtllm`, `other`.
+    pub framework: String,
+    pub framework_version: Option<String>,
+    /// Hugging Face id.
+    pub model: Option<String>,
+    pub weights_dtype: Option<String>,
+    pub kv_dtype: Option<String>,
+    pub gpu: Option<String>,
+    pub gpu_actual: Option<String>,
+    /// Numbers of the card measured where `gpu` is only the nearest: `mem_gb`, `mem_gbs`, `bf16_tflops_dense` …
+    pub gpu_override: Option<BTreeMap<String, Value>>,
+    pub num_gpus: Option<u32>,
+    pub tp: Option<u32>,
+    pub pp: Option<u32>,
+    /// Attention data-parallel ranks inside one engine.
+    pub dp: Option<u32>,
+    pub ep: Option<u32>,
+    /// Independent engines.
+    pub replicas: Option<u32>,
+    /// Not null: prefill and decode on GPUs of their own.
+    pub disaggregated: Option<Value>,
+    pub load: Load,
+    pub num_requests: Option<u64>,
+    pub input: Lengths,
+    pub output: Lengths,
+    pub prefix: Option<Prefix>,
+    pub prefix_caching: Option<bool>,
+    /// Options as the framework names them.
+    pub engine_args: Option<Map<String, Value>>,
+    pub ignore_eos: Option<bool>,
+    /// Metric to value, units in the names.
+    pub measured: Map<String, Value>,
+    /// Keys that were filled in without the source saying so.
+    pub assumed: Vec<String>,
+    pub note: Option<String>,
+}
+
+/// How requests come in: exactly one of these.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Load {
+    pub poisson: Option<Rate>,
+    pub constant: Option<Rate>,
+    pub closed: Option<Closed>,
+    /// All at time 0.
+    pub offline: Option<Value>,
+    pub static_batch: Option<StaticBatch>,
+    pub trace: Option<TraceFile>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Rate {
+    pub rate_rps: f64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Closed {
+    pub concurrency: u32,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct StaticBatch {
+    pub batch: u32,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TraceFile {
+    pub file: Option<String>,
+}
+
+/// Token counts: one of the forms.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Lengths {
+    pub fixed: Option<f64>,
+    pub uniform: Option<Range>,
+    /// A CSV beside the record, in the order of the requests.
+    pub file: Option<String>,
+    /// Rescale the file's column to this mean.
+    pub mean: Option<f64>,
+    pub quantiles: Option<Quantiles>,
+    pub mean_only: Option<f64>,
+    /// Cap, with `mean_only`.
+    pub max: Option<f64>,
+    pub unknown: Option<bool>,
+}
+
+/// Both ends included.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Range {
+    pub min: f64,
+    pub max: f64,
+}
+
+/// Values at probabilities, linear between.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Quantiles {
+    pub p: Vec<f64>,
+    pub v: Vec<f64>,
+}
+
+/// Prompts that recur.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Prefix {
+    pub distinct_prompts: Option<u32>,
+    pub shared_prefix_tokens: Option<u32>,
+    pub groups: Option<u32>,
+    /// The cache was filled by an earlier stage.
+    pub warm: Option<bool>,
+}
+
+impl Record {
+    /// An option of the engine as a whole number.
+    pub fn option_count(&self, name: &str) -> Option<u64> {
+        self.option_number(name).filter(|number| *number >= 1.0).map(|number| number as u64)
+    }
+
+    pub fn option_number(&self, name: &str) -> Option<f64> {
+        self.engine_args.as_ref()?.get(name)?.as_f64()
+    }
+
+    pub fn option_flag(&self, name: &str) -> Option<bool> {
+        self.engine_args.as_ref()?.get(name)?.as_bool()
+    }
+
+    pub fn option_text(&self, name: &str) -> Option<&str> {
+        self.engine_args.as_ref()?.get(name)?.as_str()
+    }
+
+    /// Whether a key (or one below it) was filled in without the source saying so.
+    pub fn is_assumed(&self, key: &str) -> bool {
+        self.assumed.iter().any(|assumed| assumed == key)
+    }
+}
+
+/// Reads records, one a line; a line that is none gives its number and why.
+pub fn records(text: &str) -> Vec<Result<Record, String>> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines.map(|(index, line)| serde_json::from_str(line).map_err(|error| format!("line {}: {error}", index + 1))).collect()
+}

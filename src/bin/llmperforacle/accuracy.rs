@@ -1,0 +1,96 @@
+//! `accuracy`: published runs replayed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use clap::Args;
+use llmperforacle::accuracy::{self, Factors, Record, Replayed};
+use llmperforacle::sim::Files;
+
+use crate::output::{Failure, out};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Records, one JSON object a line, with their lengths files and traces beside them. Absent: the built-in ones.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Factor on host times, for a study of sensitivity.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    host: f64,
+    /// Factor on device times, for a study of sensitivity.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    device: f64,
+}
+
+/// Files in one folder.
+struct Beside(PathBuf);
+
+impl Files for Beside {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        let place = self.0.join(path);
+        fs::read(&place).map_err(|error| format!("cannot read {}: {error}", place.display()))
+    }
+}
+
+/// The records that come with the program.
+struct Builtin;
+
+const RUNS: &str = include_str!("../../../configs/truth/runs.jsonl");
+const LENGTHS: [(&str, &str); 1] =
+    [("lengths/llmss-rtxpro6000-qwen3-32b.csv", include_str!("../../../configs/truth/lengths/llmss-rtxpro6000-qwen3-32b.csv"))];
+
+impl Files for Builtin {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        let found = LENGTHS.iter().find(|(name, _)| *name == path);
+        found.map(|(_, text)| text.as_bytes().to_vec()).ok_or_else(|| format!("{path} is not built in"))
+    }
+}
+
+pub fn accuracy(arguments: &Arguments) -> Result<(), Failure> {
+    let mut work: Vec<(Record, Box<dyn Files + Sync>)> = Vec::new();
+    for path in &arguments.files {
+        let text = fs::read_to_string(path).map_err(|error| Failure::Message(format!("cannot read {}: {error}", path.display())))?;
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        for record in accuracy::records(&text) {
+            let record = record.map_err(|why| Failure::Message(format!("{}: {why}", path.display())))?;
+            work.push((record, Box::new(Beside(folder.clone()))));
+        }
+    }
+    if arguments.files.is_empty() {
+        for record in accuracy::records(RUNS) {
+            work.push((record.map_err(Failure::Message)?, Box::new(Builtin)));
+        }
+    }
+    let factors = Factors { host: arguments.host, device: arguments.device };
+    let runs = replay_all(&work, factors);
+    if arguments.json { out(&format!("{:#}\n", accuracy::report(&runs))) } else { out(&accuracy::table(&runs)) }
+}
+
+/// Replays on all cores; the order of the results is that of the records.
+fn replay_all(work: &[(Record, Box<dyn Files + Sync>)], factors: Factors) -> Vec<Replayed> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Replayed)>> = Mutex::new(Vec::with_capacity(work.len()));
+    let threads = thread::available_parallelism().map_or(1, |count| count.get()).min(work.len().max(1));
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((index, (record, files))) = {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    work.get(index).map(|each| (index, each))
+                } {
+                    let replayed = accuracy::replay(record, files.as_ref(), factors);
+                    done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((index, replayed));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, replayed)| replayed).collect()
+}
