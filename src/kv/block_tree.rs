@@ -182,11 +182,11 @@ impl BlockTree {
             let contents = self.contents(holding, position, in_block);
             let there = match contents.slot {
                 Some(slot) => self.tree.in_slot(slot),
-                None if in_block < self.block_size => {
-                    contents.parts.last().filter(|(_, extent)| *extent == in_block).and_then(|&(segment, _)| {
-                        self.tree.exactly(segment, position as u32, in_block)
-                    })
-                }
+                None if in_block < self.block_size => contents
+                    .parts
+                    .last()
+                    .filter(|(_, extent)| *extent == in_block)
+                    .and_then(|&(segment, _)| self.tree.exactly(segment, position as u32, in_block)),
                 None => None,
             };
             let id = match there {

@@ -7,6 +7,7 @@ use super::histogram::Histogram;
 use super::ramp::Ramp;
 use super::result::{Requests, RunResult, Status};
 use super::run_info::RunInfo;
+use super::step_log::StepLog;
 use super::summary::summary;
 use super::timeline::{Gauges, Timeline};
 use crate::engine::{Observer, RejectReason, StepRun};
@@ -33,6 +34,8 @@ pub struct Recorder {
     inter_token: Histogram,
     timeline: Timeline,
     replicas: Vec<Replica>,
+    /// Kept only when asked for.
+    steps: Option<StepLog>,
 }
 
 impl Recorder {
@@ -43,6 +46,11 @@ impl Recorder {
         // Only a hint, and one that a document controls: reserve at most a million rows ahead.
         recorder.requests.reserve(expected_requests.unwrap_or(0).min(1 << 20) as usize);
         recorder
+    }
+
+    /// Keeps the steps that run at some time from `from` to `to`, for a trace.
+    pub fn keep_steps(&mut self, from: Time, to: Time) {
+        self.steps = Some(StepLog::new(from, to));
     }
 
     /// Ends the run at `end` and sums it up. Requests that have not ended must have been reported as unfinished.
@@ -64,6 +72,7 @@ impl Recorder {
             warm_up_ps: self.warm_up_ps,
             counters: self.replicas.into_iter().map(|replica| replica.counters).collect(),
             inter_token: self.inter_token,
+            steps: self.steps.unwrap_or_default(),
             info,
         };
         result.summary = summary(&result);
@@ -158,6 +167,9 @@ impl Observer for Recorder {
         self.timeline.gauges(&ramp, run.running, run.waiting, run.kv_blocks_after);
         self.timeline.tokens(&ramp, tokens_of_first_step(run), run.prefill_tokens);
 
+        if let Some(steps) = &mut self.steps {
+            steps.add(run);
+        }
         let kv_blocks = (run.kv_blocks_after)(run.steps);
         let first_start_ps = if skipped == run.steps { u64::MAX } else { ramp.end_of(skipped) };
         let before_window_ps = self.warm_up_ps.saturating_sub(first_start_ps);

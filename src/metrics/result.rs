@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::counters::Counters;
 use super::histogram::Histogram;
 use super::run_info::RunInfo;
+use super::step_log::StepLog;
 use crate::engine::RejectReason;
 use crate::workload::Request;
 
@@ -211,11 +212,13 @@ pub struct RunResult {
     /// Gaps between consecutive tokens of one request, pooled, ps.
     pub inter_token: Histogram,
     pub info: RunInfo,
+    /// Steps kept for a trace; empty unless they were asked for.
+    pub steps: StepLog,
 }
 
 impl RunResult {
-    /// A hash of every column, series and counter: equal on every platform for equal results. Names, versions and the
-    /// summary (which follows from the rest) are left out.
+    /// A hash of every column, series and counter: equal on every platform for equal results. Names, versions, steps
+    /// kept for a trace and the summary (which follows from the rest) are left out.
     pub fn hash(&self) -> u64 {
         let mut hash = Hash::default();
         each_column!(&self.requests, column => {

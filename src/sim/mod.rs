@@ -67,6 +67,11 @@ impl Simulation {
         })
     }
 
+    /// Keeps the steps that run at some time from `from` to `to` in the result, for a trace. Call it before `advance`.
+    pub fn keep_steps(&mut self, from: Time, to: Time) {
+        self.recorder.keep_steps(from, to);
+    }
+
     /// Does about `budget` units of work (an arrival, a step or a run of steps each) and returns.
     pub fn advance(&mut self, budget: u64) -> Progress {
         for _ in 0..budget {

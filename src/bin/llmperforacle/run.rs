@@ -10,6 +10,7 @@ use llmperforacle::config::Diagnostic;
 use llmperforacle::metrics::RunResult;
 use llmperforacle::report;
 use llmperforacle::sim::Simulation;
+use llmperforacle::units::Time;
 use serde_json::{Map, Value};
 
 use crate::OutputFormat;
@@ -39,6 +40,12 @@ pub struct Arguments {
     /// What to print.
     #[arg(long, value_parser = output_format, default_value = "table", value_name = "table|json")]
     format: OutputFormat,
+    /// Write a trace of the requests, steps and KV memory that ui.perfetto.dev opens.
+    #[arg(long, value_name = "FILE")]
+    perfetto: Option<PathBuf>,
+    /// The stretch of simulated seconds that the trace shows, such as `10..12.5`; all of it otherwise.
+    #[arg(long, value_name = "FROM..TO", value_parser = stretch, requires = "perfetto")]
+    window: Option<(Time, Time)>,
     /// Take every decode step singly. Slow; the results are the same to the last bit.
     #[arg(long)]
     no_fast_path: bool,
@@ -48,6 +55,14 @@ pub struct Arguments {
     /// The original project's option.
     #[arg(short = 'l', long, hide = true, value_name = "LEVEL")]
     log_level: Option<String>,
+}
+
+fn stretch(text: &str) -> Result<(Time, Time), String> {
+    let ends = text.split_once("..").and_then(|(from, to)| Some((from.trim().parse().ok()?, to.trim().parse().ok()?)));
+    match ends {
+        Some((from, to)) if 0.0 <= from && from < to => Ok((Time::from_s(from), Time::from_s(to))),
+        _ => Err("write it as seconds from..to, such as 10..12.5".into()),
+    }
 }
 
 pub fn assignment(text: &str) -> Result<(String, String), String> {
@@ -81,11 +96,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let inputs = arguments.files.iter().map(|path| prepare(path, arguments, talk)).collect::<Result<Vec<Input>, Failure>>()?;
     let targets: Vec<Targets> = inputs.iter().zip(&arguments.files).map(|(input, path)| Targets::of(input, path, arguments)).collect();
     refuse_collisions(&inputs, &targets)?;
+    if arguments.perfetto.is_some() && inputs.len() > 1 {
+        return Err(Failure::Message("--perfetto writes the trace of one document; run them one by one".into()));
+    }
 
     let mut outcomes = Vec::new();
     for (input, targets) in inputs.into_iter().zip(&targets) {
-        let outcome = simulate(input, arguments.no_fast_path, talk)?;
+        let outcome = simulate(input, arguments, talk)?;
         targets.write(&outcome.runs)?;
+        write_trace(&outcome, arguments)?;
         if talk {
             out(&closing(&outcome))?;
         }
@@ -111,7 +130,7 @@ fn prepare(path: &Path, arguments: &Arguments, talk: bool) -> Result<Input, Fail
     Ok(input)
 }
 
-fn simulate(input: Input, no_fast_path: bool, talk: bool) -> Result<Outcome, Failure> {
+fn simulate(input: Input, arguments: &Arguments, talk: bool) -> Result<Outcome, Failure> {
     let plan = input.plan().map_err(|diagnostics| {
         tell(&input.name, &diagnostics);
         Failure::Explained
@@ -125,12 +144,16 @@ fn simulate(input: Input, no_fast_path: bool, talk: bool) -> Result<Outcome, Fai
     }
     let mut runs = Vec::new();
     for mut run in plan.runs {
-        run.fast_path &= !no_fast_path;
+        run.fast_path &= !arguments.no_fast_path;
         let bar = progress_bar(&run.name);
         let mut simulation = Simulation::new(&run).map_err(|diagnostics| {
             tell(&input.name, &diagnostics);
             Failure::Explained
         })?;
+        if arguments.perfetto.is_some() {
+            let (from, to) = arguments.window.unwrap_or((Time::ZERO, Time::NEVER));
+            simulation.keep_steps(from, to);
+        }
         loop {
             let progress = simulation.advance(SLICE);
             bar.set_position((progress.fraction * BAR as f64) as u64);
@@ -143,6 +166,18 @@ fn simulate(input: Input, no_fast_path: bool, talk: bool) -> Result<Outcome, Fai
         runs.push(simulation.finish());
     }
     Ok(Outcome { input, runs })
+}
+
+fn write_trace(outcome: &Outcome, arguments: &Arguments) -> Result<(), Failure> {
+    let Some(path) = &arguments.perfetto else { return Ok(()) };
+    let mut notes = Vec::new();
+    write_file(path, |file| {
+        notes = report::perfetto(&outcome.runs, file)?;
+        Ok(())
+    })?;
+    notes.iter().for_each(|note| eprintln!("Note: {note}. A shorter stretch: --window FROM..TO"));
+    eprintln!("Wrote {}: open it at ui.perfetto.dev", path.display());
+    Ok(())
 }
 
 /// Only on a terminal; a pipe gets no progress.

@@ -22,12 +22,8 @@ pub enum Chunking {
 impl Trtllm {
     /// Contexts under way and waiting ones that memory allows, cut to what is left of the step.
     pub(super) fn chunked_contexts(&mut self, core: &mut Core, room: &mut Room, paused: bool) -> Stop {
-        let mut chosen: Vec<(JobId, u64)> = core
-            .prefilling
-            .iter()
-            .take(room.requests as usize)
-            .map(|&id| (id, core.jobs[id].target() - core.jobs[id].computed))
-            .collect();
+        let mut chosen: Vec<(JobId, u64)> =
+            core.prefilling.iter().take(room.requests as usize).map(|&id| (id, core.jobs[id].target() - core.jobs[id].computed)).collect();
         let under_way = chosen.len();
         let (waiting, stop) = if paused { (Vec::new(), Stop::Step) } else { self.fitting(core, room.requests as usize - under_way) };
         chosen.extend(waiting.iter().map(|&(id, tokens)| (id, tokens)));

@@ -80,4 +80,3 @@ impl Trtllm {
         core.running_len() > 0 && held > self.options.max_util_for_resume * core.pool.total() as f64
     }
 }
-

@@ -1,0 +1,115 @@
+//! The trace against the rules of the "Trace Event Format" that importers check: known phases, finite times, complete events that do
+//! not overlap on a track, async begins and ends that nest. And against the run that it draws.
+
+use std::collections::BTreeMap;
+
+use llmperforacle::metrics::RunResult;
+use llmperforacle::report::perfetto;
+use llmperforacle::sim::{Files, Simulation};
+use llmperforacle::units::Time;
+use llmperforacle::{config, sim};
+use serde_json::Value;
+
+struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        Err(format!("there is no {path}"))
+    }
+}
+
+fn run(fast_path: bool, from: f64, to: f64) -> Vec<RunResult> {
+    let document = config::preset("kv-pressure-a100").unwrap();
+    let plan = sim::plan(&document, &NoFiles).unwrap();
+    let run = |run: &sim::RunPlan| {
+        let mut run = run.clone();
+        run.fast_path = fast_path;
+        let mut simulation = Simulation::new(&run).unwrap();
+        simulation.keep_steps(Time::from_s(from), Time::from_s(to));
+        while !simulation.advance(1000).done {}
+        simulation.finish()
+    };
+    plan.runs.iter().take(2).map(run).collect()
+}
+
+fn trace(runs: &[RunResult]) -> (Value, Vec<String>) {
+    let mut text = Vec::new();
+    let notes = perfetto(runs, &mut text).unwrap();
+    (serde_json::from_slice(&text).unwrap(), notes)
+}
+
+fn events(trace: &Value) -> &[Value] {
+    trace["traceEvents"].as_array().unwrap()
+}
+
+fn of<'a>(trace: &'a Value, phase: &'a str) -> impl Iterator<Item = &'a Value> {
+    events(trace).iter().filter(move |event| event["ph"] == phase)
+}
+
+#[test]
+fn every_event_keeps_the_rules_of_the_format() {
+    let runs = run(true, 5.0, 25.0);
+    let (trace, notes) = trace(&runs);
+    assert!(notes.is_empty());
+    let mut open: BTreeMap<(String, String), Vec<(String, f64)>> = BTreeMap::new();
+    let mut track_ends: BTreeMap<(u64, u64), f64> = BTreeMap::new();
+    let mut names = BTreeMap::new();
+    for event in events(&trace) {
+        let pid = event["pid"].as_u64().unwrap();
+        let name = event["name"].as_str().unwrap().to_owned();
+        let ts = event["ts"].as_f64();
+        match event["ph"].as_str().unwrap() {
+            "M" if name == "process_name" => assert!(names.insert(pid, event["args"]["name"].clone()).is_none(), "two names"),
+            "M" => assert_eq!(name, "thread_name"),
+            "X" => {
+                let end = track_ends.entry((pid, event["tid"].as_u64().unwrap())).or_insert(0.0);
+                let (ts, duration) = (ts.unwrap(), event["dur"].as_f64().unwrap());
+                // Picoseconds survive as fractions of microseconds; a double holds them to a tenth at this size.
+                assert!(duration > 0.0 && ts >= *end - 1e-6, "{event}");
+                *end = ts + duration;
+            }
+            "C" => assert!(ts.unwrap() >= 0.0 && event["args"]["value"].is_number()),
+            "b" => {
+                let key = (event["cat"].to_string(), event["id"].to_string());
+                let inside = open.entry(key).or_default();
+                assert!(inside.last().is_none_or(|(_, start)| *start <= ts.unwrap()));
+                inside.push((name, ts.unwrap()));
+            }
+            "e" => {
+                let key = (event["cat"].to_string(), event["id"].to_string());
+                let (begun, start) = open.get_mut(&key).and_then(Vec::pop).unwrap_or_else(|| panic!("ends and never began: {event}"));
+                assert!(begun == name && start <= ts.unwrap(), "{event}");
+            }
+            other => panic!("{other}"),
+        }
+        assert!(names.contains_key(&pid), "a process without a name");
+    }
+    assert!(open.values().all(Vec::is_empty), "begun and never ended");
+    assert_eq!(names.len(), 4, "two runs, each with its requests and one replica");
+}
+
+#[test]
+fn a_slice_a_step_a_track_a_request() {
+    let runs = run(true, 0.0, 1e6);
+    let (trace, _) = trace(&runs);
+    let steps: f64 = runs.iter().map(|run| run.summary["engine"]["steps"].as_f64().unwrap()).sum();
+    assert_eq!(of(&trace, "X").count() as f64, steps);
+    let requests: usize = runs.iter().map(|run| run.requests.len()).sum();
+    let whole = of(&trace, "b").filter(|event| event["name"].as_str().unwrap().starts_with("req_")).count();
+    assert_eq!(whole, requests);
+    let busy_us: f64 = of(&trace, "X").map(|event| event["dur"].as_f64().unwrap()).sum();
+    let counted_us = runs.iter().map(|run| run.counters[0].step_ps as f64 / 1e6).sum::<f64>();
+    assert!((busy_us - counted_us).abs() < 1e-6 * counted_us, "{busy_us} {counted_us}");
+}
+
+#[test]
+fn steps_taken_singly_draw_the_same_slices() {
+    let slices = |fast: bool| {
+        let (trace, _) = trace(&run(fast, 10.0, 12.0));
+        of(&trace, "X").map(|e| (e["pid"].clone(), e["ts"].clone(), e["dur"].clone(), e["name"].clone())).collect::<Vec<_>>()
+    };
+    let fast = slices(true);
+    let single = slices(false);
+    // A run of steps that reaches into the stretch is drawn whole.
+    assert!(single.len() > 50 && single.iter().all(|slice| fast.contains(slice)));
+}
