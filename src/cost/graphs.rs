@@ -1,8 +1,9 @@
 //! Which batches are replayed as CUDA graphs, and to which size they are padded.
 //!
 //! vLLM captures sizes 1, 2, 4, 8 ... 248 by 8, 256 ... by 16 up to min(2 * max_num_seqs, 512) and pads decode-only and mixed batches alike;
-//! SGLang captures decode batches of 1, 2, 4, 8 ... 256 by 8, 272 ... 496 by 16, 512 ... by 32; TensorRT-LLM captures decode batches of 1 to 31, 32, 64
-//! and 128 and does not pad, so that other sizes are launched from the host.
+//! SGLang captures decode batches of 1, 2, 4, 8 ... 256 by 8, 272 ... 496 by 16, 512 ... by 32; TensorRT-LLM captures decode batches of 1 to 32, 64
+//! and 128 and does not pad, so that other sizes are launched from the host, or, when it pads, of 1, 2, 4, 8 ... 128 by 8; either way powers of
+//! two beyond, and its largest batch.
 
 use crate::catalog::Engine;
 
@@ -40,13 +41,25 @@ impl Graphs {
                 let large = (512..=max_tokens.max(512)).step_by(32);
                 [1, 2, 4].into_iter().chain((8..=256).step_by(8)).chain((272..512).step_by(16)).chain(large).collect()
             }
-            Engine::Trtllm => (1..=32).chain([64, 128]).collect(),
+            Engine::Trtllm => return Graphs::trtllm(max_tokens, false),
         };
         let mut sizes: Vec<u32> = all.into_iter().filter(|size| *size <= max_tokens).collect();
-        if sizes.last().is_some_and(|last| *last < max_tokens) && engine != Engine::Trtllm {
+        if sizes.last().is_some_and(|last| *last < max_tokens) {
             sizes.push(max_tokens);
         }
-        Graphs { sizes, pads: engine != Engine::Trtllm, mixed: engine == Engine::Vllm }
+        Graphs { sizes, pads: true, mixed: engine == Engine::Vllm }
+    }
+
+    /// What TensorRT-LLM captures, for batches that only generate, up to `max_batch` of them.
+    pub fn trtllm(max_batch: u32, pads: bool) -> Graphs {
+        let small: Vec<u32> =
+            if pads { [1, 2, 4].into_iter().chain((8..=128).step_by(8)).collect() } else { (1..=32).chain([64, 128]).collect() };
+        let powers = (8..32).map(|power| 1 << power);
+        let mut sizes: Vec<u32> = small.into_iter().chain(powers).filter(|size| *size <= max_batch).collect();
+        if sizes.last().is_some_and(|last| *last < max_batch) {
+            sizes.push(max_batch);
+        }
+        Graphs { sizes, pads, mixed: false }
     }
 
     /// How a batch of `tokens` rows is launched.
@@ -94,6 +107,15 @@ mod tests {
         assert!(graphs.launch(31, true).captured && graphs.launch(64, true).captured);
         assert_eq!(graphs.launch(33, true), Launch { rows: 33, captured: false });
         assert!(!graphs.launch(16, false).captured);
+    }
+
+    #[test]
+    fn tensorrt_llm_pads_when_asked_to() {
+        let graphs = Graphs::trtllm(640, true);
+        let rows = |tokens| graphs.launch(tokens, true).rows;
+        assert_eq!([3, 33, 65, 129, 257, 513, 640].map(rows), [4, 40, 72, 256, 512, 640, 640]);
+        assert!(graphs.launch(640, true).captured && !graphs.launch(641, true).captured && !graphs.launch(4, false).captured);
+        assert_eq!(Graphs::trtllm(100, false).largest(), 100);
     }
 
     #[test]

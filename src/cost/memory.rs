@@ -113,7 +113,10 @@ impl MemoryBudget {
                 let free = total - rest;
                 free - weights - free * (1.0 - static_share)
             }
-            Engine::Trtllm => spec.utilization.unwrap_or(0.9) * (total - rest - weights - activations - graphs),
+            Engine::Trtllm => {
+                // Graphs are captured afterwards, out of what is left over.
+                spec.utilization.unwrap_or(0.9) * (total - rest - weights - activations)
+            }
         };
         let kv_bytes_per_token = kv_bytes_per_token(spec);
         let block = kv_bytes_per_token * f64::from(spec.block_size.max(1));

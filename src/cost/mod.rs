@@ -20,4 +20,5 @@ pub use footprint::Footprint;
 pub use graphs::Graphs;
 pub use memory::{DoesNotFit, MemoryBudget, MemorySpec};
 pub use model::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
+pub use shapes::weight_bytes_per_rank;
 pub use timing::{FixedTiming, PolynomialTiming};

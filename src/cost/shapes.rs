@@ -83,7 +83,7 @@ pub(super) fn products(model: &Model, tp: u32) -> Vec<Product> {
 }
 
 /// Bytes of weights that each of `tp` GPUs holds. Embeddings and LM head are cut by vocabulary and stay in 16 bit, as do routers.
-pub(super) fn weight_bytes_per_rank(model: &Model, tp: u32, dtype: Dtype) -> f64 {
+pub fn weight_bytes_per_rank(model: &Model, tp: u32, dtype: Dtype) -> f64 {
     let sixteen = Dtype::Bf16.weight_bytes();
     let size = |product: &Product| {
         let bytes = if product.sixteen_bit { sixteen } else { dtype.weight_bytes() };

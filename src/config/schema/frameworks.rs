@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::LevelOfDetail;
+use super::{LevelOfDetail, TrtllmConfig};
 
 /// One serving stack under test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -118,6 +118,9 @@ pub struct FrameworkConfig {
     /// Factors on the model's step times, as `llmperforacle calibrate` finds them from a benchmark of one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<OwnCalibration>,
+    /// Options of TensorRT-LLM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trtllm: Option<TrtllmConfig>,
     // Keys of the original project.
     /// Longest chunk of one prompt, tokens (the original project's name of `long_prefill_token_threshold`).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,7 @@
 
 mod frameworks;
 mod hardware;
+mod trtllm;
 mod workload;
 
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use frameworks::*;
 pub use hardware::*;
+pub use trtllm::*;
 pub use workload::*;
 
 /// An experiment: which requests, on which hardware, served by which stacks.

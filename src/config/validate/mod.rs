@@ -4,6 +4,7 @@
 pub mod distribution;
 mod frameworks;
 mod hardware;
+mod trtllm;
 mod workload;
 
 use std::collections::BTreeSet;

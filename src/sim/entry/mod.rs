@@ -1,6 +1,7 @@
 //! One entry of `frameworks_to_test` made ready to run: its model, its GPUs, its engine's limits and memory, its step times.
 
 mod plan;
+mod trtllm;
 mod vllm;
 
 pub use plan::ReplicaPlan;
@@ -26,7 +27,8 @@ pub fn is_modelled(framework: FrameworkKind) -> bool {
 fn engine_of(framework: FrameworkKind) -> Option<Engine> {
     match framework {
         FrameworkKind::Vllm | FrameworkKind::ParallelVllm => Some(Engine::Vllm),
-        FrameworkKind::Sglang | FrameworkKind::Trtllm | FrameworkKind::Dynamo => None,
+        FrameworkKind::Trtllm => Some(Engine::Trtllm),
+        FrameworkKind::Sglang | FrameworkKind::Dynamo => None,
     }
 }
 
@@ -111,6 +113,8 @@ struct Rules {
     block_size: u32,
     /// Blocks that requests can have, where the document says so; else the memory budget does.
     blocks: Option<u64>,
+    /// Share of memory, in the engine's own sense.
+    utilization: Option<f64>,
     /// The KV memory, given its blocks and their size.
     kv: Box<dyn Fn(u64, u32) -> KvPlan>,
     overlap: bool,
@@ -138,7 +142,8 @@ impl Parts<'_> {
         let defaults = framework_defaults(self.engine, &self.device, self.tp)
             .ok_or_else(|| Diagnostic::error(self.path, "no defaults are known for this engine and device", "please report this"))?;
         let rules = match self.engine {
-            Engine::Vllm | Engine::Sglang | Engine::Trtllm => vllm::rules(&self, &defaults, warnings)?,
+            Engine::Trtllm => trtllm::rules(&self, &defaults, warnings)?,
+            Engine::Vllm | Engine::Sglang => vllm::rules(&self, &defaults, warnings)?,
         };
         let own = self.config.calibration.clone().unwrap_or_default();
         let host = scaled(self.host(defaults.host), own.host_time.unwrap_or(1.0));
@@ -162,7 +167,7 @@ impl Parts<'_> {
             tp: self.tp,
             dtype: self.dtype,
             kv_dtype: self.kv_dtype,
-            utilization: self.config.gpu_memory_utilization.or(defaults.gpu_memory_utilization),
+            utilization: rules.utilization,
             max_num_batched_tokens: rules.limits.max_num_batched_tokens,
             max_num_seqs: rules.limits.max_num_seqs,
             block_size: rules.block_size,

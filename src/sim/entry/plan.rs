@@ -3,7 +3,7 @@
 use crate::config::Diagnostic;
 use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming};
 use crate::engine::{Core, Limits, Pace, PolicySpec, Replica};
-use crate::kv::{HashChain, KvCache};
+use crate::kv::{BlockTree, HashChain, KvCache, Reuse};
 use crate::metrics::ReplicaInfo;
 use crate::units::Time;
 
@@ -25,12 +25,15 @@ pub struct ReplicaPlan {
 pub(super) enum KvPlan {
     /// vLLM's: `blocks` that requests can have.
     HashChain { blocks: u64, block_size: u32, caching: bool },
+    /// TensorRT-LLM's.
+    BlockTree { blocks: u64, block_size: u32, reuse: Reuse },
 }
 
 impl KvPlan {
     fn build(&self) -> Box<dyn KvCache> {
         match *self {
             KvPlan::HashChain { blocks, block_size, caching } => Box::new(HashChain::new(blocks, block_size, caching)),
+            KvPlan::BlockTree { blocks, block_size, reuse } => Box::new(BlockTree::new(blocks, block_size, reuse)),
         }
     }
 }

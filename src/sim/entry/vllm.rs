@@ -69,6 +69,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         block_size,
         // vLLM's null block holds nothing; the memory budget has left it out already.
         blocks: config.num_gpu_blocks_override.map(|given| given.saturating_sub(1)),
+        utilization: config.gpu_memory_utilization.or(defaults.gpu_memory_utilization),
         kv: Box::new(move |blocks, block_size| KvPlan::HashChain { blocks, block_size, caching }),
         overlap: config.async_scheduling.unwrap_or(true),
     })

@@ -1,8 +1,10 @@
 //! What a document can name, and documents to start from.
 
 use llmperforacle::catalog::{Confidence, builtin};
+use llmperforacle::config::schema::FrameworkKind;
 use llmperforacle::config::{self, Document};
 use llmperforacle::metrics::definitions;
+use llmperforacle::sim::is_modelled;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
@@ -132,11 +134,11 @@ fn opening_title(text: &'static str) -> &'static str {
 
 fn frameworks() -> Vec<FrameworkInfo> {
     let kinds = [
-        ("VLLM", "vLLM", true),
-        ("ParallelVLLM", "vLLM, several GPUs", true),
-        ("SGLANG", "SGLang", false),
-        ("TRTLLM", "TensorRT-LLM", false),
-        ("DYNAMO", "NVIDIA Dynamo", false),
+        ("VLLM", "vLLM", FrameworkKind::Vllm),
+        ("ParallelVLLM", "vLLM, several GPUs", FrameworkKind::ParallelVllm),
+        ("SGLANG", "SGLang", FrameworkKind::Sglang),
+        ("TRTLLM", "TensorRT-LLM", FrameworkKind::Trtllm),
+        ("DYNAMO", "NVIDIA Dynamo", FrameworkKind::Dynamo),
     ];
-    kinds.into_iter().map(|(kind, label, available)| FrameworkInfo { kind, label, available }).collect()
+    kinds.into_iter().map(|(kind, label, framework)| FrameworkInfo { kind, label, available: is_modelled(framework) }).collect()
 }
