@@ -4,8 +4,9 @@
 use proptest::prelude::*;
 
 use llmperforacle::cost::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
-use llmperforacle::engine::{Core, Limits, Pace, Replica, policies::vllm::Vllm};
-use llmperforacle::kv::HashChain;
+use llmperforacle::engine::policies::trtllm::{Capacity, Chunking, TrtllmOptions};
+use llmperforacle::engine::{Core, Limits, Pace, PolicySpec, Replica};
+use llmperforacle::kv::{BlockTree, HashChain, KvCache, Reuse};
 use llmperforacle::metrics::{Recorder, RunInfo, RunResult, Status};
 use llmperforacle::units::Time;
 use llmperforacle::workload::{Request, Segment, SegmentId};
@@ -51,6 +52,9 @@ impl CostModel for Affine {
 
 #[derive(Clone, Debug)]
 struct Case {
+    policy: PolicySpec,
+    /// TensorRT-LLM: reuse blocks in part, and by copying them.
+    partial: (bool, bool),
     limits: Limits,
     block_size: u32,
     blocks: u64,
@@ -65,7 +69,28 @@ struct Case {
 /// gives up.
 type Draft = (u32, u32, u32, Option<(u32, u32)>, u32, Option<u32>);
 
-fn case() -> impl Strategy<Value = Case> {
+/// TensorRT-LLM with any options.
+fn trtllm() -> impl Strategy<Value = PolicySpec> {
+    let capacity =
+        prop_oneof![4 => Just(Capacity::GuaranteedNoEvict), 2 => Just(Capacity::MaxUtilization), 1 => Just(Capacity::StaticBatch)];
+    let chunking = prop_oneof![Just(Chunking::FirstComeFirstServed), Just(Chunking::EqualProgress), Just(Chunking::ForceChunk)];
+    let waits = (prop_oneof![3 => Just(0u32), 1 => 1u32..6], 0.0f64..1.0);
+    (capacity, prop::bool::weighted(0.25), chunking, any::<bool>(), 0.3f64..1.0, waits).prop_map(
+        |(capacity, v2, chunking, prefix_aware, max_util_for_resume, (batch_wait_iters, batch_wait_max_tokens_ratio))| {
+            PolicySpec::Trtllm(TrtllmOptions {
+                capacity,
+                v2,
+                chunking,
+                prefix_aware,
+                max_util_for_resume,
+                batch_wait_iters,
+                batch_wait_max_tokens_ratio,
+            })
+        },
+    )
+}
+
+fn case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value = Case> {
     let limits = (16u32..600, 1u32..16, any::<bool>(), prop_oneof![Just(0u32), 8u32..200], any::<bool>(), 0u64..3).prop_map(
         |(budget, seats, chunked_prefill, long_prefill_token_threshold, reserve_full_prompt, watermark_blocks)| Limits {
             max_num_batched_tokens: budget,
@@ -89,8 +114,10 @@ fn case() -> impl Strategy<Value = Case> {
     );
     let shape = (prop_oneof![Just(1u32), Just(4u32), Just(16u32)], 8u64..120, any::<bool>(), any::<bool>());
     let horizon = prop_oneof![4 => Just(Time::NEVER), 1 => (1u64..5_000_000_000).prop_map(Time)];
-    (limits, cost, shape, horizon, prop::collection::vec(request, 1..40)).prop_map(
-        |(limits, cost, (block_size, blocks, caching, overlap), horizon, requests)| Case {
+    (policy, any::<(bool, bool)>(), limits, cost, shape, horizon, prop::collection::vec(request, 1..40)).prop_map(
+        |(policy, partial, limits, cost, (block_size, blocks, caching, overlap), horizon, requests)| Case {
+            policy,
+            partial,
             limits,
             block_size,
             blocks: blocks * 16 / u64::from(block_size),
@@ -139,10 +166,20 @@ fn requests(case: &Case) -> Vec<Request> {
         .collect()
 }
 
+fn memory(case: &Case) -> Box<dyn KvCache> {
+    match &case.policy {
+        PolicySpec::Trtllm(options) => {
+            let reuse = Reuse { blocks: case.caching, partial: case.partial.0, copy: case.partial.1, whole_context: !options.v2 };
+            Box::new(BlockTree::new(case.blocks, case.block_size, reuse))
+        }
+        _ => Box::new(HashChain::new(case.blocks, case.block_size, case.caching)),
+    }
+}
+
 fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
-    let core = Core::new(case.limits.clone(), Box::new(HashChain::new(case.blocks, case.block_size, case.caching)));
+    let core = Core::new(case.limits.clone(), memory(case));
     let pace = Pace { overlap: case.overlap, fast_path, horizon: case.horizon };
-    let mut replica = Replica::new(0, core, Box::new(Vllm::default()), Box::new(case.cost.clone()), pace);
+    let mut replica = Replica::new(0, core, case.policy.build(), Box::new(case.cost.clone()), pace);
     let mut recorder = Recorder::new(Time::ZERO, None);
     let mut requests = requests(case).into_iter().peekable();
     let (mut ended, mut events, mut now) = (Vec::new(), 0, Time::ZERO);
@@ -167,51 +204,84 @@ fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
     (recorder.finish(RunInfo::default(), end), used, events)
 }
 
+fn equals_single_steps(case: &Case) -> Result<(), TestCaseError> {
+    let (fast, _, fast_events) = run(case, true);
+    let (single, _, single_events) = run(case, false);
+    prop_assert_eq!(&fast.requests, &single.requests);
+    prop_assert_eq!(&fast.series, &single.series);
+    prop_assert_eq!(&fast.counters, &single.counters);
+    prop_assert_eq!(fast.hash(), single.hash());
+    prop_assert!(fast_events <= single_events);
+    Ok(())
+}
+
+fn ends_and_conserves(case: &Case) -> Result<(), TestCaseError> {
+    let (result, blocks_used, _) = run(case, true);
+    prop_assert_eq!(blocks_used, 0, "blocks leaked");
+    let r = &result.requests;
+    prop_assert_eq!(r.len(), case.requests.len());
+    for row in 0..r.len() {
+        if r.status[row] == Status::Rejected as u8 {
+            continue;
+        }
+        if r.status[row] == Status::Cancelled as u8 {
+            prop_assert!(r.cancelled_ps[row] >= r.arrival_ps[row] && r.output_tokens[row] <= case.requests[row].2);
+            prop_assert!(r.finish_ps[row] == u64::MAX);
+            continue;
+        }
+        prop_assert_eq!(r.status[row], Status::Success as u8);
+        prop_assert_eq!(r.output_tokens[row], case.requests[row].2);
+        prop_assert!(r.arrival_ps[row] <= r.scheduled_ps[row]);
+        prop_assert!(r.scheduled_ps[row] < r.first_token_ps[row]);
+        prop_assert!(r.first_token_ps[row] <= r.finish_ps[row]);
+        // Every prompt token is computed once or found once, unless a preemption makes it happen again (and a second
+        // admission may find what the first did not).
+        let known = r.prefilled_tokens[row] + u64::from(r.cached_tokens[row]);
+        prop_assert!(known == u64::from(r.input_tokens[row]) || r.preemptions[row] > 0);
+        if !case.caching {
+            prop_assert_eq!(r.cached_tokens[row], 0);
+        }
+    }
+    let (never_pauses, passes_over) = match &case.policy {
+        PolicySpec::Trtllm(options) => {
+            (!options.v2 && options.capacity != Capacity::MaxUtilization, options.prefix_aware || case.limits.chunked_prefill)
+        }
+        _ => (false, false),
+    };
+    if never_pauses {
+        prop_assert!(r.preemptions.iter().all(|&preemptions| preemptions == 0));
+    }
+    if passes_over {
+        return Ok(());
+    }
+    // First come, first served: without preemption nobody is admitted before an earlier one.
+    let served: Vec<u64> = (0..r.len()).filter(|&row| r.status[row] == 1).map(|row| r.scheduled_ps[row]).collect();
+    prop_assert!(served.is_sorted());
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_fast_path_equals_single_steps_to_the_bit(case in case()) {
-        let (fast, _, fast_events) = run(&case, true);
-        let (single, _, single_events) = run(&case, false);
-        prop_assert_eq!(&fast.requests, &single.requests);
-        prop_assert_eq!(&fast.series, &single.series);
-        prop_assert_eq!(&fast.counters, &single.counters);
-        prop_assert_eq!(fast.hash(), single.hash());
-        prop_assert!(fast_events <= single_events);
+    fn the_fast_path_equals_single_steps_to_the_bit(case in case(Just(PolicySpec::Vllm))) {
+        equals_single_steps(&case)?;
     }
 
     #[test]
-    fn every_request_ends_and_everything_is_conserved(mut case in case()) {
+    fn the_fast_path_equals_single_steps_under_tensorrt_llm(case in case(trtllm())) {
+        equals_single_steps(&case)?;
+    }
+
+    #[test]
+    fn every_request_ends_and_everything_is_conserved(mut case in case(Just(PolicySpec::Vllm))) {
         case.horizon = Time::NEVER;
-        let (result, blocks_used, _) = run(&case, true);
-        prop_assert_eq!(blocks_used, 0, "blocks leaked");
-        let r = &result.requests;
-        prop_assert_eq!(r.len(), case.requests.len());
-        for row in 0..r.len() {
-            if r.status[row] == Status::Rejected as u8 {
-                continue;
-            }
-            if r.status[row] == Status::Cancelled as u8 {
-                prop_assert!(r.cancelled_ps[row] >= r.arrival_ps[row] && r.output_tokens[row] <= case.requests[row].2);
-                prop_assert!(r.finish_ps[row] == u64::MAX);
-                continue;
-            }
-            prop_assert_eq!(r.status[row], Status::Success as u8);
-            prop_assert_eq!(r.output_tokens[row], case.requests[row].2);
-            prop_assert!(r.arrival_ps[row] <= r.scheduled_ps[row]);
-            prop_assert!(r.scheduled_ps[row] < r.first_token_ps[row]);
-            prop_assert!(r.first_token_ps[row] <= r.finish_ps[row]);
-            // Every prompt token is computed once or found once, unless a preemption makes it happen again (and a second
-            // admission may find what the first did not).
-            let known = r.prefilled_tokens[row] + u64::from(r.cached_tokens[row]);
-            prop_assert!(known == u64::from(r.input_tokens[row]) || r.preemptions[row] > 0);
-            if !case.caching {
-                prop_assert_eq!(r.cached_tokens[row], 0);
-            }
-        }
-        // First come, first served: without preemption nobody is admitted before an earlier one.
-        let served: Vec<u64> = (0..r.len()).filter(|&row| r.status[row] == 1).map(|row| r.scheduled_ps[row]).collect();
-        prop_assert!(served.is_sorted());
+        ends_and_conserves(&case)?;
+    }
+
+    #[test]
+    fn every_request_ends_and_everything_is_conserved_under_tensorrt_llm(mut case in case(trtllm())) {
+        case.horizon = Time::NEVER;
+        ends_and_conserves(&case)?;
     }
 }

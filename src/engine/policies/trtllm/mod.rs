@@ -138,7 +138,9 @@ impl Policy for Trtllm {
             (false, false) => self.whole_contexts(core, &mut room),
         };
         let quiet = core.batch.prefills.is_empty() && core.prefilling.is_empty() && core.batch.starved.is_empty();
-        if quiet && !paused && stop == Stop::UntilEvent { Steadiness::UntilEvent } else { Steadiness::OneStep }
+        // The count of steps waited changes with every step.
+        let counts = self.options.batch_wait_iters > 0 && !core.waiting.is_empty();
+        if quiet && !paused && !counts && stop == Stop::UntilEvent { Steadiness::UntilEvent } else { Steadiness::OneStep }
     }
 }
 
