@@ -1,0 +1,83 @@
+//! docs/frameworks.md is true: the tests it names exist, and what it says is left out is refused.
+
+use llmperforacle::config;
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every Rust source below a folder.
+fn sources(folder: &str, text: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path.to_string_lossy(), text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            *text += &std::fs::read_to_string(&path).expect("a text");
+        }
+    }
+}
+
+/// Rows of the tables under `### heading`, with the `## section` that each is in.
+fn rows(heading: &str) -> Vec<(String, Vec<String>)> {
+    let (mut section, mut here, mut found) = (String::new(), false, Vec::new());
+    for line in read("docs/frameworks.md").lines() {
+        if let Some(name) = line.strip_prefix("## ") {
+            (section, here) = (name.to_string(), false);
+        } else if let Some(name) = line.strip_prefix("### ") {
+            here = name == heading;
+        } else if here && line.starts_with('|') && !line.starts_with("|---") {
+            let cells: Vec<String> = line.trim_matches('|').split('|').map(|cell| cell.trim().to_string()).collect();
+            found.push((section.clone(), cells));
+        }
+    }
+    assert!(found.len() > 2, "no table under {heading:?}");
+    found
+}
+
+/// What stands in backticks.
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_test_that_holds_a_rule_exists() {
+    let mut text = String::new();
+    sources(concat!(env!("CARGO_MANIFEST_DIR"), "/src"), &mut text);
+    sources(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"), &mut text);
+    for (section, cells) in rows("What is modelled") {
+        let Some(held_by) = cells.get(2).filter(|cell| *cell != "Held by") else { continue };
+        assert!(quoted(held_by).next().is_some(), "{section}: {} is held by nothing", cells[0]);
+        for name in quoted(held_by) {
+            assert!(text.contains(&format!("fn {name}(")), "{section}: there is no test {name}");
+        }
+    }
+}
+
+#[test]
+fn what_tensorrt_llm_leaves_out_is_refused() {
+    let document = |option: &str| {
+        format!(
+            "schema_version: 1
+simulation: {{random_seed: 1}}
+hardware_profile: {{node: H100-SXM}}
+workload: {{preset: chat, total_requests_to_generate: 10}}
+frameworks_to_test:
+- name: trtllm
+  type: TRTLLM
+  config: {{model_profile_id: Llama-3.1-8B, trtllm: {{{option}}}}}
+"
+        )
+    };
+    let with = |option: &str| config::read(&document(option), "").diagnostics.into_iter().find(|finding| finding.is_error());
+    assert_eq!(with("preset: serve"), None, "the document without it is right");
+    let mut options = 0;
+    for (_, cells) in rows("What is left out").into_iter().filter(|(section, _)| section == "TensorRT-LLM") {
+        for option in quoted(&cells[1]) {
+            let finding = with(option).unwrap_or_else(|| panic!("{option} is accepted"));
+            assert!(finding.path.contains("trtllm"), "{option}: {finding:?}");
+            options += 1;
+        }
+    }
+    assert!(options >= 6);
+}
