@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use llmperforacle::cost::StepParts;
+use llmperforacle::cost::{PowerModel, StepParts};
 use llmperforacle::engine::{Observer, RejectReason, StepRun};
 use llmperforacle::metrics::{MOST_BINS, Recorder, ReplicaInfo, RunInfo, RunResult, Work};
 use llmperforacle::units::{PS_PER_S, Time};
@@ -159,6 +159,12 @@ fn info() -> RunInfo {
     RunInfo { name: "a".into(), replicas: vec![replica; 3], ..RunInfo::default() }
 }
 
+/// A GPU that is at its limit in some of the steps.
+fn power(span_mw: u64) -> Option<PowerModel> {
+    let idle_mw = 70_000;
+    Some(PowerModel { idle_mw, span_mw, busy_mw: 300_000, token_fj: 7_000, context_fj: 333, step_fj: 1_000_003, ..PowerModel::default() })
+}
+
 /// Start of each stretch on its replica's clock.
 fn starts(stretches: &[Stretch]) -> Vec<u64> {
     let mut clocks = [0u64; 3];
@@ -178,7 +184,7 @@ fn end_of(stretches: &[Stretch]) -> u64 {
 
 /// `by_replica`: one replica after the other, instead of in the order given.
 fn record(stretches: &[Stretch], warm_up_ps: u64, telling: Telling, by_replica: bool) -> RunResult {
-    let mut recorder = Recorder::new(Time(warm_up_ps), None);
+    let mut recorder = Recorder::new(Time(warm_up_ps), None).with_power(vec![power(900_000), None, power(90_000)]);
     let starts = starts(stretches);
     for replica in 0..3u16 {
         recorder.arrived(replica, &request(u32::from(replica), Time(u64::from(replica) * 1000)));
@@ -283,13 +289,15 @@ proptest! {
 fn the_hash_sees_every_kind_of_content() {
     let run = || record(&[sample()], 0, Telling::Whole, false);
     let hash = run().hash();
-    let changed: [fn(&mut RunResult); 6] = [
+    let changed: [fn(&mut RunResult); 8] = [
         |run| run.requests.first_token_ps[0] = 7,
         |run| run.requests.reject_reason[0] += 1,
         |run| run.series.kv_blocks_used[0] += 1,
         |run| run.counters[0].padded_tokens += 1,
         |run| run.inter_token.add(1, 1),
         |run| run.end_ps += 1,
+        |run| run.series.energy_fj[0] += 1,
+        |run| run.counters[0].energy_fj += 1,
     ];
     for change in changed {
         let mut other = run();

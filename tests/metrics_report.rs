@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use llmperforacle::config::schema::ServiceLevelObjective;
-use llmperforacle::cost::StepParts;
+use llmperforacle::cost::{PowerModel, StepParts};
 use llmperforacle::engine::{Observer, RejectReason, StepRun};
-use llmperforacle::metrics::{MemoryBudget, Recorder, ReplicaInfo, RunInfo, RunResult, Work, columns, definitions};
+use llmperforacle::metrics::{MemoryBudget, Recorder, ReplicaInfo, RunEconomics, RunInfo, RunResult, Work, columns, definitions};
 use llmperforacle::report::{metrics_reference, requests_csv, summary, table};
 use llmperforacle::units::Time;
 use llmperforacle::workload::Request;
@@ -74,7 +74,9 @@ fn step(start_s: f64, duration_s: f64, steps: u64, decodes: u32, prefill: u64, f
 /// 2 (turn 1 of 1's conversation, 60 of 100 tokens cached) arrives at 30 s, one token at 31 s;
 /// 3 is rejected; 4 arrives at 40 s, is preempted once and unfinished.
 fn run() -> RunResult {
-    let mut r = Recorder::new(s(10.0), Some(5));
+    // 100 W idle, 200 W more in kernels, at most 300 W in all.
+    let power = PowerModel { idle_mw: 100_000, span_mw: 200_000, busy_mw: 200_000, ..PowerModel::default() };
+    let mut r = Recorder::new(s(10.0), Some(5)).with_power(vec![Some(power)]);
     r.arrived(0, &request(0, 5.0, 10, 2, None, 0));
     r.scheduled(0, s(5.0), 0);
     r.steps(&step(5.0, 6.0, 1, 0, 10, 1));
@@ -119,6 +121,9 @@ fn run() -> RunResult {
         block_tokens: 16,
         work,
         memory: MemoryBudget { total_bytes: 80e9, ..MemoryBudget::default() },
+        power: Some(power),
+        usd_per_gpu_hour: Some(3.0),
+        price_source: "a test".into(),
     };
     let info = RunInfo {
         name: "=vllm".into(),
@@ -127,6 +132,7 @@ fn run() -> RunResult {
         profiles: vec!["chat, \"long\"".into()],
         seed: 7,
         confidence: "calibrated".into(),
+        economics: RunEconomics { grid: "here".into(), gco2_per_kwh: 100.0, pue: 1.5 },
         replicas: vec![replica],
     };
     r.finish(info, s(60.0))
@@ -191,6 +197,36 @@ fn the_summary_is_what_a_pencil_gives() {
     close("utilisation.compute", (tokens * 10.0 + 9.0 * 5.0 + pairs * 2.0) / (1000.0 * 55.0));
     close("utilisation.memory_bandwidth", (9.0 * 100.0 + 506.0 + tokens) / (50.0 * 55.0));
     close("provenance.seed", 7.0);
+    // Kernels run three quarters of the 15 s of steps: 2,250 J above idle in 55 s.
+    let watts = 100.0 + 2250.0 / 55.0;
+    close("energy.mean_power_w", watts);
+    close("energy.mean_power_w_per_gpu", watts / 2.0);
+    close("energy.share_of_limit", watts / 300.0);
+    close("energy.idle_share", 100.0 / watts);
+    close("energy.total_j", watts * 50.0);
+    close("energy.joules_per_output_token", watts * 50.0 / 9.0);
+    close("energy.kwh_per_day", watts * 1.5 * 24.0 / 1000.0);
+    close("energy.gco2", watts * 50.0 * 1.5 / 3.6e6 * 100.0);
+    close("energy.gco2_per_million_output_tokens", watts * 50.0 * 1.5 / 3.6e6 * 100.0 / 9.0 * 1e6);
+    // Two GPUs at 3 USD an hour, for 50 s.
+    let bill = 6.0 * 50.0 / 3600.0;
+    close("cost.usd_per_hour", 6.0);
+    close("cost.usd_per_million_output_tokens", bill / 9.0 * 1e6);
+    close("cost.usd_per_million_input_tokens", bill / 310.0 * 1e6);
+    close("cost.usd_per_million_tokens", bill / 319.0 * 1e6);
+    close("cost.usd_per_thousand_requests", bill / 3.0 * 1e3);
+}
+
+#[test]
+fn power_over_time_adds_up_to_the_energy() {
+    let run = run();
+    let power = run.power_w().unwrap();
+    let bin_s = run.series.bin_ps as f64 / 1e12;
+    let widths = (0..power.len()).map(|bin| (60.0 - bin as f64 * bin_s).min(bin_s));
+    let joules: f64 = power.iter().zip(widths).map(|(watts, s)| watts * s).sum();
+    // The step that straddles the warm-up is in the series whole too; 15 s of steps at 150 W above idle.
+    assert!((joules - (60.0 * 100.0 + 2250.0)).abs() < 1e-6, "{joules}");
+    assert!(power.iter().all(|watts| (100.0..=300.0 + 1e-9).contains(watts)));
 }
 
 #[test]

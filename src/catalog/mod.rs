@@ -1,9 +1,11 @@
-//! What configs/ holds, looked up by name: models, devices, nodes, calibration constants, defaults of the frameworks.
+//! What configs/ holds, looked up by name: models, devices, nodes, calibration constants, defaults of the frameworks, power and
+//! prices.
 //! Data only, no formulas about time.
 
 pub mod calibration;
 pub mod device;
 pub mod dtype;
+pub mod economics;
 pub mod framework;
 pub mod hf;
 pub mod model;
@@ -26,13 +28,15 @@ pub struct Catalog {
     pub devices: Vec<Device>,
     pub calibrations: Vec<Calibration>,
     pub frameworks: framework::Frameworks,
+    pub power: economics::Power,
+    pub prices: economics::Prices,
 }
 
 /// A name that the catalog does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no {what} called \"{name}\"{}", if near.is_empty() { String::new() } else { format!("; near: {}", near.join(", ")) })]
 pub struct UnknownName {
-    /// `model`, `device` or `node`.
+    /// `model`, `device`, `node` or `grid`.
     pub what: &'static str,
     pub name: String,
     /// Names like it, the likeliest first.
@@ -66,6 +70,8 @@ fn read() -> Result<Catalog, serde_json::Error> {
         devices: serde_json::from_str(include_str!("../../configs/gpus/gpus.json"))?,
         calibrations: CALIBRATIONS.iter().map(|text| serde_json::from_str(text)).collect::<Result<_, _>>()?,
         frameworks: serde_json::from_str(include_str!("../../configs/frameworks.json"))?,
+        power: serde_json::from_str(include_str!("../../configs/power.json"))?,
+        prices: serde_json::from_str(include_str!("../../configs/prices.json"))?,
     })
 }
 

@@ -21,6 +21,7 @@ pub struct Footprint {
     /// Memory bandwidth, bytes/s.
     pub peak_bytes_per_s: f64,
     pub gpus: u32,
+    bytes_per_weight: f64,
 }
 
 impl Footprint {
@@ -42,6 +43,12 @@ impl Footprint {
             peak_flops: arithmetic.peak_flops,
             peak_bytes_per_s: device.memory_bytes_per_s,
             gpus: tp,
+            bytes_per_weight: arithmetic.weight_bytes,
         }
+    }
+
+    /// Bytes that a weight of the layers takes in memory.
+    pub fn bytes_per_weight(&self) -> f64 {
+        self.bytes_per_weight
     }
 }

@@ -3,6 +3,7 @@
 mod attention;
 pub mod calibrated;
 mod collective;
+pub mod energy;
 pub mod error;
 pub mod footprint;
 mod gemm;
@@ -15,6 +16,7 @@ mod shapes;
 pub mod timing;
 
 pub use calibrated::{Calibrated, CalibratedSpec};
+pub use energy::{EnergyRamp, PowerModel, StepWork};
 pub use error::CannotModel;
 pub use footprint::Footprint;
 pub use graphs::Graphs;

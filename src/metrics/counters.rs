@@ -34,6 +34,8 @@ pub struct Counters {
     pub other_ps: u64,
     /// Sequences in the running list times duration, ps.
     pub running_ps: u128,
+    /// Energy above idle, fJ.
+    pub energy_fj: u128,
     /// How long the first of these steps had been under way when the warm-up ended, ps.
     pub before_window_ps: u64,
     /// Preemptions after the warm-up.
@@ -97,7 +99,7 @@ impl Counters {
             self.before_window_ps,
             self.kv_blocks_peak,
         ];
-        for wide in [self.context_tokens, self.prefill_pairs, self.running_ps] {
+        for wide in [self.context_tokens, self.prefill_pairs, self.running_ps, self.energy_fj] {
             words.extend([wide as u64, (wide >> 64) as u64]);
         }
         words.extend(self.waits.words());

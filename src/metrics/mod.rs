@@ -3,6 +3,7 @@
 
 mod counters;
 mod definitions;
+mod economics;
 mod histogram;
 mod ramp;
 mod recorder;
@@ -19,7 +20,7 @@ pub use definitions::{Column, Definition, columns, definition, definitions};
 pub use histogram::Histogram;
 pub use recorder::Recorder;
 pub use result::{NEVER_PS, NO_SESSION, REJECT_REASONS, Requests, RunResult, Series, Status};
-pub use run_info::{MemoryBudget, ReplicaInfo, RunInfo, Work};
+pub use run_info::{MemoryBudget, ReplicaInfo, RunEconomics, RunInfo, Work};
 pub use statistics::{PERCENTILES, percentile_name};
 pub use step_log::{LoggedSteps, StepLog};
 pub use summary::{RequestTimes, prefix_cache_event, summary};

@@ -10,6 +10,7 @@ use super::run_info::RunInfo;
 use super::step_log::StepLog;
 use super::summary::summary;
 use super::timeline::{Gauges, Timeline};
+use crate::cost::{PowerModel, StepWork};
 use crate::engine::{Observer, RejectReason, StepRun};
 use crate::units::Time;
 use crate::workload::Request;
@@ -34,6 +35,8 @@ pub struct Recorder {
     inter_token: Histogram,
     timeline: Timeline,
     replicas: Vec<Replica>,
+    /// By replica; of one without, no energy is counted.
+    power: Vec<Option<PowerModel>>,
     /// Kept only when asked for.
     steps: Option<StepLog>,
 }
@@ -51,6 +54,12 @@ impl Recorder {
     /// Keeps the steps that run at some time from `from` to `to`, for a trace.
     pub fn keep_steps(&mut self, from: Time, to: Time) {
         self.steps = Some(StepLog::new(from, to));
+    }
+
+    /// Counts energy too.
+    pub fn with_power(mut self, power: Vec<Option<PowerModel>>) -> Recorder {
+        self.power = power;
+        self
     }
 
     /// Ends the run at `end` and sums it up. Requests that have not ended must have been reported as unfinished.
@@ -170,14 +179,40 @@ impl Observer for Recorder {
         if let Some(steps) = &mut self.steps {
             steps.add(run);
         }
+        let mut energy_fj = 0;
+        if let Some(Some(power)) = self.power.get(usize::from(run.replica)) {
+            let energy = power.ramp(&work_of(run));
+            self.timeline.energy(&ramp, &energy);
+            energy_fj = energy.of_first(run.steps) - energy.of_first(skipped);
+        }
+
         let kv_blocks = (run.kv_blocks_after)(run.steps);
         let first_start_ps = if skipped == run.steps { u64::MAX } else { ramp.end_of(skipped) };
         let before_window_ps = self.warm_up_ps.saturating_sub(first_start_ps);
         let replica = self.replica(run.replica);
         replica.counters.before_window_ps += before_window_ps;
         replica.counters.add(run, skipped);
+        replica.counters.energy_fj += energy_fj;
         replica.counters.kv_blocks_peak = replica.counters.kv_blocks_peak.max(kv_blocks);
         replica.last = Gauges { running: run.running, waiting: run.waiting, kv_blocks };
         replica.last_end_ps = end_ps;
+    }
+}
+
+/// What a run of steps does, as the power model asks for it.
+fn work_of(run: &StepRun<'_>) -> StepWork {
+    StepWork {
+        steps: run.steps,
+        first_duration_ps: run.first_duration_ps,
+        duration_increment_ps: run.duration_increment_ps,
+        first_device_ps: run.first_device_ps,
+        device_increment_ps: run.device_increment_ps,
+        first_parts: run.first_parts,
+        decode_sequences: run.decode_sequences,
+        first_context: run.first_context,
+        prefill_tokens: run.prefill_tokens,
+        prefill_pairs: run.prefill_pairs,
+        padded_tokens: run.padded_tokens,
+        sampled_rows: run.decode_sequences + run.first_tokens,
     }
 }

@@ -191,6 +191,8 @@ pub struct Series {
     /// Prompt tokens computed.
     pub prefill_tokens: Vec<u64>,
     pub preemptions: Vec<u32>,
+    /// Energy above idle of all GPUs, fJ.
+    pub energy_fj: Vec<u128>,
 }
 
 /// Everything one entry of `frameworks_to_test` (or the shared group of them) leaves behind.
@@ -217,6 +219,19 @@ pub struct RunResult {
 }
 
 impl RunResult {
+    /// Power of all GPUs in each bin of the series, W, idle ones included; none when one's power is not known.
+    pub fn power_w(&self) -> Option<Vec<f64>> {
+        let idle_mw = self.info.replicas.iter().map(|info| info.power.map(|power| power.idle_mw)).sum::<Option<u64>>()?;
+        if self.info.replicas.is_empty() {
+            return None;
+        }
+        // 1 fJ a ps is 1 mW. The last bin may reach beyond the end of the simulation.
+        let bin_ps = self.series.bin_ps;
+        let width = |bin: usize| bin_ps.min(self.end_ps.saturating_sub(bin as u64 * bin_ps)).max(1) as f64;
+        let watts = |(bin, &energy_fj): (usize, &u128)| (idle_mw as f64 + energy_fj as f64 / width(bin)) / 1e3;
+        Some(self.series.energy_fj.iter().enumerate().map(watts).collect())
+    }
+
     /// A hash of every column, series and counter: equal on every platform for equal results. Names, versions, steps
     /// kept for a trace and the summary (which follows from the rest) are left out.
     pub fn hash(&self) -> u64 {
@@ -233,6 +248,7 @@ impl RunResult {
         for column in [&s.kv_blocks_used, &s.output_tokens, &s.prefill_tokens] {
             column.iter().for_each(|&value| hash.word(value));
         }
+        s.energy_fj.iter().flat_map(|&energy| [energy as u64, (energy >> 64) as u64]).for_each(|word| hash.word(word));
         self.counters.iter().for_each(|counters| counters.words().into_iter().for_each(|word| hash.word(word)));
         self.inter_token.words().for_each(|word| hash.word(word));
         [self.kv_blocks_total, self.end_ps, self.warm_up_ps].into_iter().for_each(|word| hash.word(word));

@@ -1,6 +1,7 @@
 //! What the summary needs to know of a run beyond what happened in it. Plain data: filled in by whoever set the run up.
 
 use crate::config::schema::ServiceLevelObjective;
+use crate::cost::PowerModel;
 
 /// Description of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +17,7 @@ pub struct RunInfo {
     pub seed: u64,
     /// How far the step times can be trusted, in words: `calibrated`, `uncalibrated`, a fixed timing …
     pub confidence: String,
+    pub economics: RunEconomics,
     /// One for each replica number the engines report.
     pub replicas: Vec<ReplicaInfo>,
 }
@@ -35,6 +37,27 @@ pub struct ReplicaInfo {
     pub block_tokens: u32,
     pub work: Work,
     pub memory: MemoryBudget,
+    /// What its GPUs draw; none where the device's power limit is not known.
+    pub power: Option<PowerModel>,
+    /// Price of each of its GPUs, USD an hour, and where it is from.
+    pub usd_per_gpu_hour: Option<f64>,
+    pub price_source: String,
+}
+
+/// What the electricity is like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunEconomics {
+    /// Its name, or that the document gives the number.
+    pub grid: String,
+    pub gco2_per_kwh: f64,
+    /// Energy of the building over that of the GPUs.
+    pub pue: f64,
+}
+
+impl Default for RunEconomics {
+    fn default() -> RunEconomics {
+        RunEconomics { grid: String::new(), gco2_per_kwh: 0.0, pue: 1.0 }
+    }
 }
 
 /// Work of a step and what the replica could do at best: the utilisations are one over the other. Of all GPUs of the replica
@@ -65,7 +88,9 @@ pub struct MemoryBudget {
     pub usable_bytes: f64,
     pub weights_bytes: f64,
     pub activations_bytes: f64,
-    /// CUDA graphs, contexts, communication buffers.
+    /// CUDA graphs, contexts, communication buffers: the two below.
     pub other_bytes: f64,
+    pub graphs_bytes: f64,
+    pub libraries_bytes: f64,
     pub kv_bytes: f64,
 }

@@ -33,6 +33,8 @@ pub fn summary(run: &RunResult) -> Value {
     put("utilisation", utilisation(run));
     put("waits", waits(run));
     put("memory", memory(run));
+    put("energy", super::economics::energy(run));
+    put("cost", super::economics::cost(run));
     put("provenance", provenance(run));
     Value::Object(document)
 }
@@ -381,7 +383,9 @@ fn memory(run: &RunResult) -> Value {
         }
     }
     let of = |info: &ReplicaInfo| {
-        let MemoryBudget { total_bytes, usable_bytes, weights_bytes, activations_bytes, other_bytes, kv_bytes } = info.memory;
+        let MemoryBudget { total_bytes, usable_bytes, weights_bytes, activations_bytes, other_bytes, graphs_bytes, libraries_bytes, kv_bytes } =
+            info.memory;
+        let unused_bytes = (total_bytes - weights_bytes - activations_bytes - other_bytes - kv_bytes).max(0.0);
         json!({
             "entry": info.entry,
             "gpu_total_bytes": total_bytes,
@@ -389,6 +393,9 @@ fn memory(run: &RunResult) -> Value {
             "weights_bytes": weights_bytes,
             "activations_bytes": activations_bytes,
             "other_bytes": other_bytes,
+            "graphs_bytes": graphs_bytes,
+            "libraries_bytes": libraries_bytes,
+            "unused_bytes": unused_bytes,
             "kv_bytes": kv_bytes,
             "kv_blocks_per_replica": info.kv_blocks,
             "kv_tokens_per_replica": info.kv_blocks * u64::from(info.block_tokens),

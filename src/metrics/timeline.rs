@@ -5,6 +5,7 @@
 
 use super::ramp::Ramp;
 use super::result::Series;
+use crate::cost::EnergyRamp;
 use crate::units::PS_PER_S;
 
 /// Most bins of a series.
@@ -39,6 +40,7 @@ impl Default for Timeline {
                 output_tokens: vec![0; MOST_BINS],
                 prefill_tokens: vec![0; MOST_BINS],
                 preemptions: vec![0; MOST_BINS],
+                energy_fj: vec![0; MOST_BINS],
             },
         }
     }
@@ -75,6 +77,20 @@ impl Timeline {
         self.series.prefill_tokens[last] += (ramp.steps - done) * prefill_tokens;
     }
 
+    /// Energy of a run of steps, spread evenly over each step. What a bin gets is the difference of two sums, so that neither merged
+    /// bins nor the length of runs leave a trace.
+    pub fn energy(&mut self, ramp: &Ramp, energy: &EnergyRamp) {
+        let last = self.bin_of(ramp.end());
+        let first = self.bin_of(ramp.start_ps + 1).min(last);
+        let mut done = 0;
+        for bin in first..last {
+            let sum = energy_by(ramp, energy, self.end_of_bin(bin));
+            self.series.energy_fj[bin] += sum - done;
+            done = sum;
+        }
+        self.series.energy_fj[last] += energy.of_first(ramp.steps) - done;
+    }
+
     /// Samples one replica at every bin end within the run of steps. `kv_blocks_after` is asked for steps scheduled so far.
     pub fn gauges(&mut self, ramp: &Ramp, running: u32, waiting: u32, kv_blocks_after: &dyn Fn(u64) -> u64) {
         // Makes room first: bins may double here.
@@ -109,6 +125,7 @@ impl Timeline {
         for column in [&mut s.kv_blocks_used, &mut s.output_tokens, &mut s.prefill_tokens] {
             column.truncate(bins);
         }
+        s.energy_fj.truncate(bins);
         self.series
     }
 
@@ -145,8 +162,21 @@ impl Timeline {
         for column in [&mut s.running, &mut s.waiting] {
             merge(column, |_, later| later);
         }
+        merge(&mut s.energy_fj, |earlier, later| earlier + later);
         merge(&mut s.kv_blocks_used, |_, later| later);
     }
+}
+
+/// Energy that the run of steps has taken at an instant.
+fn energy_by(ramp: &Ramp, energy: &EnergyRamp, at_ps: u64) -> u128 {
+    let over = ramp.steps_by(at_ps);
+    let whole = energy.of_first(over);
+    if over >= ramp.steps {
+        return whole;
+    }
+    let (start, end) = (ramp.end_of(over), ramp.end_of(over + 1));
+    let part = u128::from(at_ps.saturating_sub(start));
+    whole + energy.of_step(over).saturating_mul(part) / u128::from((end - start).max(1))
 }
 
 /// Two neighbours become one; the second half is empty again.

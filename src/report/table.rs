@@ -37,6 +37,13 @@ const ROWS: &[Row] = &[
     Row::optional("utilisation.memory_bandwidth", ""),
     Row::optional("utilisation.time.host", ""),
     Row::optional("utilisation.time.idle", ""),
+    Row::optional("energy.mean_power_w", ""),
+    Row::optional("energy.joules_per_output_token", ""),
+    Row::optional("energy.kwh_per_day", ""),
+    Row::optional("energy.gco2_per_million_output_tokens", ""),
+    Row::optional("cost.usd_per_hour", ""),
+    Row::optional("cost.usd_per_million_output_tokens", ""),
+    Row::optional("cost.usd_per_million_input_tokens", ""),
 ];
 
 struct Row {

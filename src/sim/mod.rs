@@ -54,7 +54,8 @@ impl Simulation {
         let replicas = replicas.collect::<Result<Vec<Replica>, Diagnostic>>().map_err(|found| vec![found])?;
         Ok(Simulation {
             router: Router::new(plan.balancing, &plan.weights, plan.source.seed),
-            recorder: Recorder::new(Time::from_s(plan.warm_up_s), source.expected_requests()),
+            recorder: Recorder::new(Time::from_s(plan.warm_up_s), source.expected_requests())
+                .with_power(plan.info.replicas.iter().map(|replica| replica.power).collect()),
             plan: plan.clone(),
             planned_warnings: source.warnings(),
             source,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::entry::{self, Context, ReplicaPlan};
 use super::hardware::Hardware;
-use crate::catalog::{self, Model};
-use crate::config::schema::{Comparison, FrameworkEntry, LoadBalancing, OwnCalibration, Workload};
+use crate::catalog::{self, Catalog, Model};
+use crate::config::schema::{Economics, Comparison, FrameworkEntry, LoadBalancing, OwnCalibration, Workload};
 use crate::config::{self, Diagnostic, Document};
-use crate::metrics::RunInfo;
+use crate::metrics::{RunEconomics, RunInfo};
 use crate::workload::{self, SourceSpec, Trace, Upload};
 
 /// Files a document names, from disk or dropped on the page.
@@ -63,7 +63,9 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
             return Err(errors);
         }
     };
-    let context = Context { catalog, hardware: &hardware, models: &models };
+    let economics = document.economics.clone().unwrap_or_default();
+    let electricity = electricity(&economics, catalog).map_err(|error| errors.push(error)).unwrap_or_default();
+    let context = Context { catalog, hardware: &hardware, models: &models, economics: &economics };
 
     let mut replicas = Vec::new();
     for (index, entry) in document.frameworks_to_test.iter().enumerate() {
@@ -99,7 +101,7 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
     let mut runs = Vec::new();
     let mut estimated_work: u64 = 0;
     for replicas in groups {
-        let run = run(document, &workload, trace.clone(), &hardware, replicas);
+        let run = run(document, &workload, trace.clone(), &hardware, electricity.clone(), replicas);
         // Every distribution, rate and pattern is checked by making the source once.
         let source = workload::source(&run.source)?;
         if runs.is_empty() {
@@ -118,6 +120,7 @@ fn run(
     workload: &Workload,
     trace: Option<Arc<Trace>>,
     hardware: &Hardware<'_>,
+    electricity: RunEconomics,
     replicas: Vec<ReplicaPlan>,
 ) -> RunPlan {
     let seed = document.simulation.random_seed.unwrap_or(0);
@@ -158,10 +161,27 @@ fn run(
             profiles: profiles.iter().map(|profile| profile.profile_name.clone()).collect(),
             seed,
             confidence: confidence.join(", "),
+            economics: electricity,
             replicas: replicas.iter().map(|replica| replica.info.clone()).collect(),
         },
         replicas,
     }
+}
+
+/// What a kilowatt-hour emits: the document's number, else its grid's, else the world's mean.
+fn electricity(economics: &Economics, catalog: &Catalog) -> Result<RunEconomics, Diagnostic> {
+    let pue = economics.pue.unwrap_or(1.0);
+    if let Some(gco2_per_kwh) = economics.gco2_per_kwh {
+        if economics.grid.is_some() {
+            return Err(Diagnostic::error("economics.grid", "is given beside gco2_per_kwh", "keep one of the two"));
+        }
+        return Ok(RunEconomics { grid: "given in the document".to_owned(), gco2_per_kwh, pue });
+    }
+    let grid = catalog.grid(economics.grid.as_deref().unwrap_or("world")).map_err(|unknown| {
+        let known: Vec<&str> = catalog.prices.grids.iter().map(|grid| grid.name.as_str()).collect();
+        Diagnostic::error("economics.grid", unknown.to_string(), format!("one of {}, or give gco2_per_kwh", known.join(", ")))
+    })?;
+    Ok(RunEconomics { grid: format!("{} {}", grid.name, grid.as_of), gco2_per_kwh: grid.gco2_per_kwh, pue })
 }
 
 fn read_trace(workload: &Workload, files: &dyn Files, errors: &mut Vec<Diagnostic>) -> Option<Arc<Trace>> {

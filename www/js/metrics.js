@@ -81,6 +81,18 @@ export const MORE = [
       metric('GPUs idle', '', null, 'percent', 'utilisation.time.idle'),
     ],
   },
+  {
+    title: 'Energy and money',
+    metrics: [
+      metric('Energy per output token', 'J', 'lower', 'number', 'energy.joules_per_output_token'),
+      metric('Mean power', 'W', null, 'number', 'energy.mean_power_w'),
+      metric('Energy a day', 'kWh', null, 'number', 'energy.kwh_per_day'),
+      metric('Emissions per million output tokens', 'g CO\u2082', 'lower', 'number', 'energy.gco2_per_million_output_tokens'),
+      metric('Price of the GPUs', 'USD/h', null, 'number', 'cost.usd_per_hour'),
+      metric('Per million output tokens', 'USD', 'lower', 'number', 'cost.usd_per_million_output_tokens'),
+      metric('Per million input tokens', 'USD', 'lower', 'number', 'cost.usd_per_million_input_tokens'),
+    ],
+  },
 ];
 
 /**

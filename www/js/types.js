@@ -60,7 +60,7 @@
  * @property {Timeline} timeline
  *
  * @typedef {'ttftMs' | 'tpotMs' | 'e2eMs' | 'queueMs'} LatencyName
- * @typedef {'outputTokensPerS' | 'requestsPerS' | 'running' | 'waiting' | 'kvOccupancy'} SeriesName
+ * @typedef {'outputTokensPerS' | 'requestsPerS' | 'running' | 'waiting' | 'kvOccupancy' | 'powerW'} SeriesName
  * @typedef {{ arrivalMs: Float64Array<ArrayBuffer>, scheduledMs: Float64Array<ArrayBuffer>, firstTokenMs: Float64Array<ArrayBuffer>, finishMs: Float64Array<ArrayBuffer>, status: Uint8Array<ArrayBuffer> }} Timeline
  */
 

@@ -24,7 +24,7 @@ const MAX_BUDGET = 50_000_000;
 /** @type {LatencyName[]} */
 const LATENCIES = ['ttftMs', 'tpotMs', 'e2eMs', 'queueMs'];
 /** @type {SeriesName[]} */
-const SERIES = ['outputTokensPerS', 'requestsPerS', 'running', 'waiting', 'kvOccupancy'];
+const SERIES = ['outputTokensPerS', 'requestsPerS', 'running', 'waiting', 'kvOccupancy', 'powerW'];
 
 /** @param {Host} host */
 export function createWorkerServer(host) {

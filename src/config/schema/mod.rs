@@ -4,6 +4,7 @@
 //! A doc comment here is the help text that a user reads. Units stand in the names. No defaults are filled in here:
 //! an absent key stays `None`, so a document can be written back as short as it was read.
 
+mod economics;
 mod frameworks;
 mod hardware;
 mod trtllm;
@@ -12,6 +13,7 @@ mod workload;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use economics::*;
 pub use frameworks::*;
 pub use hardware::*;
 pub use trtllm::*;
@@ -44,6 +46,9 @@ pub struct Document {
     /// What to report and where to write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_config: Option<MetricsConfig>,
+    /// Prices of GPU hours and electricity's emissions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub economics: Option<Economics>,
 }
 
 /// Length, seed and mode of the simulation.

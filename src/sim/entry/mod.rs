@@ -11,9 +11,9 @@ use plan::{KvPlan, TimingPlan};
 use super::hardware::Hardware;
 use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model, framework_defaults, hf};
 use crate::config::Diagnostic;
-use crate::config::schema::{FrameworkConfig, FrameworkEntry, FrameworkKind};
+use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, FrameworkKind};
 use crate::cost::memory::{self, MemorySpec};
-use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, PolynomialTiming};
+use crate::cost::{Calibrated, PowerModel, CalibratedSpec, FixedTiming, Graphs, PolynomialTiming};
 use crate::engine::{Limits, PolicySpec};
 use crate::metrics::{MemoryBudget, ReplicaInfo, Work};
 use crate::units::Time;
@@ -63,6 +63,7 @@ pub(super) struct Context<'a> {
     pub hardware: &'a Hardware<'a>,
     /// Models of the document's own database, which go before the catalog's.
     pub models: &'a [Model],
+    pub economics: &'a Economics,
 }
 
 /// Makes an entry ready to run. All that stands in the way is appended to `errors`, and then there is no plan.
@@ -94,13 +95,28 @@ pub(super) fn replica(
     if errors.len() > before {
         return None;
     }
+    let device = Device { tdp_w: context.economics.gpu_power_w.or(device.tdp_w), ..device };
+    let (usd_per_gpu_hour, price_source) = price(context, &device);
     let parts = Parts { config, path, engine, model, device, tp, dtype, kv_dtype };
     match parts.plan(entry, context.catalog, warnings) {
-        Ok(plan) => Some(plan),
+        Ok(mut plan) => {
+            plan.info.usd_per_gpu_hour = usd_per_gpu_hour;
+            plan.info.price_source = price_source;
+            Some(plan)
+        }
         Err(error) => {
             errors.push(error);
             None
         }
+    }
+}
+
+/// What an hour of a GPU costs: the document's price, else the catalog's offer; and where it is from.
+fn price(context: &Context<'_>, device: &Device) -> (Option<f64>, String) {
+    match (context.economics.usd_per_gpu_hour, context.catalog.gpu_hour(device)) {
+        (Some(given), _) => (Some(given), "given in the document".to_owned()),
+        (None, Some(offer)) => (Some(offer.usd), format!("{}, {}", offer.source, offer.as_of)),
+        (None, None) => (None, format!("no price of {} is known: give economics.usd_per_gpu_hour", device.name)),
     }
 }
 
@@ -213,6 +229,9 @@ impl Parts<'_> {
                 peak_flops: footprint.peak_flops,
                 peak_memory_bytes_per_s: footprint.peak_bytes_per_s,
             },
+            power: catalog.power_of(&self.device).and_then(|shares| PowerModel::new(&self.model, &self.device, shares, footprint)),
+            usd_per_gpu_hour: None,
+            price_source: String::new(),
             memory: memory.map_or_else(
                 |_| MemoryBudget::default(),
                 |memory| MemoryBudget {
@@ -221,6 +240,8 @@ impl Parts<'_> {
                     weights_bytes: memory.weights,
                     activations_bytes: memory.activations,
                     other_bytes: memory.graphs + memory.rest,
+                    graphs_bytes: memory.graphs,
+                    libraries_bytes: memory.rest,
                     kv_bytes: memory.kv_bytes,
                 },
             ),

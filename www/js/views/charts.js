@@ -1,4 +1,4 @@
-// The five charts: what each shows, in numbers and words. Drawing is the engine's, the figure around it chart-panel.js's.
+// The charts: what each shows, in numbers and words. Drawing is the engine's, the figure around it chart-panel.js's.
 
 import { h, replaceChildren } from '../dom.js';
 import { getAt } from '../document.js';
@@ -7,6 +7,7 @@ import { compact, count, number, percent } from '../format.js';
 import { entryColor, entryDash } from '../palette.js';
 import { cssColor } from '../theme.js';
 import { createChartPanel } from './chart-panel.js';
+import { createMemoryBudget } from './memory-budget.js';
 import { swatch } from './swatch.js';
 
 /** @import { Store } from '../store.js' */
@@ -73,14 +74,16 @@ export function createCharts(store, engine) {
     controls: [choice('Requests that are', [['running', 'Running'], ['waiting', 'Waiting']], (view) => view.queue, (value) => ({ queue: value === 'waiting' ? 'waiting' : 'running' }))],
   });
   const memory = createChartPanel({ title: 'KV memory in use', id: 'kv', legend: legend(), onError, controls: [] });
+  const power = createChartPanel({ title: 'Power over time', id: 'power', legend: legend(), onError, controls: [] });
+  const budget = createMemoryBudget();
 
   const entrySelect = h('select', { 'aria-label': 'Entry whose requests are shown', on: { change: () => look({ timelineEntry: Number(entrySelect.value) }) } });
   const phases = h('div', { class: 'legend phases' }, [['queued', 'Waiting'], ['prefill', 'Prefill'], ['decode', 'Decode'], ['rejected', 'Rejected']].map(([name, label]) => h('span', {}, h('span', { class: `phase ${name}` }), label)));
   const timeline = createChartPanel({ title: 'Request timeline', id: 'timeline', vertical: true, legend: phases, onError, controls: [entrySelect] });
   timeline.element.classList.add('wide', 'tall');
 
-  const element = h('div', { class: 'charts' }, latency.element, throughput.element, queue.element, memory.element, timeline.element);
-  const panels = [latency, throughput, queue, memory, timeline];
+  const element = h('div', { class: 'charts' }, latency.element, throughput.element, queue.element, memory.element, power.element, budget.element, timeline.element);
+  const panels = [latency, throughput, queue, memory, power, timeline];
 
   return {
     element,
@@ -101,6 +104,11 @@ export function createCharts(store, engine) {
       throughput.show(seriesPicture(engine, shown, view.throughput), title);
       queue.show(seriesPicture(engine, shown, view.queue), title);
       memory.show(seriesPicture(engine, shown, 'kvOccupancy'), title);
+      // A device whose power limit nobody publishes has no power.
+      const powered = shown.filter(({ series }) => series.powerW.length > 0);
+      power.element.hidden = powered.length === 0;
+      if (powered.length > 0) power.show(seriesPicture(engine, powered, 'powerW'), title);
+      budget.update(shown);
       const chosen = results[view.timelineEntry] ?? results[0];
       replaceChildren(entrySelect, results.map(({ name }, index) => h('option', { value: String(index) }, name)));
       entrySelect.value = String(chosen ? results.indexOf(chosen) : 0);
@@ -214,6 +222,7 @@ const SERIES = {
   running: { label: 'Running', unit: 'requests', gauge: true, mark: null },
   waiting: { label: 'Waiting', unit: 'requests', gauge: true, mark: null },
   kvOccupancy: { label: 'KV blocks in use', unit: '%', gauge: true, mark: null },
+  powerW: { label: 'Power of the GPUs', unit: 'W', gauge: false, mark: null },
 };
 
 /**

@@ -153,6 +153,7 @@ impl Finished {
             "outputTokens" => counts(&series.output_tokens),
             "prefillTokens" => counts(&series.prefill_tokens),
             "kvOccupancy" => series.kv_blocks_used.iter().map(|&used| used as f64 / total).collect(),
+            "powerW" => self.result.power_w().unwrap_or_default(),
             "outputTokensPerS" => series.output_tokens.iter().map(|&tokens| tokens as f64 / bin_s).collect(),
             "requestsPerS" => series.finished.iter().map(|&count| f64::from(count) / bin_s).collect(),
             _ => return Err(js::thrown(format!("there is no series `{name}`"))),

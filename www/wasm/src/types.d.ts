@@ -50,7 +50,7 @@ export type ColumnName =
 
 /** One value a bin of `binS` seconds, from time 0: gauges at the bin's end (running, waiting, kvBlocksUsed, kvOccupancy from 0 to 1), sums over it, sums a second. */
 export type SeriesName =
-  | 'running' | 'waiting' | 'kvBlocksUsed' | 'kvOccupancy'
+  | 'running' | 'waiting' | 'kvBlocksUsed' | 'kvOccupancy' | 'powerW'
   | 'arrivals' | 'finished' | 'outputTokens' | 'prefillTokens' | 'preemptions'
   | 'outputTokensPerS' | 'requestsPerS';
 
