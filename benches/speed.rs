@@ -139,7 +139,7 @@ fn parts(criterion: &mut Criterion) {
     const JOBS: u32 = 10_000;
     group.throughput(Throughput::Elements(u64::from(JOBS)));
     let loaded = || {
-        let mut lab = Lab::new(PolicySpec::Vllm.build(), 50_000);
+        let mut lab = Lab::new(PolicySpec::Vllm(Default::default()).build(), 50_000);
         (0..JOBS).for_each(|id| lab.arrive(f64::from(id) * 10.0, 512, 128 + id % 64));
         lab
     };

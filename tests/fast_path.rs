@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use llmperforacle::cost::{CostModel, DecodeCost, PowerModel, Prefill, StepCost, StepParts};
 use llmperforacle::engine::policies::trtllm::{Capacity, Chunking, TrtllmOptions};
+use llmperforacle::engine::policies::vllm::VllmOptions;
 use llmperforacle::engine::{Core, Limits, Pace, PolicySpec, Replica};
 use llmperforacle::kv::{BlockTree, HashChain, KvCache, Reuse};
 use llmperforacle::metrics::{Recorder, RunInfo, RunResult, Status};
@@ -66,8 +67,24 @@ struct Case {
 }
 
 /// Gap before it in us, prompt, output, shared prefix (group, tokens), declared limit beyond the output, us until the client
-/// gives up.
-type Draft = (u32, u32, u32, Option<(u32, u32)>, u32, Option<u32>);
+/// gives up, priority.
+type Draft = (u32, u32, u32, Option<(u32, u32)>, u32, Option<u32>, i32);
+
+/// vLLM with any options.
+fn vllm() -> impl Strategy<Value = PolicySpec> {
+    (any::<bool>(), any::<bool>(), prop_oneof![3 => Just(1u32), 1 => 2u32..6], 1u32..20, prop::option::of(1u32..10)).prop_map(
+        |(priority, adaptive_threshold, prefill_schedule_interval, max_num_active_seqs, max_num_queued_reqs)| {
+            PolicySpec::Vllm(VllmOptions {
+                priority,
+                adaptive_threshold,
+                prefill_schedule_interval,
+                max_num_active_seqs,
+                max_num_queued_reqs,
+                max_num_queued_tokens: max_num_queued_reqs.map(|requests| u64::from(requests) * 200),
+            })
+        },
+    )
+}
 
 /// TensorRT-LLM with any options.
 fn trtllm() -> impl Strategy<Value = PolicySpec> {
@@ -111,6 +128,7 @@ fn case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value = Case
         prop::option::of((0u32..4, 1u32..150)),
         prop_oneof![Just(0u32), 1u32..50],
         prop_oneof![3 => Just(None), 1 => (0u32..30_000).prop_map(Some)],
+        0i32..3,
     );
     let shape = (prop_oneof![Just(1u32), Just(4u32), Just(16u32)], 8u64..120, any::<bool>(), any::<bool>());
     let horizon = prop_oneof![4 => Just(Time::NEVER), 1 => (1u64..5_000_000_000).prop_map(Time)];
@@ -137,7 +155,7 @@ fn requests(case: &Case) -> Vec<Request> {
     case.requests
         .iter()
         .enumerate()
-        .map(|(id, &(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us))| {
+        .map(|(id, &(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us, priority))| {
             now += Time::from_us(f64::from(gap_us));
             let segments = prefix.map(|(group, tokens)| {
                 let tokens = *lengths[group as usize].get_or_insert(tokens);
@@ -158,7 +176,7 @@ fn requests(case: &Case) -> Vec<Request> {
                 hangs_up: patience_us.map_or(Time::NEVER, |us| now + Time::from_us(f64::from(us))),
                 sample: 0,
                 samples: 1,
-                priority: 0,
+                priority,
                 segments: segments.into_iter().collect(),
                 output_segment: None,
             }
@@ -257,6 +275,17 @@ fn ends_and_conserves(case: &Case) -> Result<(), TestCaseError> {
     if passes_over {
         return Ok(());
     }
+    if matches!(&case.policy, PolicySpec::Vllm(options) if options.priority) {
+        // By priority: nobody is admitted while a more important request waits that has come before.
+        for a in 0..r.len() {
+            for b in 0..r.len() {
+                let both = r.status[a] == 1 && r.status[b] == 1;
+                let first = (case.requests[a].6, a) < (case.requests[b].6, b) && r.arrival_ps[a] < r.scheduled_ps[b];
+                prop_assert!(!both || !first || r.scheduled_ps[a] <= r.scheduled_ps[b]);
+            }
+        }
+        return Ok(());
+    }
     // First come, first served: without preemption nobody is admitted before an earlier one.
     let served: Vec<u64> = (0..r.len()).filter(|&row| r.status[row] == 1).map(|row| r.scheduled_ps[row]).collect();
     prop_assert!(served.is_sorted());
@@ -267,7 +296,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_fast_path_equals_single_steps_to_the_bit(case in case(Just(PolicySpec::Vllm))) {
+    fn the_fast_path_equals_single_steps_to_the_bit(case in case(vllm())) {
         equals_single_steps(&case)?;
     }
 
@@ -277,7 +306,7 @@ proptest! {
     }
 
     #[test]
-    fn every_request_ends_and_everything_is_conserved(mut case in case(Just(PolicySpec::Vllm))) {
+    fn every_request_ends_and_everything_is_conserved(mut case in case(vllm())) {
         case.horizon = Time::NEVER;
         ends_and_conserves(&case)?;
     }

@@ -2,9 +2,17 @@
 //! blocks of 16 tokens, budget 8192. Each test names the rule.
 
 use llmperforacle::engine::testing::{Lab, Outcome};
-use llmperforacle::engine::{RejectReason, policies::vllm::Vllm};
+use llmperforacle::engine::{
+    RejectReason,
+    policies::vllm::{Vllm, VllmOptions},
+};
 use llmperforacle::units::Time;
 use llmperforacle::workload::{Segment, SegmentId};
+
+/// A vLLM engine with 100,000 blocks and options of its own.
+fn vllm_with(options: VllmOptions) -> Lab {
+    Lab::new(Box::new(Vllm::new(options)), 100_000)
+}
 
 /// A vLLM engine with `blocks` blocks besides the null block.
 fn vllm(blocks: u64) -> Lab {
@@ -152,8 +160,8 @@ fn the_long_prefill_threshold_leaves_room_for_others() {
     let mut lab = vllm(100_000).limits(|limits| limits.long_prefill_token_threshold = 2048);
     lab.arrive(0.0, 8192, 2);
     lab.arrive(0.0, 512, 2);
-    // Four chunks of 2048: 10 ms, then a mixed step of 11 ms, then two of 10 ms.
-    assert_eq!(lab.run(), [(41.0, 42.0), (10.0, 21.0)]);
+    // Chunks of 2048 in a step of 10 ms and a mixed one of 11 ms; then the long one is alone, and a lone request is not cut.
+    assert_eq!(lab.run(), [(31.0, 32.0), (10.0, 21.0)]);
 }
 
 /// Seats: `max_num_seqs` bounds the running requests.
@@ -316,4 +324,138 @@ fn a_lone_request_is_fully_accounted_for() {
     assert_eq!(log.steps, 10);
     // 109 tokens are computed: the last one is sampled only.
     assert_eq!(log.peak_kv_blocks, 7);
+}
+
+/// Under `priority`, the queue goes by priority and then by arrival.
+#[test]
+fn the_queue_goes_by_priority() {
+    let mut lab = vllm_with(VllmOptions { priority: true, ..VllmOptions::default() }).limits(|limits| limits.max_num_seqs = 1);
+    for (at_ms, priority) in [(0.0, 0), (1.0, 5), (2.0, 1), (3.0, 1)] {
+        lab.arrive(at_ms, 100, 1);
+        lab.change(|request| request.priority = priority);
+    }
+    assert_eq!(lab.run(), [(10.0, 10.0), (40.0, 40.0), (20.0, 20.0), (30.0, 30.0)]);
+}
+
+/// Two requests, the first one less important, in a pool of `blocks`; the second has `prompt` tokens and arrives at 5 ms.
+fn less_important_first(blocks: u64, prompt: u32) -> Lab {
+    let mut lab = Lab::new(Box::new(Vllm::new(VllmOptions { priority: true, ..VllmOptions::default() })), blocks);
+    lab.arrive(0.0, 128, 64);
+    lab.change(|request| request.priority = 5);
+    lab.arrive(5.0, prompt, 64);
+    lab
+}
+
+/// Under `priority`, the victim is the largest priority number, be it the very request that lacks a block; the step ends there, and
+/// the next one begins at once.
+#[test]
+fn the_least_important_loses_its_blocks() {
+    let log = less_important_first(20, 128).log();
+    // Both have 10 blocks at 52 ms, when the first has 33 tokens and lacks its eleventh. The second goes on alone, takes two of the 10
+    // blocks left behind, last ones first, and ends 63 steps after its first token at 21.
+    assert_eq!((log.outcomes[1].first_token, log.outcomes[1].finish, log.outcomes[1].preemptions), (ms(21.0), ms(84.0), 0));
+    // 161 tokens known, 128 cached: 33 computed again in a pass that yields token 34, then 30 steps.
+    assert_eq!((log.outcomes[0].finish, log.outcomes[0].preemptions, log.outcomes[0].prefilled_tokens), (ms(124.0), 1, 128 + 33));
+}
+
+/// Under `priority`, a victim may be in the batch already: it comes out of it, with the block it had just taken.
+#[test]
+fn a_victim_comes_out_of_the_batch() {
+    let log = less_important_first(21, 129).log();
+    // At 52 ms both lack their eleventh block; the first takes the last free one, then loses everything to the second, which takes that
+    // block and, later, one more of the ten: 144 tokens stay cached.
+    assert_eq!((log.outcomes[1].first_token, log.outcomes[1].finish, log.outcomes[1].preemptions), (ms(21.0), ms(84.0), 0));
+    assert_eq!((log.outcomes[0].finish, log.outcomes[0].preemptions, log.outcomes[0].prefilled_tokens), (ms(124.0), 1, 128 + 17));
+    // Ten each; the eleventh is given back before the step starts.
+    assert_eq!(log.peak_kv_blocks, 20);
+}
+
+/// The newest of the running requests loses its KV even when its last token is in flight; it ends all the same.
+#[test]
+fn a_request_whose_last_token_is_in_flight_can_be_the_victim() {
+    let mut lab = vllm(20).pace(|pace| pace.overlap = true);
+    lab.arrive(0.0, 128, 64);
+    lab.arrive(0.0, 128, 33); // its last token comes at 42, in the step formed before the first lacks its eleventh block
+    let log = lab.log();
+    assert_eq!((log.outcomes[0].finish, log.outcomes[0].preemptions), (ms(73.0), 0));
+    assert_eq!((log.outcomes[1].finish, log.outcomes[1].preemptions, log.outcomes[1].output_tokens), (ms(42.0), 1, 33));
+}
+
+/// `prefill_schedule_interval: 3`: while others decode, prompts are computed in every third step.
+#[test]
+fn prompts_wait_for_their_step_of_the_cadence() {
+    let mut lab = vllm_with(VllmOptions { prefill_schedule_interval: 3, ..VllmOptions::default() });
+    lab.arrive(0.0, 100, 40);
+    lab.arrive(10.5, 100, 1);
+    lab.arrive(12.5, 100, 1);
+    // Steps: 0-10 open, 10-11 and 11-12 closed, 12-23 open, two closed, 25-36 open.
+    let times = lab.run();
+    assert_eq!(times[1..], [(23.0, 23.0), (36.0, 36.0)]);
+}
+
+/// A step that leaves prompts over is followed by another that computes them; and nobody waits when nobody decodes.
+#[test]
+fn the_cadence_yields_to_a_full_queue_and_to_an_idle_engine() {
+    let options = VllmOptions { prefill_schedule_interval: 3, ..VllmOptions::default() };
+    let mut full = vllm_with(options.clone()).limits(|limits| limits.max_num_batched_tokens = 100);
+    full.arrive(0.0, 50, 40);
+    full.arrive(10.5, 150, 1); // 99 tokens in the step from 12, 51 in the one from 23
+    assert_eq!(full.run()[1], (34.0, 34.0));
+    let mut idle = vllm_with(options);
+    idle.arrive(0.0, 100, 1);
+    idle.arrive(10.0, 100, 1);
+    assert_eq!(idle.run(), [(10.0, 10.0), (20.0, 20.0)]);
+}
+
+/// `long_prefill_token_threshold_adaptive`: at least the budget over the number of requests.
+#[test]
+fn the_adaptive_threshold_is_a_share_of_the_budget() {
+    let run = |adaptive_threshold| {
+        let mut lab = vllm_with(VllmOptions { adaptive_threshold, ..VllmOptions::default() })
+            .limits(|limits| limits.long_prefill_token_threshold = 512);
+        lab.arrive(0.0, 8192, 2);
+        lab.arrive(0.0, 512, 2);
+        lab.run()
+    };
+    // 4096 of the long prompt in each of two steps.
+    assert_eq!(run(true), [(21.0, 22.0), (10.0, 21.0)]);
+    // 512 in each of two steps, and the rest once it is alone.
+    assert_eq!(run(false), [(31.0, 32.0), (10.0, 21.0)]);
+}
+
+/// Queue limits: what finds too many requests, or too many tokens, waiting is turned away on arrival.
+#[test]
+fn a_full_queue_turns_away() {
+    let run = |options: VllmOptions, second: u32| {
+        let mut lab = vllm_with(options).limits(|limits| limits.max_num_seqs = 1);
+        lab.arrive(0.0, 100, 3); // runs until 12
+        lab.arrive(1.0, 100, 1); // waits
+        lab.arrive(2.0, second, 1);
+        lab.arrive(13.0, 50, 1);
+        let outcomes = lab.log().outcomes;
+        assert_eq!((outcomes[1].finish, outcomes[3].rejected), (ms(22.0), None));
+        outcomes[2].rejected
+    };
+    assert_eq!(run(VllmOptions { max_num_queued_reqs: Some(1), ..VllmOptions::default() }, 1), Some(RejectReason::QueueFull));
+    let tokens = |most| VllmOptions { max_num_queued_tokens: Some(most), ..VllmOptions::default() };
+    assert_eq!(run(tokens(150), 51), Some(RejectReason::QueueFull));
+    assert_eq!(run(tokens(150), 50), None);
+}
+
+/// `max_num_active_seqs` bounds the running requests below `max_num_seqs`.
+#[test]
+fn active_requests_are_bounded() {
+    let mut lab = vllm_with(VllmOptions { max_num_active_seqs: 1, ..VllmOptions::default() });
+    lab.arrive(0.0, 100, 3);
+    lab.arrive(0.0, 100, 1);
+    assert_eq!(lab.run(), [(10.0, 12.0), (22.0, 22.0)]);
+}
+
+/// The watermark keeps blocks free for those that run; an idle engine has nobody to keep them for.
+#[test]
+fn the_watermark_holds_while_something_runs() {
+    let mut lab = vllm(10).limits(|limits| limits.watermark_blocks = 5);
+    lab.arrive(0.0, 100, 2); // 7 blocks
+    lab.arrive(1.0, 40, 1); // 3 blocks are there, but not 8
+    assert_eq!(lab.run(), [(10.0, 11.0), (21.0, 21.0)]);
 }

@@ -85,6 +85,8 @@ pub struct Core {
     /// Why the head of the queue is not in the batch being put together; none when the queue is empty.
     pub held_back: Option<HeldBack>,
     running: RunningList,
+    /// The request being preempted has taken the block of its next token already.
+    with_next_block: bool,
     admissions: u64,
     /// End of the last batch formed: when the tokens before the next batch come out.
     pub last_end: Time,
@@ -105,6 +107,7 @@ impl Core {
             events: Vec::new(),
             held_back: None,
             running: RunningList::default(),
+            with_next_block: false,
             admissions: 0,
             last_end: Time::ZERO,
         }
@@ -128,7 +131,7 @@ impl Core {
             return Some(RejectReason::TooLongForModel);
         }
         // The last token is sampled and never computed.
-        if self.pool.blocks_for(with_reply - 1) + self.limits.watermark_blocks > self.pool.total() {
+        if self.pool.blocks_for(with_reply - 1) > self.pool.total() {
             return Some(RejectReason::TooLongForKvPool);
         }
         // A preempted request computes its reply again, so uncut it must fit with it.
@@ -235,6 +238,15 @@ impl Core {
         self.batch.decodes = !self.decodes.is_empty();
     }
 
+    /// Those left out of the batch are decoding sequences again, but for those whose end is in flight.
+    pub(super) fn rejoin_starved(&mut self) {
+        for id in std::mem::take(&mut self.batch.starved) {
+            if !self.stopping.contains(&id) {
+                self.decodes.join(&mut self.jobs, id);
+            }
+        }
+    }
+
     /// The newest running request, those whose last token is in flight included.
     pub fn newest_running(&self) -> Option<JobId> {
         self.running.list.iter().rev().copied().find(|&id| id != VACANT)
@@ -258,7 +270,7 @@ impl Core {
             Stage::Waiting | Stage::Leaving => return,
         }
         let job = &mut self.jobs[id];
-        self.pool.preempt(id, job.computed, &job.request);
+        self.pool.preempt(id, job.computed + u64::from(self.with_next_block), &job.request);
         job.computed = 0;
         job.stage = Stage::Waiting;
         self.running.remove(job.position);
@@ -267,9 +279,29 @@ impl Core {
         self.waiting.push_front(id);
     }
 
+    /// Like `preempt`, for a request that the batch being put together holds already. Returns its tokens in it.
+    pub fn preempt_from_batch(&mut self, id: JobId) -> u32 {
+        let tokens = match self.batch.prefill_jobs.iter().position(|&other| other == id) {
+            Some(place) => {
+                self.batch.prefill_jobs.remove(place);
+                let tokens = self.batch.prefills.remove(place).new_tokens;
+                self.jobs[id].prefilled -= u64::from(tokens);
+                tokens
+            }
+            None => {
+                // The block of its next token has been taken, and goes with the others.
+                self.with_next_block = true;
+                1
+            }
+        };
+        self.preempt(id);
+        self.with_next_block = false;
+        tokens
+    }
+
     fn evict_finishing(&mut self, id: JobId) {
         let job = &mut self.jobs[id];
-        self.pool.preempt(id, job.computed, &job.request);
+        self.pool.preempt(id, job.computed + u64::from(self.with_next_block), &job.request);
         job.computed = 0;
         job.stage = Stage::Leaving;
         self.running.remove(job.position);

@@ -14,6 +14,8 @@ pub enum RejectReason {
     TooLongForKvPool,
     /// The prompt is longer than the token budget of a step and may not be cut.
     TooLongForStep,
+    /// The server's queue was full (HTTP 503).
+    QueueFull,
 }
 
 /// `steps` consecutive steps of one replica with the same batch (one, unless they are decode-only).

@@ -4,7 +4,7 @@ use super::core::Core;
 use super::job::JobId;
 use super::observer::RejectReason;
 use super::policies::trtllm::{Trtllm, TrtllmOptions};
-use super::policies::vllm::Vllm;
+use super::policies::vllm::{Vllm, VllmOptions};
 use crate::workload::Request;
 
 /// The rules by which one framework fills its steps.
@@ -43,6 +43,11 @@ pub trait Policy {
     /// Fills `core.batch` for the next step. Must be deterministic, and must schedule something whenever something runs.
     fn form(&mut self, core: &mut Core) -> Steadiness;
 
+    /// Whether a request that has just arrived, and would fit, is turned away.
+    fn refuses(&self, _core: &Core, _request: &Request) -> Option<RejectReason> {
+        None
+    }
+
     /// A request that its client has given up leaves the engine; for policies that remember requests of their own accord.
     fn forget(&mut self, _id: JobId) {}
 
@@ -64,16 +69,16 @@ pub enum Steadiness {
 /// A policy with its options: the registry. One line and one variant for each engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PolicySpec {
-    Vllm,
     Trtllm(TrtllmOptions),
+    Vllm(VllmOptions),
 }
 
 impl PolicySpec {
     /// A policy that has not seen a request yet.
     pub fn build(&self) -> Box<dyn Policy> {
         match self {
-            PolicySpec::Vllm => Box::new(Vllm::default()),
             PolicySpec::Trtllm(options) => Box::new(Trtllm::new(options.clone())),
+            PolicySpec::Vllm(options) => Box::new(Vllm::new(options.clone())),
         }
     }
 }

@@ -126,7 +126,8 @@ impl Replica {
     pub fn arrive(&mut self, request: Request, observer: &mut impl Observer) -> bool {
         let now = request.arrival;
         observer.arrived(self.index, &request);
-        if let Some(reason) = self.policy.unfit(&self.core, &request) {
+        let unfit = self.policy.unfit(&self.core, &request);
+        if let Some(reason) = unfit.or_else(|| self.policy.refuses(&self.core, &request)) {
             observer.rejected(self.index, request.id, now, reason);
             return true;
         }
@@ -230,8 +231,14 @@ impl Replica {
         self.drop_hung_up(observer);
         self.core.clear_batch();
         let steadiness = self.policy.form(&mut self.core);
+        let preempted = self.core.events.iter().any(|event| matches!(event, Event::Preempted { .. }));
         self.report_events(now, observer);
         if self.core.batch.is_empty() {
+            self.core.rejoin_starved();
+            if preempted && self.flights.is_empty() {
+                // The step went to those that lost their KV; the next one begins at once.
+                return;
+            }
             self.form_at = Time::NEVER;
             self.turn_away_the_stuck(now, observer);
             return;
@@ -372,11 +379,7 @@ impl Replica {
             }
             core.decodes.advance(run.steps);
         }
-        for id in std::mem::take(&mut core.batch.starved) {
-            if !core.stopping.contains(&id) {
-                core.decodes.join(&mut core.jobs, id);
-            }
-        }
+        core.rejoin_starved();
         // The end that the batch before yields will be known when the next one is formed.
         while let Some(&id) = core.stopping.first() {
             let decoded = core.batch.decodes && core.jobs[id].left == u64::MAX;

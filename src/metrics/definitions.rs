@@ -62,6 +62,7 @@ const DEFINITIONS: &[Definition] = &[
     metric("requests.rejected.too_long_for_model", "Rejected: longer than the model's context", "requests", "Prompt plus declared output exceeds the longest sequence the model or the engine takes.", ""),
     metric("requests.rejected.too_long_for_kv_pool", "Rejected: larger than the KV pool", "requests", "Needs more KV blocks than the pool has in all.", ""),
     metric("requests.rejected.too_long_for_step", "Rejected: longer than a step", "requests", "The prompt exceeds the token budget of a step and may not be cut.", ""),
+    metric("requests.rejected.queue_full", "Rejected: the queue was full", "requests", "Turned away on arrival (HTTP 503) because as much was waiting as the server lets wait.", ""),
     metric("requests.in_warm_up", "In the warm-up", "requests", "Requests left out of the summary (not of the CSV).", "arrival_time < warm_up_duration_s"),
     metric("throughput.requests_per_second", "Request throughput", "requests/s", "Requests that finished in the window, whenever they arrived.", "finished after the warm-up / effective_duration_s"),
     metric("throughput.output_tokens_per_second", "Output throughput", "tokens/s", "Tokens that came out in the window, of all requests, finished or not.", "output tokens of steps after the warm-up / effective_duration_s"),

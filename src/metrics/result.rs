@@ -170,10 +170,11 @@ impl Requests {
 }
 
 /// The words for the reasons, in the order they are reported.
-pub const REJECT_REASONS: [(RejectReason, &str); 3] = [
+pub const REJECT_REASONS: [(RejectReason, &str); 4] = [
     (RejectReason::TooLongForModel, "too_long_for_model"),
     (RejectReason::TooLongForKvPool, "too_long_for_kv_pool"),
     (RejectReason::TooLongForStep, "too_long_for_step"),
+    (RejectReason::QueueFull, "queue_full"),
 ];
 
 /// Time series on bins of equal width, from time 0. Gauges are samples at the *end* of each bin; counters are sums over it.

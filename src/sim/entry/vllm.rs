@@ -5,6 +5,7 @@ use super::{Parts, Rules};
 use crate::catalog::{Engine, FrameworkDefaults};
 use crate::config::Diagnostic;
 use crate::cost::Graphs;
+use crate::engine::policies::vllm::VllmOptions;
 use crate::engine::{Limits, PolicySpec};
 
 /// Limits, graphs, policy and KV memory of a vLLM engine.
@@ -55,7 +56,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
     }
     let caching = config.enable_prefix_caching.unwrap_or(defaults.prefix_caching);
     Ok(Rules {
-        policy: PolicySpec::Vllm,
+        policy: PolicySpec::Vllm(VllmOptions::default()),
         limits: Limits {
             max_num_batched_tokens: budget_tokens,
             max_num_seqs,
