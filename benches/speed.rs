@@ -7,8 +7,10 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use llmperforacle::config::{self, Document};
 use llmperforacle::cost::StepParts;
+use llmperforacle::engine::policies::trtllm::TrtllmOptions;
 use llmperforacle::engine::testing::Lab;
 use llmperforacle::engine::{Observer, PolicySpec, StepRun};
+use llmperforacle::kv::{BlockTree, Reuse};
 use llmperforacle::metrics::{Histogram, Recorder, RunInfo};
 use llmperforacle::report::requests_csv;
 use llmperforacle::sim::{self, Files, Simulation};
@@ -41,6 +43,7 @@ fn experiments(criterion: &mut Criterion) {
     group.sample_size(10);
     let cases = [
         ("closed-loop", include_str!("../configs/bench/closed-loop.yaml")),
+        ("closed-loop-trtllm", include_str!("../configs/bench/closed-loop-trtllm.yaml")),
         ("poisson", include_str!("../configs/bench/poisson.yaml")),
         ("azure-conversation", include_str!("../configs/bench/azure-conversation.yaml")),
     ];
@@ -144,6 +147,13 @@ fn parts(criterion: &mut Criterion) {
         lab
     };
     group.bench_function("vLLM, fixed step times", |bencher| bencher.iter_batched(loaded, Lab::log, BatchSize::LargeInput));
+    let trtllm = || {
+        let policy = PolicySpec::Trtllm(TrtllmOptions::default()).build();
+        let mut lab = Lab::new(policy, 50_000).memory(Box::new(BlockTree::new(50_000, 32, Reuse::default())));
+        (0..JOBS).for_each(|id| lab.arrive(f64::from(id) * 10.0, 512, 128 + id % 64));
+        lab
+    };
+    group.bench_function("TensorRT-LLM, fixed step times", |bencher| bencher.iter_batched(trtllm, Lab::log, BatchSize::LargeInput));
     group.finish();
 }
 

@@ -12,12 +12,13 @@ use crate::input::tell;
 use crate::output::{Failure, out};
 
 /// Name, what it is, and the document.
-const CASES: [(&str, &str, &str); 3] = [
+const CASES: &[(&str, &str, &str)] = &[
     (
         "closed-loop",
         "131,072 requests of 1,024/128 tokens, 64 clients in a closed loop",
         include_str!("../../../configs/bench/closed-loop.yaml"),
     ),
+    ("closed-loop-trtllm", "the same on TensorRT-LLM", include_str!("../../../configs/bench/closed-loop-trtllm.yaml")),
     ("poisson", "100,000 requests of 500/250 tokens, 10 a second", include_str!("../../../configs/bench/poisson.yaml")),
     (
         "azure-conversation",
@@ -28,7 +29,7 @@ const CASES: [(&str, &str, &str); 3] = [
 
 #[derive(Args)]
 pub struct Arguments {
-    /// One case only: closed-loop, poisson or azure-conversation.
+    /// One case only: closed-loop, closed-loop-trtllm, poisson or azure-conversation.
     #[arg(long, value_name = "NAME")]
     case: Option<String>,
     #[arg(long)]
