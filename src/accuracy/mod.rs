@@ -5,15 +5,17 @@
 
 mod experiment;
 mod lengths;
+mod markdown;
 mod measure;
 pub mod record;
 mod report;
 mod table;
 
 pub use experiment::{Experiment, experiment};
+pub use markdown::{Variant, markdown};
 pub use measure::Comparison;
 pub use record::{Record, records};
-pub use report::{Replayed, Use, report, use_of};
+pub use report::{Replayed, Use, compact, report, use_of};
 pub use table::table;
 
 use crate::config;
@@ -59,3 +61,11 @@ pub fn simulate(record: &Record, files: &dyn Files, factors: Factors) -> Result<
     while !simulation.advance(SLICE).done {}
     Ok((experiment, simulation.finish()))
 }
+
+/// What a study of sensitivity changes: a name and the factors.
+pub const VARIANTS: [(&str, Factors); 4] = [
+    ("host time x 0.5", Factors { host: 0.5, device: 1.0 }),
+    ("host time x 2", Factors { host: 2.0, device: 1.0 }),
+    ("device time - 10 %", Factors { host: 1.0, device: 0.9 }),
+    ("device time + 10 %", Factors { host: 1.0, device: 1.1 }),
+];

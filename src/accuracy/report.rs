@@ -207,3 +207,21 @@ pub fn report(runs: &[Replayed]) -> Value {
         },
     })
 }
+
+/// The report for a page: `{runs: [{id, set, use, framework, model, gpu, confidence, metrics: [[name, predicted, measured]]}],
+/// not_replayed: [[id, reason]], summary}` with `summary` as in [`report`]. Only metrics with a prediction are listed.
+pub fn compact(runs: &[Replayed]) -> Value {
+    let short = |value: f64| format!("{value:.3e}").parse().unwrap_or(value);
+    let kept = runs.iter().filter(|run| run.confidence.is_some() && run.counts()).map(|run| {
+        let metrics: Vec<Value> =
+            run.metrics.iter().filter_map(|metric| Some(json!([metric.name, short(metric.predicted?), short(metric.measured)]))).collect();
+        json!({"id": run.id, "set": run.set, "use": use_of(&run.set).name(), "framework": run.framework, "model": run.model, "gpu": run.gpu,
+            "confidence": run.confidence, "metrics": metrics})
+    });
+    let others = runs.iter().filter(|run| run.confidence.is_none() || !run.counts());
+    json!({
+        "runs": kept.collect::<Vec<Value>>(),
+        "not_replayed": others.map(|run| json!([run.id, run.reason.as_ref().or(run.skip.as_ref())])).collect::<Vec<Value>>(),
+        "summary": report(runs)["summary"],
+    })
+}

@@ -20,6 +20,12 @@ pub struct Arguments {
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
+    /// Print the compact JSON that the page shows (configs/accuracy.json).
+    #[arg(long, conflicts_with_all = ["json", "markdown"])]
+    compact: bool,
+    /// Print docs/accuracy.md.
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
     /// Factor on host times, for a study of sensitivity.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     host: f64,
@@ -69,6 +75,15 @@ pub fn accuracy(arguments: &Arguments) -> Result<(), Failure> {
     }
     let factors = Factors { host: arguments.host, device: arguments.device };
     let runs = replay_all(&work, factors);
+    if arguments.markdown {
+        let varied: Vec<(&str, Vec<Replayed>)> =
+            accuracy::VARIANTS.iter().map(|(name, factors)| (*name, replay_all(&work, *factors))).collect();
+        let varied: Vec<accuracy::Variant<'_>> = varied.iter().map(|(name, runs)| (*name, runs.as_slice())).collect();
+        return out(&accuracy::markdown(&runs, &varied));
+    }
+    if arguments.compact {
+        return out(&format!("{}\n", accuracy::compact(&runs)));
+    }
     if arguments.json { out(&format!("{:#}\n", accuracy::report(&runs))) } else { out(&accuracy::table(&runs)) }
 }
 

@@ -1,0 +1,148 @@
+//! The report as docs/accuracy.md.
+
+use std::fmt::Write;
+
+use super::report::{Errors, Grouped, Replayed, Use, grouped, use_of};
+use super::table::significant;
+
+/// A study of sensitivity: what was changed, and the replays with it.
+pub type Variant<'a> = (&'a str, &'a [Replayed]);
+
+/// Sets, what they are, and what use was made of them.
+const SETS: [(&str, &str); 20] = [
+    ("01", "per-request traces, vLLM 0.19 (LLMServingSim)"),
+    ("02", "open loop, prompts that recur, vLLM 0.15.1 (inference-sim)"),
+    ("03", "traces at light load, vLLM (APEX+)"),
+    ("04", "concurrency, Llama 70B, vLLM and TensorRT-LLM (InferenceX)"),
+    ("05", "concurrency, gpt-oss-120b, vLLM and TensorRT-LLM (InferenceX)"),
+    ("06", "concurrency, DeepSeek-R1, SGLang and TensorRT-LLM (InferenceX)"),
+    ("07", "concurrency, MiniMax-M2.5, vLLM (InferenceX)"),
+    ("08", "MLPerf Inference, Llama 70B, vLLM (Krai)"),
+    ("09", "saturated throughput, TensorRT-LLM (NVIDIA)"),
+    ("10", "static batches and one prompt, TensorRT-LLM 0.9 (NVIDIA)"),
+    ("11", "batch curves, vLLM 0.11 (ML.ENERGY); prompt lengths assumed"),
+    ("12", "Poisson on nine kinds of card (AccelMark)"),
+    ("13", "prefill and decode on separate GPUs (Mooncake, MoRI-IO)"),
+    ("14", "concurrency, NIM"),
+    ("15", "vLLM 0.6.0 and SGLang 0.3.0; only mean lengths known"),
+    ("16", "static batches, a vLLM prototype of 2023 (Splitwise)"),
+    ("17", "SGLang on 8 x B200, exact lengths"),
+    ("18", "MLPerf v6.0, gpt-oss"),
+    ("19", "Llama 70B on 8 TPU v6e, vLLM"),
+    ("20", "cache hits of Mooncake's trace, no engine"),
+];
+
+/// The page: errors by use, engine, GPU and set; sensitivity; every run.
+pub fn markdown(runs: &[Replayed], variants: &[Variant<'_>]) -> String {
+    let mut text = String::new();
+    let replayed = runs.iter().filter(|run| run.confidence.is_some()).count();
+    let _ = write!(
+        text,
+        "# How far to trust it\n\nWritten by `llmperforacle accuracy --markdown > docs/accuracy.md`; a test runs it again and compares.\n\n\
+         {} published runs come with the program (`configs/truth/runs.jsonl`, each with its source); {replayed} are replayed: the record becomes an \
+         ordinary document with an ordinary trace, and nothing is told to the simulator that a user could not write. The others are listed at the end with \
+         the reason. Errors are predicted / measured - 1; medians, means and 90th percentiles are of absolute errors, the bias is the median of the signed \
+         ones.\n\n",
+        runs.len()
+    );
+    text.push_str(
+        "**Calibration** sets may be looked at when a constant or a default is chosen; **check** sets are only compared with, and no constant was fitted to \
+         them. The kernels' constants come from neither (see [cost-model.md](cost-model.md)). Mean or median is not stated in some sources: there the nearer \
+         one counts.\n\n",
+    );
+    section(&mut text, "Check sets and calibration sets", "use", &grouped(runs, |run, _| use_of(&run.set).name().to_owned()));
+    text.push_str("The sets:\n\n| set | use | what | runs | replayed |\n|---|---|---|---|---|\n");
+    for (number, what) in SETS {
+        let of_set = || runs.iter().filter(|run| run.set.starts_with(number));
+        if of_set().next().is_some() {
+            let replayed = of_set().filter(|run| run.confidence.is_some()).count();
+            let _ = writeln!(text, "| {number} | {} | {what} | {} | {replayed} |", use_of(number).name(), of_set().count());
+        }
+    }
+    text.push('\n');
+    let checks: Vec<Replayed> = runs.iter().filter(|run| use_of(&run.set) == Use::Check).cloned().collect();
+    section(&mut text, "By set", "set", &grouped(runs, |run, _| run.set.clone()));
+    section(&mut text, "Check sets by engine", "engine", &grouped(&checks, |run, _| run.framework.clone()));
+    section(&mut text, "Check sets by GPU", "GPU", &grouped(&checks, |run, _| run.gpu.clone().unwrap_or_default()));
+    section(&mut text, "Check sets by confidence", "confidence", &grouped(&checks, |run, _| run.confidence.clone().unwrap_or_default()));
+    if !variants.is_empty() {
+        sensitivity(&mut text, runs, variants);
+    }
+    every_run(&mut text, runs);
+    text
+}
+
+fn section(text: &mut String, title: &str, group: &str, groups: &Grouped) {
+    let _ = write!(text, "## {title}\n\n| {group} | quantity | values | median | mean | p90 | bias |\n|---|---|---|---|---|---|---|\n");
+    for (name, quantities) in groups {
+        for (quantity, errors) in quantities.iter().filter(|(quantity, _)| **quantity != "other") {
+            row(text, name, quantity, errors);
+        }
+    }
+    text.push('\n');
+}
+
+fn row(text: &mut String, name: &str, quantity: &str, errors: &Errors) {
+    let Some([median, mean, p90, bias]) = errors.statistics() else { return };
+    let percent = |value: f64| format!("{:.1} %", 100.0 * value);
+    let _ = writeln!(
+        text,
+        "| {name} | {quantity} | {} | {} | {} | {} | {:+.1} % |",
+        errors.count(),
+        percent(median),
+        percent(mean),
+        percent(p90),
+        100.0 * bias
+    );
+}
+
+/// How the predictions move when an assumption does.
+fn sensitivity(text: &mut String, runs: &[Replayed], variants: &[Variant<'_>]) {
+    text.push_str(
+        "## What the assumptions do\n\nHost time is an assumption, and kernels of one kind differ between versions and cards. With all of either changed by \
+         a factor, predictions move (median over all runs, and the largest tenth) and the check sets' errors become:\n\n\
+         | change | quantity | predictions move by | p90 | median error then |\n|---|---|---|---|---|\n",
+    );
+    for (name, varied) in variants {
+        let mut moved = Grouped::new();
+        for (run, other) in runs.iter().zip(*varied).filter(|(run, _)| run.counts()) {
+            for (metric, changed) in run.metrics.iter().zip(&other.metrics) {
+                if let (Some(from), Some(to)) = (metric.predicted.filter(|value| *value != 0.0), changed.predicted) {
+                    moved.entry((*name).to_owned()).or_default().entry(metric.quantity()).or_default().add(to / from - 1.0);
+                }
+            }
+        }
+        let checks: Vec<Replayed> = varied.iter().filter(|run| use_of(&run.set) == Use::Check).cloned().collect();
+        let errors = grouped(&checks, |_, _| String::new());
+        for (quantity, moves) in moved.values().flatten().filter(|(quantity, _)| ["ttft", "tpot", "throughput"].contains(quantity)) {
+            let Some([_, _, p90, bias]) = moves.statistics() else { continue };
+            let then = errors.get("").and_then(|by| by.get(quantity)).and_then(Errors::statistics).map_or(0.0, |found| found[0]);
+            let _ = writeln!(text, "| {name} | {quantity} | {:+.1} % | {:.1} % | {:.1} % |", 100.0 * bias, 100.0 * p90, 100.0 * then);
+        }
+    }
+    text.push('\n');
+}
+
+fn every_run(text: &mut String, runs: &[Replayed]) {
+    text.push_str("## Every run\n\n| run | confidence | metric | predicted | measured | error |\n|---|---|---|---|---|---|\n");
+    for run in runs.iter().filter(|run| run.confidence.is_some()) {
+        for metric in &run.metrics {
+            let Some((predicted, error)) = metric.predicted.zip(metric.error()) else { continue };
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {:+.1} % |",
+                run.id,
+                run.confidence.as_deref().unwrap_or_default(),
+                metric.name,
+                significant(predicted, 4),
+                significant(metric.measured, 4),
+                100.0 * error
+            );
+        }
+    }
+    text.push_str("\n## Not replayed\n\n| run | why |\n|---|---|\n");
+    for run in runs.iter().filter(|run| run.confidence.is_none() || run.skip.is_some()) {
+        let why = run.reason.as_deref().or(run.skip.as_deref()).unwrap_or("not said");
+        let _ = writeln!(text, "| {} | {} |", run.id, why.replace('|', "/"));
+    }
+}
