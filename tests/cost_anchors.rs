@@ -18,6 +18,7 @@ fn cost(device: &str, model: Model, tp: u32) -> Calibrated {
         kv_dtype: Dtype::Bf16,
         graphs,
         host,
+        sorts_logits: false,
         device_time: 1.0,
     };
     Calibrated::new(builtin(), &spec).unwrap()

@@ -17,6 +17,7 @@ fn spec(device: &Device, model: &Model, engine: Engine, tp: u32, dtype: Dtype) -
         kv_dtype: Dtype::Bf16,
         graphs: Graphs::of(engine, defaults.max_capture_tokens),
         host: defaults.host,
+        sorts_logits: false,
         device_time: 1.0,
     }
 }

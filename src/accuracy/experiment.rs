@@ -20,6 +20,10 @@ const REQUESTS: u64 = 1000;
 const WARM_UP_S: f64 = 60.0;
 /// Tokens of a block of hash ids in the trace that is made.
 const HASH_TOKENS: u64 = 16;
+/// Host time of vLLM before V1, us a step and a sequence. An assumption.
+const V0_HOST_US: (f64, f64) = (2500.0, 15.0);
+/// That of the prototype of 2023 in set 16, read off its decode steps on A100 and H100.
+const PROTOTYPE_HOST_US: (f64, f64) = (22_000.0, 350.0);
 const TRACE: &str = "requests.csv";
 
 /// A record as a document, with the trace it names.
@@ -180,8 +184,24 @@ fn vllm(record: &Record) -> Map<String, Value> {
         let block = record.option_count("block_size").unwrap_or(16);
         config.insert("num_gpu_blocks_override".into(), json!(tokens / block));
     }
+    // Chat models that stop by themselves sample as their generation_config says, with top-p; forced lengths are sampled greedily.
+    if record.ignore_eos == Some(false) && release(record).is_some_and(|release| release >= (0, 9)) {
+        config.insert("sampling".into(), json!("top_p"));
+    }
+    // The engine before V1: prompts whole and apart from decodes unless it was asked otherwise, and a slow loop on the host, between the
+    // 2 and 6 ms at 256 sequences that its developers reported. An assumption.
+    let prototype = record.framework_version.as_deref().is_some_and(|version| version.starts_with("2023"));
+    if prototype || release(record).is_some_and(|release| release < (0, 8)) {
+        config.entry("enable_chunked_prefill").or_insert(json!(false));
+        let schedule = record.option_number("num_scheduler_steps").unwrap_or(1.0).max(1.0);
+        let (step_us, sequence_us) = if prototype { PROTOTYPE_HOST_US } else { V0_HOST_US };
+        config.insert(
+            "host_overhead".into(),
+            json!({"per_step_us": step_us / schedule, "per_sequence_us": sequence_us / schedule, "per_new_request_us": 100}),
+        );
+    }
     // Batches are formed ahead by default from 0.14.
-    if !config.contains_key("async_scheduling") && release(record).is_some_and(|release| release < (0, 14)) {
+    if !config.contains_key("async_scheduling") && (prototype || release(record).is_some_and(|release| release < (0, 14))) {
         config.insert("async_scheduling".into(), json!(false));
     }
     config
@@ -223,7 +243,9 @@ fn trtllm(record: &Record) -> Map<String, Value> {
 fn static_batch(batch: u32, record: &Record, config: &mut Map<String, Value>) {
     let prompt = record.input.fixed.unwrap_or(0.0).max(1.0) as u64;
     config.insert("max_num_seqs".into(), json!(batch));
-    config.insert("max_num_batched_tokens".into(), json!((u64::from(batch) * prompt).clamp(1, 1_048_576)));
+    let output = record.output.fixed.unwrap_or(0.0).max(1.0) as u64;
+    config.insert("max_num_batched_tokens".into(), json!((u64::from(batch) * prompt).max(prompt + output).clamp(1, 1_048_576)));
+    config.insert("max_model_len".into(), json!(prompt + output));
 }
 
 fn hardware(record: &Record, gpus: u32) -> Result<Value, String> {

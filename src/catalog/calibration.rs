@@ -52,6 +52,9 @@ pub struct Calibration {
     pub source: String,
     /// The peaks that the efficiencies are relative to.
     pub reference: Reference,
+    /// What is left of the compute rates when a GPU works for seconds instead of a benchmark's milliseconds; absent: all.
+    #[serde(default)]
+    pub sustained: Option<Sustained>,
     pub gemm: Vec<GemmConstants>,
     pub decode_attention: Vec<DecodeAttentionConstants>,
     pub prefill_attention: Vec<PrefillAttentionConstants>,
@@ -73,6 +76,15 @@ pub struct Reference {
     pub fp4_flops: Option<f64>,
     pub memory_bytes_per_s: f64,
     pub link_bytes_per_s: f64,
+}
+
+/// How far power and heat lower the clocks under steady load.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sustained {
+    /// Factor on every compute rate, above 0 and at most 1.
+    pub compute: f64,
+    pub source: String,
 }
 
 /// A matrix product: src/cost/gemm.rs.
@@ -190,6 +202,9 @@ pub struct MoeConstants {
     pub dtype: Dtype,
     pub launch_us: f64,
     pub compute: f64,
+    /// The unit that multiplies, where it is not that of the weights' format: 8 bit for 4-bit weights on Blackwell.
+    #[serde(default)]
+    pub activations: Option<Dtype>,
     pub memory: f64,
     /// Rows of 16 that an active expert is padded by.
     pub padding: f64,

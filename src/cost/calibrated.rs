@@ -14,7 +14,7 @@ use super::graphs::Graphs;
 use super::model::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
 use super::moe::Experts;
 use super::rates::{Arithmetic, Lookup, US};
-use super::shapes::{Product, check_split, products};
+use super::shapes::{Product, check_split, products, quantises_experts_only};
 use crate::catalog::calibration::LaunchMode;
 use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model};
 
@@ -27,6 +27,9 @@ const EAGER_LAUNCH_US: f64 = 12.0;
 /// Kernels of sampling (temperature, softmax, sort or top-k, draw) and passes over the fp32 logits. An assumption.
 const SAMPLING_KERNELS: f64 = 4.0;
 const SAMPLING_PASSES: f64 = 3.0;
+/// The same when logits are sorted for top-p or top-k: 36 us a row of 128,256 on an H100, by the inter-token times of published set 11
+/// (Llama 8B and 70B, batches of 64 to 512), whose models sample with their own top-p.
+const SORTING_PASSES: f64 = 190.0;
 /// Steps with more rows than this are computed anew each time; all others are remembered.
 const REMEMBERED_ROWS: usize = 1 << 17;
 
@@ -44,6 +47,8 @@ pub struct CalibratedSpec {
     /// Captured sizes; [`Graphs::none`] launches every kernel from the host.
     pub graphs: Graphs,
     pub host: HostTime,
+    /// Sampling cuts the distribution (top-p, top-k), which sorts the logits; else it takes the greatest.
+    pub sorts_logits: bool,
     /// Factor on every device time, from a measurement of one's own; 1 without one.
     pub device_time: f64,
 }
@@ -75,10 +80,13 @@ pub struct Calibrated {
     graphs: Graphs,
     host: HostTime,
     device_time: f64,
+    sorts_logits: bool,
     products: Vec<Product>,
     gemm: Gemm,
     gemm_16bit: Gemm,
     experts: Option<Experts>,
+    /// Only the experts are quantised.
+    experts_only: bool,
     decode_attention: [DecodeAttention; 2],
     prefill_attention: PrefillAttention,
     /// Captured, eager.
@@ -103,6 +111,8 @@ impl Calibrated {
         let kv_bytes = kv_dtype.kv_bytes().ok_or(CannotModel::KvDtype { dtype: kv_dtype.name() })?;
         let mut lookup = Lookup::new(catalog, device, engine)?;
         let bandwidth = device.memory_bytes_per_s;
+        let sheet = device;
+        let device = &lookup.sustained(device);
 
         let sixteen = Arithmetic::of(device, Dtype::Bf16);
         let gemm_16bit = Gemm { arithmetic: sixteen, bandwidth, constants: lookup.gemm(&sixteen)?.clone() };
@@ -112,7 +122,7 @@ impl Calibrated {
         let experts = match model.moe {
             None => None,
             Some(moe) => Some(Experts {
-                arithmetic,
+                arithmetic: arithmetic.with_unit_of(device, lookup.moe(dtype)?.activations),
                 bandwidth,
                 constants: lookup.moe(dtype)?.clone(),
                 experts: f64::from(moe.experts),
@@ -158,11 +168,13 @@ impl Calibrated {
             graphs: spec.graphs.clone(),
             host: spec.host,
             device_time: spec.device_time,
+            sorts_logits: spec.sorts_logits,
             products: products(model, tp),
-            footprint: Footprint::new(model, device, tp, &arithmetic, kv_bytes),
+            footprint: Footprint::new(model, sheet, tp, &Arithmetic::of(sheet, dtype), kv_bytes),
             gemm,
             gemm_16bit,
             experts,
+            experts_only: quantises_experts_only(model, dtype),
             decode_attention,
             prefill_attention,
             launches,
@@ -217,7 +229,7 @@ impl Calibrated {
 
         let mut gemm_us = 0.0;
         for product in &self.products {
-            let gemm = if product.sixteen_bit { &self.gemm_16bit } else { &self.gemm };
+            let gemm = if product.sixteen_bit || self.experts_only { &self.gemm_16bit } else { &self.gemm };
             gemm_us += product.layers * gemm.us(tokens, product.outputs, product.inputs).max(floor_us);
         }
         if let Some(experts) = &self.experts {
@@ -263,7 +275,8 @@ impl Calibrated {
         let gemm_us = self.gemm_16bit.us(rows, f64::from(self.model.vocab_size.div_ceil(self.tp)), f64::from(self.model.hidden_size));
         let communication_us = self.all_gather.map_or(0.0, |collective| collective.us(2.0 * rows * vocab));
         let ps = |us: f64| ps(us * self.device_time);
-        let passes_us = self.elementwise_us(SAMPLING_PASSES * 4.0 * rows * vocab, 0.0);
+        let passes = if self.sorts_logits { SORTING_PASSES } else { SAMPLING_PASSES };
+        let passes_us = self.elementwise_us(passes * 4.0 * rows * vocab, 0.0);
         RowsCost {
             gemm_ps: ps(gemm_us),
             communication_ps: ps(communication_us),

@@ -53,6 +53,19 @@ impl Arithmetic {
     }
 }
 
+impl Arithmetic {
+    /// Multiplied by the unit of another format, where one is named.
+    pub fn with_unit_of(self, device: &Device, unit: Option<Dtype>) -> Arithmetic {
+        let peak = match unit {
+            Some(Dtype::Fp8 | Dtype::Fp8Block) => device.fp8_flops,
+            Some(Dtype::Nvfp4) => device.fp4_flops,
+            Some(Dtype::Bf16 | Dtype::Fp16) => Some(device.bf16_flops),
+            _ => None,
+        };
+        Arithmetic { peak_flops: peak.unwrap_or(self.peak_flops), ..self }
+    }
+}
+
 /// Looks constants up for one device and engine, and keeps the weakest confidence met on the way.
 pub(super) struct Lookup<'a> {
     own: &'a Calibration,
@@ -72,6 +85,19 @@ impl<'a> Lookup<'a> {
 
     pub fn calibration(&self) -> &'a Calibration {
         self.own
+    }
+
+    /// The device with the rates it holds under steady load.
+    pub fn sustained(&self, device: &Device) -> Device {
+        let factor = self.own.sustained.as_ref().map_or(1.0, |sustained| sustained.compute.clamp(0.01, 1.0));
+        let scaled = |rate: Option<f64>| rate.map(|rate| rate * factor);
+        Device {
+            bf16_flops: device.bf16_flops * factor,
+            fp8_flops: scaled(device.fp8_flops),
+            fp4_flops: scaled(device.fp4_flops),
+            int8_flops: scaled(device.int8_flops),
+            ..device.clone()
+        }
     }
 
     /// This device's constants, its own engine's first; else typical ones.

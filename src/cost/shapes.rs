@@ -82,11 +82,16 @@ pub(super) fn products(model: &Model, tp: u32) -> Vec<Product> {
     products
 }
 
+/// Whether a format covers the routed experts only: models published in mxfp4 keep the rest in 16 bit.
+pub(super) fn quantises_experts_only(model: &Model, dtype: Dtype) -> bool {
+    dtype == Dtype::Mxfp4 && model.moe.is_some()
+}
+
 /// Bytes of weights that each of `tp` GPUs holds. Embeddings and LM head are cut by vocabulary and stay in 16 bit, as do routers.
 pub fn weight_bytes_per_rank(model: &Model, tp: u32, dtype: Dtype) -> f64 {
     let sixteen = Dtype::Bf16.weight_bytes();
     let size = |product: &Product| {
-        let bytes = if product.sixteen_bit { sixteen } else { dtype.weight_bytes() };
+        let bytes = if product.sixteen_bit || quantises_experts_only(model, dtype) { sixteen } else { dtype.weight_bytes() };
         product.layers * product.outputs * product.inputs * bytes
     };
     let dense: f64 = products(model, tp).iter().map(size).sum();

@@ -109,6 +109,9 @@ pub struct FrameworkConfig {
     /// Type of the KV cache: `auto` (as the weights), `fp8`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_cache_dtype: Option<String>,
+    /// How tokens are chosen: `greedy` (absent means this) or `top_p`, which sorts every row of logits and costs time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
     /// Step times other than the calibrated cost model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timing: Option<Timing>,
@@ -196,6 +199,14 @@ pub struct HostOverhead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1e5))]
     pub per_request_api_ms: Option<f64>,
+}
+
+/// How tokens are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    Greedy,
+    TopP,
 }
 
 /// A correction of the step times by measurements of one's own: factors, or a file that holds them.

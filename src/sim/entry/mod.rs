@@ -11,7 +11,7 @@ use plan::{KvPlan, TimingPlan};
 use super::hardware::Hardware;
 use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model, framework_defaults, hf};
 use crate::config::Diagnostic;
-use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, FrameworkKind};
+use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, FrameworkKind, Sampling};
 use crate::cost::memory::{self, MemorySpec};
 use crate::cost::{Calibrated, PowerModel, CalibratedSpec, FixedTiming, Graphs, PolynomialTiming};
 use crate::engine::{Limits, PolicySpec};
@@ -172,6 +172,7 @@ impl Parts<'_> {
             kv_dtype: self.kv_dtype,
             graphs: rules.graphs.clone(),
             host,
+            sorts_logits: self.config.sampling == Some(Sampling::TopP),
             device_time: own.device_time.unwrap_or(1.0),
         };
         let calibrated = Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
