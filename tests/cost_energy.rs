@@ -20,6 +20,7 @@ fn spec(device: &str, model: &str, tp: u32, dtype: Dtype) -> CalibratedSpec {
         kv_dtype: Dtype::Bf16,
         graphs: Graphs::of(Engine::Vllm, defaults.max_capture_tokens),
         host: defaults.host,
+        sorts_logits: false,
         device_time: 1.0,
         device,
     }

@@ -227,25 +227,46 @@ fn sglang(record: &Record) -> Map<String, Value> {
 }
 
 fn trtllm(record: &Record) -> Map<String, Value> {
-    options(
+    let mut config = options(record, &[("chunked_prefill", "enable_chunked_prefill"), ("cuda_graph", "cuda_graphs")]);
+    let mut own = options(
         record,
         &[
-            ("max_batch_size", "max_num_seqs"),
-            ("max_num_tokens", "max_num_batched_tokens"),
-            ("chunked_prefill", "enable_chunked_prefill"),
-            ("kv_free_gpu_memory_fraction", "gpu_memory_utilization"),
-            ("cuda_graph", "cuda_graphs"),
+            ("max_batch_size", "max_batch_size"),
+            ("max_num_tokens", "max_num_tokens"),
+            ("kv_free_gpu_memory_fraction", "free_gpu_memory_fraction"),
         ],
-    )
+    );
+    // Tables of saturated throughput are trtllm-bench's, static batches have no server either.
+    let offline = record.load.offline.is_some() || record.load.static_batch.is_some();
+    if offline {
+        own.insert("preset".into(), json!("bench"));
+        if let Some(tokens) = record.input.fixed {
+            own.insert("target_input_len".into(), json!(tokens as u64));
+        }
+        if let Some(tokens) = record.output.fixed {
+            own.insert("target_output_len".into(), json!(tokens as u64));
+        }
+    }
+    config.insert("trtllm".into(), Value::Object(own));
+    config
 }
 
 /// One batch, whole prompts in one step, no server in front.
 fn static_batch(batch: u32, record: &Record, config: &mut Map<String, Value>) {
     let prompt = record.input.fixed.unwrap_or(0.0).max(1.0) as u64;
-    config.insert("max_num_seqs".into(), json!(batch));
-    let output = record.output.fixed.unwrap_or(0.0).max(1.0) as u64;
-    config.insert("max_num_batched_tokens".into(), json!((u64::from(batch) * prompt).max(prompt + output).clamp(1, 1_048_576)));
-    config.insert("max_model_len".into(), json!(prompt + output));
+    let length = prompt + record.output.fixed.unwrap_or(0.0).max(1.0) as u64;
+    let step = (u64::from(batch) * prompt).max(length).clamp(1, 1_048_576);
+    let limits = [
+        ("max_num_seqs", "max_batch_size", u64::from(batch)),
+        ("max_num_batched_tokens", "max_num_tokens", step),
+        ("max_model_len", "max_seq_len", length),
+    ];
+    for (common, trtllm, value) in limits {
+        match config.get_mut("trtllm").and_then(Value::as_object_mut) {
+            Some(own) => own.insert(trtllm.into(), json!(value)),
+            None => config.insert(common.into(), json!(value)),
+        };
+    }
 }
 
 fn hardware(record: &Record, gpus: u32) -> Result<Value, String> {
