@@ -96,9 +96,12 @@ fn errors(device: &str, fitted: bool) -> (f64, f64, usize) {
 
 #[test]
 fn power_is_near_what_was_measured() {
-    for (device, fitted, mean_within, p90_within, rows) in
-        [("H100-SXM", true, 0.08, 0.15, 53), ("H100-SXM", false, 0.08, 0.15, 24), ("B200", true, 0.12, 0.32, 58), ("B200", false, 0.13, 0.32, 24)]
-    {
+    for (device, fitted, mean_within, p90_within, rows) in [
+        ("H100-SXM", true, 0.08, 0.15, 53),
+        ("H100-SXM", false, 0.08, 0.15, 24),
+        ("B200", true, 0.12, 0.32, 58),
+        ("B200", false, 0.13, 0.32, 24),
+    ] {
         let (mean, p90, count) = errors(device, fitted);
         println!("{device} {}: {count} rows, mean {:.1} %, p90 {:.1} %", if fitted { "fit" } else { "check" }, mean * 100.0, p90 * 100.0);
         assert_eq!(count, rows);
@@ -124,7 +127,8 @@ fn splitwise_decodes_and_prompts_on_a100() {
         let watts = (power.idle_mw as f64 + power.ramp(work).of_step(0) as f64 / work.first_duration_ps as f64) / 1e3;
         watts / (8.0 * 400.0)
     };
-    let step = |ms: f64| StepWork { steps: 1, first_duration_ps: (ms * 1e9) as u64, first_device_ps: (ms * 1e9) as u64, ..StepWork::default() };
+    let step =
+        |ms: f64| StepWork { steps: 1, first_duration_ps: (ms * 1e9) as u64, first_device_ps: (ms * 1e9) as u64, ..StepWork::default() };
     let decode = share(&StepWork { decode_sequences: 1, first_context: 600, sampled_rows: 1, ..step(44.9) });
     assert!((decode / 0.435 - 1.0).abs() < 0.12, "{decode}");
     let prompt = share(&StepWork { prefill_tokens: 2048, prefill_pairs: 2048 * 2049 / 2, sampled_rows: 1, ..step(274.2) });

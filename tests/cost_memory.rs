@@ -106,7 +106,11 @@ fn kv_heads_are_replicated_beyond_their_number() {
 fn what_does_not_fit_says_the_smallest_change_that_does() {
     let case = Case { engine: Engine::Vllm, device: "H100-SXM", model: "Llama-3.1-70B", tp: 1, dtype: Dtype::Bf16 };
     let refused = budget_with(&case, |_| ()).unwrap_err();
-    assert_eq!(refused.changes, ["tensor_parallel_size: 2", "dtype: fp8"].map(str::to_owned).to_vec(), "{refused}");
+    assert_eq!(
+        refused.changes,
+        ["tensor_parallel_size: 2", "dtype: fp8", "B200 in place of H100-SXM"].map(str::to_owned).to_vec(),
+        "{refused}"
+    );
     assert!(refused.to_string().contains("131.4 GiB of weights"), "{refused}");
     // Each of them does fit.
     assert!(budget_with(&Case { dtype: Dtype::Fp8, ..case }, |_| ()).is_ok());
@@ -121,4 +125,31 @@ fn more_memory_is_more_blocks_and_wider_kv_fewer() {
     let fp8_kv = budget_with(&case(Dtype::Bf16), |spec| spec.kv_dtype = Dtype::Fp8).unwrap().blocks;
     assert!(fp8_kv.abs_diff(2 * base) <= 3, "{fp8_kv} and twice {base}");
     assert!(budget_with(&case(Dtype::Bf16), |spec| spec.max_num_batched_tokens = 65_536).unwrap().blocks < base);
+}
+
+#[test]
+fn pools_of_real_engines_are_met() {
+    // vLLM 0.15.1 on H100s, utilisation 0.9, 2048 tokens and 128 sequences a step, as its logs were published with the runs
+    // (inference-sim/training): tokens of KV of the whole group.
+    for (model, tp, tokens) in [("Llama2-70B", 4, 501_712.0), ("Mixtral-8x7B", 2, 440_176.0), ("CodeLlama-34B", 2, 425_648.0)] {
+        let case = Case { engine: Engine::Vllm, device: "H100-SXM", model, tp, dtype: Dtype::Bf16 };
+        let budget = budget_with(&case, |spec| {
+            (spec.utilization, spec.max_num_batched_tokens, spec.max_num_seqs) = (Some(0.9), 2048, 128);
+        });
+        let budget = budget.unwrap();
+        let ours = budget.blocks as f64 * budget.kv_bytes / budget.kv_bytes_per_token / (budget.blocks + 1) as f64;
+        assert!((ours / tokens - 1.0).abs() < 0.06, "{model}: {ours}, {tokens} in the log");
+    }
+}
+
+#[test]
+fn fewer_sequences_and_a_larger_gpu_are_offered_where_they_help() {
+    // 6 million sequences need more for their logits than the GPU has.
+    let case = Case { engine: Engine::Vllm, device: "L4", model: "Llama-3.2-1B", tp: 1, dtype: Dtype::Bf16 };
+    let refused = budget_with(&case, |spec| spec.max_num_seqs = 65_536).unwrap_err();
+    let seqs = refused.changes.iter().find_map(|change| change.strip_prefix("max_num_seqs: ")).unwrap().parse::<u32>().unwrap();
+    assert!(budget_with(&case, |spec| spec.max_num_seqs = seqs).is_ok());
+    let larger = refused.changes.iter().find_map(|change| change.strip_suffix(" in place of L4")).unwrap();
+    let memory = |name: &str| builtin().device(name).unwrap().memory_bytes;
+    assert!(memory(larger) > memory("L4"));
 }

@@ -219,3 +219,95 @@ fn what_cannot_be_run_is_refused_with_a_way_out() {
     assert!(refused("H100-SXM", 3).contains("1, 2, 4, 8"));
     assert!(refused("H100-SXM", 16).contains("at most 8"));
 }
+
+#[test]
+fn every_engine_model_and_split_is_monotone_without_jumps() {
+    // Sizes and contexts in steps of less than two; a batch that leaves the captured sizes is launched from the host, a real jump.
+    let grown = |mut x: u64, factor: f64, to: u64| {
+        let mut all = Vec::new();
+        while x <= to {
+            all.push(x);
+            x = ((x as f64 * factor) as u64).max(x + 1);
+        }
+        all
+    };
+    let catalog = builtin();
+    for device in &catalog.devices {
+        for engine in Engine::ALL {
+            for (model, tp, dtype) in
+                [("Llama-3.1-70B", 4, Dtype::Bf16), ("Mixtral-8x7B", 2, Dtype::Fp8), ("DeepSeek-V3", 8, Dtype::Fp8Block)]
+            {
+                if tp > device.devices_per_node {
+                    continue;
+                }
+                let what = format!("{} {engine:?} {model} tp {tp}", device.name);
+                let spec = spec(device, catalog.model(model).unwrap(), engine, tp, dtype);
+                let captured = |batch: u64| spec.graphs.launch(batch as u32, true).captured;
+                let mut cost = Calibrated::new(catalog, &spec).unwrap();
+                let work = *cost.footprint();
+                let mut before: Option<(u64, u64)> = None;
+                for batch in grown(1, 1.3, 4096) {
+                    let now = decode_ps(&mut cost, batch as u32, 1000);
+                    if let Some((earlier, last)) = before.filter(|(earlier, _)| captured(*earlier) == captured(batch)) {
+                        assert!(now >= last, "{what}: {batch} sequences take less than {earlier}: {now} and {last}");
+                        assert!(now < 2 * last, "{what}: {batch} sequences take twice {earlier}");
+                    }
+                    before = Some((batch, now));
+                }
+                let mut last = 0;
+                for context in grown(1, 1.5, 1_000_000) {
+                    let now = decode_ps(&mut cost, 8, context);
+                    assert!(now >= last && (last == 0 || now < 2 * last), "{what}: context {context}: {last} then {now}");
+                    last = now;
+                    let bytes = work.weight_bytes + 8.0 * context as f64 * work.kv_bytes_per_token;
+                    assert!(bytes / (now as f64 * 1e-12) <= work.peak_bytes_per_s, "{what}: context {context}");
+                }
+                let mut last = 0;
+                for new in grown(600, 1.3, 130_000) {
+                    let now = cost.mixed(&[prompt(new as u32, 0)], 0, 0).device_ps;
+                    assert!(now >= last && (last == 0 || now < 2 * last), "{what}: prompt of {new}: {last} then {now}");
+                    last = now;
+                    let flops = new as f64 * work.flops_per_token + (new as f64 * new as f64 / 2.0) * work.flops_per_pair;
+                    assert!(flops / (now as f64 * 1e-12) <= work.peak_flops, "{what}: prompt of {new}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_hardware_and_formats_change_has_its_direction_and_size() {
+    let catalog = builtin();
+    let device = catalog.device("H100-SXM").unwrap();
+    let model = catalog.model("Llama-3.1-8B").unwrap();
+    let cost = |change: &dyn Fn(&mut CalibratedSpec)| {
+        let mut spec = spec(device, model, Engine::Vllm, 1, Dtype::Bf16);
+        change(&mut spec);
+        Calibrated::new(catalog, &spec).unwrap()
+    };
+    let ratio = |a: &mut Calibrated, b: &mut Calibrated, measure: &dyn Fn(&mut Calibrated) -> u64| measure(a) as f64 / measure(b) as f64;
+    let prompt_ps = |cost: &mut Calibrated| cost.mixed(&[prompt(8192, 0)], 0, 0).device_ps;
+    let (small, long) = (|cost: &mut Calibrated| decode_ps(cost, 1, 1000), |cost: &mut Calibrated| decode_ps(cost, 64, 16_384));
+    let mut base = cost(&|_| ());
+
+    // Twice the FLOP/s: a long prompt takes little more than half, a decode of one sequence hardly less.
+    let mut flops = cost(&|spec| spec.device.bf16_flops *= 2.0);
+    assert!((0.5..0.65).contains(&ratio(&mut flops, &mut base, &prompt_ps)));
+    assert!((0.9..=1.0).contains(&ratio(&mut flops, &mut base, &small)));
+    // Twice the bandwidth: the other way round.
+    let mut bandwidth = cost(&|spec| spec.device.memory_bytes_per_s *= 2.0);
+    assert!((0.5..0.65).contains(&ratio(&mut bandwidth, &mut base, &small)));
+    assert!((0.85..=1.0).contains(&ratio(&mut bandwidth, &mut base, &prompt_ps)));
+    // KV in 8 bit: 64 x 16,384 tokens are 137 GB of KV beside 15 GB of weights, so near half; one short sequence hardly moves.
+    let mut kv = cost(&|spec| spec.kv_dtype = Dtype::Fp8);
+    assert!((0.5..0.7).contains(&ratio(&mut kv, &mut base, &long)));
+    assert!((0.9..1.1).contains(&ratio(&mut kv, &mut base, &small)));
+    // Weights in 8 bit: the other way round. The LM head stays in 16 bit: (7 + 1.05) of (14 + 1.05) GB at best.
+    let mut fp8 = cost(&|spec| spec.dtype = Dtype::Fp8);
+    let decode = ratio(&mut fp8, &mut base, &small);
+    assert!((0.53..0.85).contains(&decode), "{decode}");
+    assert!((0.5..0.95).contains(&ratio(&mut fp8, &mut base, &prompt_ps)));
+    // Half the layers: half the prompt but for the LM head and sampling.
+    let mut half = cost(&|spec| spec.model.layers /= 2);
+    assert!((0.5..0.55).contains(&ratio(&mut half, &mut base, &prompt_ps)));
+}

@@ -199,8 +199,14 @@ fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
     let pace = Pace { overlap: case.overlap, fast_path, horizon: case.horizon };
     let mut replica = Replica::new(0, core, case.policy.build(), Box::new(case.cost.clone()), pace);
     // Bounded in some steps: a run may cross the limit.
-    let power =
-        PowerModel { idle_mw: 80_000, span_mw: 400_000, busy_mw: 350_000, token_fj: 90_000_000, context_fj: 40_000, ..PowerModel::default() };
+    let power = PowerModel {
+        idle_mw: 80_000,
+        span_mw: 400_000,
+        busy_mw: 350_000,
+        token_fj: 90_000_000,
+        context_fj: 40_000,
+        ..PowerModel::default()
+    };
     let mut recorder = Recorder::new(Time::ZERO, None).with_power(vec![Some(power)]);
     let mut requests = requests(case).into_iter().peekable();
     let (mut ended, mut events, mut now) = (Vec::new(), 0, Time::ZERO);

@@ -22,6 +22,13 @@ const DENSE: [&str; 14] = [
     "glm",
     "glm4",
 ];
+/// Families whose feed-forward has two matrices, up and down, and those that tie their embeddings unless they say otherwise.
+const PLAIN: [&str; 7] = ["gpt2", "opt", "falcon", "bloom", "gpt_neox", "phi", "starcoder2"];
+const GATED_OTHERS: [&str; 4] = ["cohere", "cohere2", "internlm2", "stablelm"];
+const TIED: [&str; 7] = ["gpt2", "opt", "falcon", "bloom", "cohere", "cohere2", "starcoder2"];
+/// Families that read a text and write none, or read it with an encoder.
+const ENCODERS: [&str; 12] =
+    ["bert", "roberta", "xlm-roberta", "distilbert", "albert", "electra", "deberta-v2", "modernbert", "t5", "mt5", "bart", "whisper"];
 /// Families with experts.
 const MIXTURES: [&str; 10] =
     ["mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3", "kimi_k2", "gpt_oss", "glm4_moe", "minimax_m2", "olmoe"];
@@ -102,8 +109,8 @@ impl Keys<'_> {
 }
 
 impl Model {
-    /// Reads a Hugging Face `config.json` of a decoder of the families of Llama, Mistral, Qwen, Gemma, Phi-3, GLM, Mixtral, DeepSeek,
-    /// gpt-oss and their like. Parameters are counted from the shape.
+    /// Reads a Hugging Face `config.json` of a decoder of the families of Llama, Mistral, Qwen, Gemma, Phi, GLM, Command R,
+    /// Falcon, OPT, GPT-2, Mixtral, DeepSeek, gpt-oss and their like. Parameters are counted from the shape.
     ///
     /// # Errors
     /// Every key that is missing, wrong or not understood, in words.
@@ -118,9 +125,16 @@ impl Model {
         let mut keys = Keys { object, faults: Vec::new() };
         let family = object.get("model_type").and_then(Value::as_str).unwrap_or("");
         let mixture = MIXTURES.contains(&family);
-        if !mixture && !DENSE.contains(&family) {
+        let plain = PLAIN.contains(&family);
+        if ENCODERS.contains(&family) || keys.flag("is_encoder_decoder", false) {
+            return Err(vec![format!("\"{family}\" has an encoder: only models that are decoders alone are simulated")]);
+        }
+        if !mixture && !plain && !DENSE.contains(&family) && !GATED_OTHERS.contains(&family) {
             let what = if family.is_empty() { "model_type is missing".to_owned() } else { format!("model_type \"{family}\" is not known") };
-            keys.faults.push(format!("{what}; known are {}", [DENSE.as_slice(), MIXTURES.as_slice()].concat().join(", ")));
+            keys.faults.push(format!(
+                "{what}; known are {}",
+                [DENSE.as_slice(), GATED_OTHERS.as_slice(), PLAIN.as_slice(), MIXTURES.as_slice()].concat().join(", ")
+            ));
         }
         for key in ["layers_block_type", "linear_num_value_heads", "ssm_cfg", "mamba_d_state", "num_ssm_heads"] {
             if object.contains_key(key) {
@@ -131,7 +145,11 @@ impl Model {
         let layers = keys.required(&["num_hidden_layers", "n_layer"]);
         let hidden_size = keys.required(&["hidden_size", "n_embd"]);
         let attention_heads = keys.required(&["num_attention_heads", "n_head"]);
-        let kv_heads = keys.optional(&["num_key_value_heads", "multi_query_group_num"]).unwrap_or(attention_heads);
+        let kv_heads = if family == "falcon" {
+            falcon_kv_heads(&mut keys, attention_heads)
+        } else {
+            keys.optional(&["num_key_value_heads", "multi_query_group_num"]).unwrap_or(attention_heads)
+        };
         let head_dim = keys.optional(&["head_dim", "kv_channels"]);
         let head_dim = match head_dim {
             Some(given) => given,
@@ -142,12 +160,21 @@ impl Model {
             }
         };
         let vocab_size = keys.required(&["vocab_size", "padded_vocab_size"]);
-        let max_context = keys.required(&["max_position_embeddings", "seq_length", "model_max_length"]);
-        let tied_embeddings = keys.flag("tie_word_embeddings", family.starts_with("gemma"));
+        let context_keys = ["max_position_embeddings", "n_positions", "seq_length", "model_max_length"];
+        let max_context = if matches!(family, "falcon" | "bloom") {
+            // Their first configs leave out the 2048 tokens they were trained on.
+            keys.optional(&context_keys).unwrap_or(2048)
+        } else {
+            keys.required(&context_keys)
+        };
+        let tied_embeddings = keys.flag("tie_word_embeddings", family.starts_with("gemma") || TIED.contains(&family));
         let moe = if mixture { mixture_of(&mut keys, family, layers) } else { None };
         let intermediate_size = match moe {
             Some(moe) if moe.dense_layers == 0 => 0,
-            _ => keys.required(&["intermediate_size", "ffn_hidden_size"]),
+            _ if matches!(family, "gpt2" | "falcon" | "bloom") => {
+                keys.optional(&["n_inner", "ffn_hidden_size"]).unwrap_or(hidden_size.saturating_mul(4))
+            }
+            _ => keys.required(&["intermediate_size", "ffn_hidden_size", "ffn_dim"]),
         };
         let mla = keys.optional(&["kv_lora_rank"]).map(|kv_lora_rank| LatentAttention {
             q_lora_rank: keys.optional(&["q_lora_rank"]).unwrap_or(0),
@@ -167,7 +194,7 @@ impl Model {
             kv_heads,
             head_dim,
             intermediate_size,
-            gated: true,
+            gated: !plain,
             vocab_size,
             tied_embeddings,
             max_context,
@@ -186,6 +213,17 @@ impl Model {
         }
         model.parameters = model.parameters_from_shape() as f64;
         Ok(model)
+    }
+}
+
+/// Falcon shares one KV head in its first design and counts them in its second.
+fn falcon_kv_heads(keys: &mut Keys<'_>, attention_heads: u32) -> u32 {
+    if keys.flag("new_decoder_architecture", false) {
+        keys.optional(&["num_kv_heads"]).unwrap_or(attention_heads)
+    } else if keys.flag("multi_query", true) {
+        1
+    } else {
+        attention_heads
     }
 }
 

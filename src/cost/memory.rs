@@ -8,7 +8,7 @@
 
 use super::graphs::Graphs;
 use super::shapes::{splits_evenly, weight_bytes_per_rank};
-use crate::catalog::{Device, Dtype, Engine, Model};
+use crate::catalog::{Device, Dtype, Engine, Model, builtin};
 
 const GIB: f64 = (1_u64 << 30) as f64;
 const MIB: f64 = (1_u64 << 20) as f64;
@@ -167,6 +167,15 @@ fn sglang_static_fraction(spec: &MemorySpec<'_>) -> f64 {
     ((memory_mb - reserve) / memory_mb).max(0.0)
 }
 
+/// The device with the least memory on which it fits, graphs as they are; one with the same link where there is a choice.
+fn larger_device(spec: &MemorySpec<'_>) -> Option<&'static Device> {
+    let fits = |device: &&Device| MemoryBudget::fill(&MemorySpec { device, ..spec.clone() }).blocks > 0;
+    let larger = |device: &&Device| device.memory_bytes > spec.device.memory_bytes && device.devices_per_node >= spec.tp;
+    let other_link = |device: &Device| device.interconnect.name != spec.device.interconnect.name;
+    let least = |a: &&Device, b: &&Device| a.memory_bytes.total_cmp(&b.memory_bytes).then(other_link(a).cmp(&other_link(b)));
+    builtin().devices.iter().filter(larger).filter(fits).min_by(least)
+}
+
 /// The smallest change of each kind that leaves room for KV.
 fn changes(spec: &MemorySpec<'_>) -> Vec<String> {
     let fits = |changed: &MemorySpec<'_>| MemoryBudget::fill(changed).blocks > 0;
@@ -186,6 +195,13 @@ fn changes(spec: &MemorySpec<'_>) -> Vec<String> {
     let tokens = 512;
     if spec.max_num_batched_tokens > tokens && fits(&MemorySpec { max_num_batched_tokens: tokens, ..spec.clone() }) {
         changes.push(format!("max_num_batched_tokens: {tokens}"));
+    }
+    let halves = std::iter::successors(Some(spec.max_num_seqs / 2), |seqs| Some(seqs / 2)).take_while(|seqs| *seqs > 0);
+    if let Some(seqs) = halves.into_iter().find(|seqs| fits(&MemorySpec { max_num_seqs: *seqs, ..spec.clone() })) {
+        changes.push(format!("max_num_seqs: {seqs}"));
+    }
+    if let Some(device) = larger_device(spec).filter(|device| fits(&MemorySpec { device, ..spec.clone() })) {
+        changes.push(format!("{} in place of {}", device.name, spec.device.name));
     }
     changes
 }

@@ -383,8 +383,16 @@ fn memory(run: &RunResult) -> Value {
         }
     }
     let of = |info: &ReplicaInfo| {
-        let MemoryBudget { total_bytes, usable_bytes, weights_bytes, activations_bytes, other_bytes, graphs_bytes, libraries_bytes, kv_bytes } =
-            info.memory;
+        let MemoryBudget {
+            total_bytes,
+            usable_bytes,
+            weights_bytes,
+            activations_bytes,
+            other_bytes,
+            graphs_bytes,
+            libraries_bytes,
+            kv_bytes,
+        } = info.memory;
         let unused_bytes = (total_bytes - weights_bytes - activations_bytes - other_bytes - kv_bytes).max(0.0);
         json!({
             "entry": info.entry,

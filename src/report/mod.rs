@@ -2,6 +2,7 @@
 //! reference of metrics. Formats only: every number is made in `metrics`.
 
 mod explain;
+mod memory;
 mod perfetto;
 mod reference;
 mod requests_csv;
@@ -10,6 +11,7 @@ mod table;
 mod why;
 
 pub use explain::{moment_json, moment_text};
+pub use memory::memory_text;
 pub use perfetto::perfetto;
 pub use reference::metrics_reference;
 pub use requests_csv::requests_csv;

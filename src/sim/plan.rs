@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::entry::{self, Context, ReplicaPlan};
 use super::hardware::Hardware;
 use crate::catalog::{self, Catalog, Model};
-use crate::config::schema::{Economics, Comparison, FrameworkEntry, LoadBalancing, OwnCalibration, Workload};
+use crate::config::schema::{Comparison, Economics, FrameworkEntry, LoadBalancing, OwnCalibration, Workload};
 use crate::config::{self, Diagnostic, Document};
-use crate::metrics::{RunEconomics, RunInfo};
+use crate::metrics::{ReplicaInfo, RunEconomics, RunInfo};
 use crate::workload::{self, SourceSpec, Trace, Upload};
 
 /// Files a document names, from disk or dropped on the page.
@@ -31,6 +31,13 @@ pub struct RunPlan {
     pub(super) expected_duration_s: Option<f64>,
     pub(super) warm_up_s: f64,
     pub(super) info: RunInfo,
+}
+
+impl RunPlan {
+    /// The replicas, as results will describe them.
+    pub fn replicas(&self) -> &[ReplicaInfo] {
+        &self.info.replicas
+    }
 }
 
 /// A document made ready to run.

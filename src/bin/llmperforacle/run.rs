@@ -280,9 +280,13 @@ fn refuse_collisions(inputs: &[Input], targets: &[Targets]) -> Result<(), Failur
 pub fn validate(files: &[PathBuf]) -> Result<(), Failure> {
     let mut valid = true;
     for path in files {
+        let mut memory = String::new();
         let (name, findings) = match read_document(path) {
             Ok(input) => match input.plan() {
-                Ok(plan) => (input.name, [input.warnings, plan.warnings].concat()),
+                Ok(plan) => {
+                    memory = plan.runs.iter().map(|run| report::memory_text(run.replicas())).collect();
+                    (input.name, [input.warnings, plan.warnings].concat())
+                }
                 Err(errors) => (input.name, [errors, input.warnings].concat()),
             },
             Err(Unreadable::Document { name, findings }) => (name, findings),
@@ -290,7 +294,7 @@ pub fn validate(files: &[PathBuf]) -> Result<(), Failure> {
         };
         let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = findings.into_iter().partition(Diagnostic::is_error);
         if errors.is_empty() {
-            out(&format!("✓ Configuration is valid: {name}\n"))?;
+            out(&format!("✓ Configuration is valid: {name}\n{memory}"))?;
         } else {
             valid = false;
             let plural = if errors.len() == 1 { "error" } else { "errors" };

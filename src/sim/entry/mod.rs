@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model
 use crate::config::Diagnostic;
 use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, FrameworkKind, Sampling};
 use crate::cost::memory::{self, MemorySpec};
-use crate::cost::{Calibrated, PowerModel, CalibratedSpec, FixedTiming, Graphs, PolynomialTiming};
+use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, PolynomialTiming, PowerModel};
 use crate::engine::{Limits, PolicySpec};
 use crate::metrics::{MemoryBudget, ReplicaInfo, Work};
 use crate::units::Time;
