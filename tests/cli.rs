@@ -125,7 +125,11 @@ fn validate_counts_errors() {
     std::fs::write(dir.join("bad.yaml"), SMALL.replace(", rate: 5", ", rate: -5").replace("value: 300", "value: many")).unwrap();
     let good = call(&["validate", "good.yaml"], &dir);
     assert!(good.status.success());
-    assert_eq!(stdout(&good), "✓ Configuration is valid: good.yaml\n");
+    assert!(stdout(&good).starts_with("✓ Configuration is valid: good.yaml\nMemory of H100-SXM"), "{}", stdout(&good));
+    // A line of 60 characters, and what they stand for.
+    let bar = stdout(&good).lines().nth(2).unwrap().trim().len();
+    assert_eq!(bar, 62);
+    assert!(stdout(&good).contains("W weights 15.0") && stdout(&good).contains("KV blocks of 16 tokens"));
     let both = call(&["validate", "good.yaml", "bad.yaml"], &dir);
     assert_eq!(both.status.code(), Some(1));
     assert!(stdout(&both).contains("✗ Configuration has 2 errors:\nbad.yaml:9:"), "{}", stdout(&both));
