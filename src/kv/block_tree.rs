@@ -74,6 +74,11 @@ impl Holding {
         self.spans.last().map_or(0, Span::end)
     }
 
+    /// Nothing of it can be found or is shared: all its blocks are a number.
+    fn is_private(&self) -> bool {
+        self.spans.is_empty() && self.before.is_empty() && self.path.is_empty() && self.tail.is_none()
+    }
+
     /// The span that holds the token before `end`.
     fn span_before(&self, end: u64) -> Option<&Span> {
         let next = self.spans.partition_point(|span| span.end() < end);
@@ -308,10 +313,16 @@ impl KvCache for BlockTree {
             start = span.end();
             span
         });
-        self.holdings[owner] = Holding { spans: spans.collect(), context: u64::from(request.input_tokens), ..Holding::default() };
+        let holding = &mut self.holdings[owner];
+        debug_assert!(holding.is_private() && !holding.taken, "an owner that has not ended was opened again");
+        holding.spans.extend(spans);
+        holding.context = u64::from(request.input_tokens);
     }
 
     fn lookup(&mut self, owner: u32, limit: u64) -> Hit {
+        if self.holdings[owner as usize].is_private() {
+            return Hit::default();
+        }
         self.with(owner, |cache, holding| {
             let (blocks, free, part) = cache.find(holding, limit, |_, _| {});
             let tokens = blocks * cache.size() + part.map_or(0, |(tokens, _)| u64::from(tokens));
@@ -320,6 +331,9 @@ impl KvCache for BlockTree {
     }
 
     fn acquire(&mut self, owner: u32, tokens: u64) {
+        if tokens == 0 {
+            return;
+        }
         self.with(owner, |cache, holding| {
             let mut path = Vec::new();
             let (_, _, part) = cache.find(holding, tokens, |tree, id| {
@@ -342,20 +356,33 @@ impl KvCache for BlockTree {
     }
 
     fn grow(&mut self, owner: u32, from: u64, to: u64) -> bool {
-        self.with(owner, |cache, holding| {
-            let before = cache.owned(holding, from);
-            let whole = cache.reuse.whole_context && !holding.taken;
-            let after = if whole { cache.blocks_for(to.max(holding.context)) } else { cache.owned(holding, to) };
-            if !cache.tree.allocate(after - before) {
-                return false;
-            }
-            cache.held += after - before;
-            holding.taken |= whole;
-            true
-        })
+        let holding = &self.holdings[owner as usize];
+        let before = self.owned(holding, from);
+        let whole = self.reuse.whole_context && !holding.taken;
+        let after = if whole { self.blocks_for(to.max(holding.context)) } else { self.owned(holding, to) };
+        if !self.tree.allocate(after - before) {
+            return false;
+        }
+        self.held += after - before;
+        self.holdings[owner as usize].taken |= whole;
+        true
     }
 
     fn end(&mut self, owner: u32, computed: u64, request: &Request) {
+        let holding = &self.holdings[owner as usize];
+        if holding.is_private() && request.output_segment.is_none() {
+            let owned = self.owned(holding, computed);
+            self.held -= owned;
+            self.reserved -= self.blocks_for(holding.reserved);
+            if self.reuse.blocks {
+                self.tree.free_run(owned as u32, None)
+            } else {
+                self.tree.free_blank(owned)
+            }
+            let holding = &mut self.holdings[owner as usize];
+            (holding.taken, holding.reserved, holding.reply_known) = (false, 0, false);
+            return;
+        }
         self.with(owner, |cache, holding| {
             let owned = cache.owned(holding, computed);
             if cache.reuse.blocks {
@@ -394,6 +421,9 @@ impl KvCache for BlockTree {
     }
 
     fn first_new_block(&mut self, owner: u32) -> Option<u64> {
+        if self.holdings[owner as usize].is_private() {
+            return None;
+        }
         self.with(owner, |cache, holding| {
             let (blocks, _, _) = cache.find(holding, holding.context / cache.size() * cache.size(), |_, _| {});
             let end = (blocks + 1) * cache.size();
@@ -406,7 +436,7 @@ impl KvCache for BlockTree {
     }
 
     fn computed(&mut self, owner: u32, tokens: u64, completes: bool) {
-        if !self.reuse.blocks || (self.reuse.whole_context && !completes) {
+        if !self.reuse.blocks || (self.reuse.whole_context && !completes) || self.holdings[owner as usize].is_private() {
             return;
         }
         // The last token of a context is left out, as in a lookup.
