@@ -78,7 +78,7 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
     let mut config = stack;
     config.insert("model_profile_id".into(), json!(model));
     config.insert("tensor_parallel_size".into(), json!(tp));
-    parallel(record, &mut config, pp, dp);
+    let warnings = parallel(record, &mut config, pp, dp)?;
     if let Some(dtype) = weights(record, model) {
         config.insert("dtype".into(), json!(dtype));
     }
@@ -115,7 +115,7 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
         at_server: load.trace.is_some() || load.static_batch.is_some(),
         steady_batch: record.option_count("max_num_seqs").filter(|_| record.measured.contains_key("batch_mean")).map(|batch| batch as u32),
         gpus: record.num_gpus.unwrap_or(tp * pp * dp * replicas),
-        warnings: Vec::new(),
+        warnings,
     })
 }
 
@@ -128,16 +128,28 @@ fn speculation(record: &Record) -> Option<String> {
     Some(given.get("method").and_then(Value::as_str).unwrap_or("unnamed").to_owned())
 }
 
-fn parallel(record: &Record, config: &mut Map<String, Value>, pp: u32, dp: u32) {
-    if pp > 1 {
-        config.insert("pipeline_parallel_size".into(), json!(pp));
+/// Options of parallelism, where documents have them; warnings of what was taken for something else.
+fn parallel(record: &Record, config: &mut Map<String, Value>, pp: u32, dp: u32) -> Result<Vec<String>, String> {
+    let known = |key: &str| !crate::config::json_schema()["$defs"]["FrameworkConfig"]["properties"][key].is_null();
+    for (key, degree, what) in
+        [("pipeline_parallel_size", pp, "pipeline parallelism"), ("data_parallel_size", dp, "attention data parallelism inside one engine")]
+    {
+        if degree > 1 {
+            if !known(key) {
+                return Err(format!("{what} is not simulated"));
+            }
+            config.insert(key.into(), json!(degree));
+        }
     }
-    if dp > 1 {
-        config.insert("data_parallel_size".into(), json!(dp));
-    }
-    if record.ep.unwrap_or(1) > 1 {
+    let experts = record.ep.unwrap_or(1) > 1;
+    if experts && known("enable_expert_parallel") {
         config.insert("enable_expert_parallel".into(), json!(true));
     }
+    Ok(if experts && !known("enable_expert_parallel") {
+        vec!["experts dealt out over the GPUs are taken as cut over them".to_owned()]
+    } else {
+        Vec::new()
+    })
 }
 
 /// The weights' format; models published in blockwise fp8 are taken as such.
