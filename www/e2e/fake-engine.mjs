@@ -24,9 +24,17 @@ export class Simulation {
     return { done: this.step >= steps, fraction: Math.min(1, this.step / steps), simulatedS: this.step, requestsEnded: this.step };
   }
 
+  keepSteps(fromS, toS) {
+    this.window = [fromS, toS];
+  }
+
+  warnings() {
+    return [];
+  }
+
   finish() {
     Simulation.living -= 1;
-    return finished(this.name, this.files);
+    return finished(this.name, this.files, this.window);
   }
 
   free() {
@@ -34,7 +42,33 @@ export class Simulation {
   }
 }
 
-function finished(name, files) {
+/** A moment after the tenth second is beyond the end. */
+export class Inspection {
+  static living = 0;
+
+  constructor(document, runIndex, files, atS) {
+    this.name = document.frameworks_to_test[runIndex].name;
+    this.atS = atS;
+    this.steps = document.fake?.steps ?? STEPS;
+    Inspection.living += 1;
+  }
+
+  advance() {
+    this.steps -= 1;
+    return this.steps <= 0;
+  }
+
+  moment() {
+    if (this.atS > 10) throw { message: 'the simulation ends at 10 s', diagnostics: [] };
+    return { run: this.name, at_s: this.atS, replicas: [] };
+  }
+
+  free() {
+    Inspection.living -= 1;
+  }
+}
+
+function finished(name, files, window) {
   return {
     name, hash: '00000000000000ff', endS: 10, binS: 1, kvBlocksTotal: 100, requestCount: 4,
     summary: () => ({ requests: { total: 4 }, files: [...files.keys()] }),
@@ -43,6 +77,7 @@ function finished(name, files) {
     series: () => new Float64Array(10),
     status: () => new Uint8Array([1, 1, 1, 1]),
     requestsCsv: () => 'request_id\n0\n',
+    perfetto: () => JSON.stringify({ traceEvents: [], window }),
     free() {},
   };
 }

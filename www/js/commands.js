@@ -43,7 +43,11 @@ export function saveCommands(store, engine, pool) {
     ...(results.length > 0 ? [{ label: 'Results as JSON', run: () => saveText(`${stem}-results.json`, resultsText(store, engine), 'application/json') }] : []),
     ...results.map(({ name, entryIndex }) => ({
       label: `Requests of ${name} as CSV`,
-      run: () => saveCsv(store, pool, entryIndex, `${stem}-${fileStem(name)}-requests.csv`),
+      run: () => saveRun(store, pool, entryIndex, 'csv', `${stem}-${fileStem(name)}-requests.csv`),
+    })),
+    ...results.map(({ name, entryIndex }) => ({
+      label: `Trace of ${name}`, hint: 'requests, steps and KV memory, for ui.perfetto.dev',
+      run: () => saveRun(store, pool, entryIndex, 'trace', `${stem}-${fileStem(name)}-trace.json`),
     })),
   ];
 }
@@ -58,17 +62,19 @@ function resultsText(store, engine) {
 }
 
 /**
- * The rows are made by running the entry again, which gives the same bits: keeping them for every result would double its memory.
+ * Rows and traces are made by running the entry again, which gives the same bits: keeping them for every result would double its memory.
  * @param {Store} store
  * @param {Pick<ReturnType<typeof createPool>, 'run'>} pool
  * @param {number} runIndex
+ * @param {'csv' | 'trace'} want
  * @param {string} fileName
  */
-async function saveCsv(store, pool, runIndex, fileName) {
+async function saveRun(store, pool, runIndex, want, fileName) {
   const { document, files } = store.get();
-  const outcome = await pool.run({ document, runIndex, files, want: 'csv' }).outcome;
+  const outcome = await pool.run({ document, runIndex, files, want }).outcome;
   if (outcome.outcome === 'csv') saveText(fileName, outcome.text, 'text/csv');
-  else if (outcome.outcome !== 'cancelled' && outcome.outcome !== 'done') notify(store, { id: 'save', tone: 'error', text: `${fileName} could not be made: ${outcome.message}` });
+  else if (outcome.outcome === 'trace') saveText(fileName, outcome.text, 'application/json');
+  else if (outcome.outcome === 'failed' || outcome.outcome === 'crashed') notify(store, { id: 'save', tone: 'error', text: `${fileName} could not be made: ${outcome.message}` });
 }
 
 /**

@@ -20,6 +20,8 @@ import { createNotices } from './views/notices.js';
 import { createResultsTable } from './views/results-table.js';
 import { createCharts } from './views/charts.js';
 import { createMeaning } from './views/meaning.js';
+import { createWhy } from './views/why.js';
+import { createLazyPanel } from './views/lazy-panel.js';
 
 /** @import { Engine, State } from './types.js' */
 /** @import { WorkerLike } from './pool.js' */
@@ -59,7 +61,16 @@ async function startPage(engine) {
   runner.start();
 
   const meaning = createMeaning(engine.version(), catalog);
-  const charts = createCharts(store, engine);
+  const why = createWhy(engine);
+  const inspector = createLazyPanel({
+    title: 'Step inspector: who is in the batch, and what held the next one back?', name: 'inspector-panel', state: store.get,
+    load: async () => (await import('./views/inspector.js')).createInspector({ store, pool }),
+  });
+  const trust = createLazyPanel({
+    title: 'How far can I trust this?', name: 'trust-panel', state: store.get,
+    load: async () => (await import('./views/trust.js')).createTrust(),
+  });
+  const charts = createCharts(store, engine, (entry, atS) => void inspector.open().then((view) => view.pick(entry, atS)));
   const theme = watchTheme(charts.redraw);
   const header = createHeader({
     presets: catalog.presets,
@@ -76,7 +87,7 @@ async function startPage(engine) {
   const notices = createNotices(store);
   const table = createResultsTable(catalog.definitions);
   const title = h('h2', { class: 'title' });
-  const findings = h('div', { class: 'findings' }, table.element, charts.element);
+  const findings = h('div', { class: 'findings' }, table.element, why.element, charts.element, inspector.element, trust.element);
 
   byId('toolbar').append(header.element);
   byId('experiment').replaceChildren(tabs.element);
@@ -96,7 +107,10 @@ async function startPage(engine) {
     notices.update(state, previous);
     findings.classList.toggle('stale', state.stale);
     table.update(state);
+    why.update(state);
     charts.update(state, previous);
+    inspector.update(state);
+    trust.update(state);
     const name = typeof state.document.title === 'string' && state.document.title ? state.document.title : catalog.presets.find((preset) => preset.name === state.preset)?.title ?? 'Your experiment';
     title.textContent = name;
     document.title = `${name} · LLMPerfOracle`;

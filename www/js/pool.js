@@ -3,7 +3,7 @@
 
 import { isFromWorker, unknownMessage } from './protocol.js';
 
-/** @import { DocumentObject, Diagnostic, RunResult, Files, Progress } from './types.js' */
+/** @import { DocumentObject, Diagnostic, Moment, RunResult, Files, Progress } from './types.js' */
 /** @import { ToWorker, FromWorker, Want } from './protocol.js' */
 
 /**
@@ -13,7 +13,8 @@ import { isFromWorker, unknownMessage } from './protocol.js';
  * @property {((event: { data: unknown }) => void) | null} onmessage
  * @property {((event: any) => void) | null} onerror
  *
- * @typedef {{ outcome: 'done', result: RunResult } | { outcome: 'csv', text: string } | { outcome: 'cancelled' }
+ * @typedef {{ outcome: 'done', result: RunResult } | { outcome: 'csv', text: string } | { outcome: 'trace', text: string }
+ *   | { outcome: 'moment', moment: Moment } | { outcome: 'cancelled' }
  *   | { outcome: 'failed', message: string, diagnostics: Diagnostic[] } | { outcome: 'crashed', message: string }} Outcome
  *
  * @typedef {object} JobRequest
@@ -21,6 +22,8 @@ import { isFromWorker, unknownMessage } from './protocol.js';
  * @property {number} runIndex
  * @property {Files} files
  * @property {Want} want
+ * @property {number} [atS]  of a moment
+ * @property {[number, number]} [window]  of a trace, s
  * @property {(() => void)} [onStart]
  * @property {((progress: Omit<Progress, 'done'>) => void)} [onProgress]
  *
@@ -95,6 +98,12 @@ export function createPool({ size, spawn, module }) {
       case 'csv':
         finish(seat, message.job, { outcome: 'csv', text: message.text });
         return;
+      case 'trace':
+        finish(seat, message.job, { outcome: 'trace', text: message.text });
+        return;
+      case 'moment':
+        finish(seat, message.job, { outcome: 'moment', moment: message.moment });
+        return;
       case 'cancelled':
         finish(seat, message.job, { outcome: 'cancelled' });
         return;
@@ -162,13 +171,13 @@ export function createPool({ size, spawn, module }) {
       const job = waiting.shift();
       if (!job) return;
       seat.job = job;
-      const { document, runIndex, files, want } = job.request;
+      const { document, runIndex, files, want, atS, window } = job.request;
       for (const [name, bytes] of files) {
         if (seat.sent.get(name) === bytes) continue;
         seat.sent.set(name, bytes);
         seat.worker.postMessage({ type: 'file', name, bytes });
       }
-      seat.worker.postMessage({ type: 'run', job: job.id, document, runIndex, want });
+      seat.worker.postMessage({ type: 'run', job: job.id, document, runIndex, want, ...(atS === undefined ? {} : { atS }), ...(window ? { window } : {}) });
       job.request.onStart?.();
     }
   }

@@ -94,7 +94,7 @@ export function createRunner({ store, engine, pool, now = () => performance.now(
    * @param {(RunResult | undefined)[]} fresh
    */
   function receive(id, runIndex, outcome, fresh) {
-    if (store.get().run.id !== id || outcome.outcome === 'cancelled' || outcome.outcome === 'csv') return;
+    if (store.get().run.id !== id || (outcome.outcome !== 'done' && outcome.outcome !== 'failed' && outcome.outcome !== 'crashed')) return;
     if (outcome.outcome === 'done') {
       fresh[runIndex] = outcome.result;
       change(id, runIndex, { state: 'done', fraction: 1 });

@@ -16,6 +16,9 @@
  * @typedef {{ key: string, label: string, unit: string, definition: string, formula: string }} Definition
  * @typedef {{ models: ModelInfo[], devices: DeviceInfo[], nodes: string[], frameworks: FrameworkInfo[], presets: Preset[], workloads: NamedWorkload[], definitions: Definition[] }} Catalog
  *
+ * @typedef {{ kind: 'text' | 'entry' | 'number', text: string }} SentencePart
+ * @typedef {{ id: string, title: string, entry: number, values: (number | null)[], unit: 'share' | 'ms', weight: number, sentence: SentencePart[] }} Finding
+ *
  * @typedef {{ done: boolean, fraction: number, simulatedS: number, requestsEnded: number }} Progress
  */
 
@@ -24,6 +27,8 @@
  * @property {string} name
  * @property {(budget: number) => Progress} advance
  * @property {() => FinishedHandle} finish
+ * @property {(fromS: number, toS: number) => void} keepSteps
+ * @property {() => Diagnostic[]} warnings
  * @property {() => void} free
  *
  * @typedef {object} FinishedHandle
@@ -39,9 +44,13 @@
  * @property {(name: LatencyName) => Float64Array<ArrayBuffer>} sortedColumn
  * @property {(name: SeriesName) => Float64Array<ArrayBuffer>} series
  * @property {() => string} requestsCsv
+ * @property {() => string} perfetto
  * @property {() => void} free
  *
  * @typedef {new (document: DocumentObject, runIndex: number, files: Files, fastPath: boolean) => SimulationHandle} SimulationClass
+ *
+ * @typedef {{ advance: (budget: number) => boolean, moment: () => Moment, free: () => void }} InspectionHandle
+ * @typedef {new (document: DocumentObject, runIndex: number, files: Files, atS: number) => InspectionHandle} InspectionClass
  */
 
 /**
@@ -55,6 +64,7 @@
  * @property {number} kvBlocksTotal
  * @property {number} requestCount
  * @property {Record<string, any>} summary
+ * @property {Diagnostic[]} warnings  what had to be changed while it ran
  * @property {Record<LatencyName, Float64Array<ArrayBuffer>>} latencies  ascending, ms
  * @property {Record<SeriesName, Float64Array<ArrayBuffer>>} series  one value a bin
  * @property {Timeline} timeline
@@ -62,6 +72,26 @@
  * @typedef {'ttftMs' | 'tpotMs' | 'e2eMs' | 'queueMs'} LatencyName
  * @typedef {'outputTokensPerS' | 'requestsPerS' | 'running' | 'waiting' | 'kvOccupancy' | 'powerW'} SeriesName
  * @typedef {{ arrivalMs: Float64Array<ArrayBuffer>, scheduledMs: Float64Array<ArrayBuffer>, firstTokenMs: Float64Array<ArrayBuffer>, finishMs: Float64Array<ArrayBuffer>, status: Uint8Array<ArrayBuffer> }} Timeline
+ */
+
+/**
+ * @typedef {object} Step  One step of an engine, as `explain --json` prints it.
+ * @property {number} start_s
+ * @property {number} end_s
+ * @property {number} duration_ms
+ * @property {'decode' | 'prefill' | 'mixed'} kind
+ * @property {{ key: string, label: string, ms: number }[]} parts
+ * @property {string} largest_part
+ * @property {{ compute_ms: number, memory_ms: number } | null} floors
+ * @property {{ prefill: number, decode: number, padding: number, budget: number }} tokens
+ * @property {{ prefill: number, decode: number, left_out: number, limit: number }} sequences
+ * @property {{ request: string, doing: 'prefill' | 'decode' | 'left_out', tokens: number, past_tokens: number | null, completes_prompt: boolean, context_tokens: number, generated_tokens: number }[]} members
+ * @property {{ length: number, first: { request: string, tokens: number, waited_ms: number, preempted: boolean }[] }} queue
+ * @property {{ request: string, rule: string, because: string, unit: string, needed: number, available: number, sentence: string } | null} held_back
+ * @property {{ used: number, total: number }} kv_blocks
+ *
+ * @typedef {{ replica: number, entry: string, framework: string, idle: boolean, last_step_ended_s: number | null, steps: Step[] }} ReplicaMoment
+ * @typedef {{ run: string, at_s: number, replicas: ReplicaMoment[] }} Moment
  */
 
 /**
@@ -111,6 +141,8 @@
  * @property {(document: DocumentObject, view: object) => string} linkEncode
  * @property {(fragment: string) => { document: DocumentObject, view: Record<string, any>, madeWith: string, diagnostics: Diagnostic[] }} linkDecode
  * @property {SimulationClass} Simulation
+ * @property {InspectionClass} Inspection
+ * @property {(compared: { results: { name: string, summary: Record<string, any> }[] }) => Finding[]} why
  * @property {(canvas: HTMLCanvasElement, series: ChartSeries[], options: ChartOptions) => Frame} drawCdf
  * @property {(canvas: HTMLCanvasElement, series: ChartSeries[], options: ChartOptions) => Frame} drawLines
  * @property {(canvas: HTMLCanvasElement, data: TimelineData, options: ChartOptions) => Frame} drawTimeline

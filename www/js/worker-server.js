@@ -3,12 +3,14 @@
 
 import { isToWorker, unknownMessage } from './protocol.js';
 
-/** @import { SimulationClass, SimulationHandle, FinishedHandle, RunResult, Files, LatencyName, SeriesName } from './types.js' */
+/** @import { Diagnostic, InspectionClass, SimulationClass, SimulationHandle, FinishedHandle, RunResult, Files, LatencyName, SeriesName } from './types.js' */
 /** @import { FromWorker, RunMessage } from './protocol.js' */
 
 /**
+ * @typedef {{ Simulation: SimulationClass, Inspection: InspectionClass, version: () => string }} WorkerEngine
+ *
  * @typedef {object} Host
- * @property {(module: WebAssembly.Module) => Promise<{ Simulation: SimulationClass, version: () => string }>} load
+ * @property {(module: WebAssembly.Module) => Promise<WorkerEngine>} load
  * @property {(message: FromWorker, transfer: Transferable[]) => void} post
  * @property {() => number} now  ms
  * @property {() => Promise<void>} pause  lets waiting messages in
@@ -28,7 +30,7 @@ const SERIES = ['outputTokensPerS', 'requestsPerS', 'running', 'waiting', 'kvOcc
 
 /** @param {Host} host */
 export function createWorkerServer(host) {
-  /** @type {Promise<{ Simulation: SimulationClass, version: () => string }> | null} */
+  /** @type {Promise<WorkerEngine> | null} */
   let engine = null;
   /** @type {Files} */
   const files = new Map();
@@ -76,17 +78,27 @@ export function createWorkerServer(host) {
     runningJob = job;
     try {
       if (!engine) throw new Error('run before init');
-      const { Simulation } = await engine;
-      const finished = await advance(new Simulation(message.document, message.runIndex, files, true), job);
+      const { Simulation, Inspection } = await engine;
+      if (message.want === 'moment') {
+        await inspect(new Inspection(message.document, message.runIndex, files, message.atS ?? 0), job);
+        return;
+      }
+      const simulation = new Simulation(message.document, message.runIndex, files, true);
+      if (message.want === 'trace') simulation.keepSteps(...(message.window ?? [0, Infinity]));
+      const finished = await advance(simulation, job);
       if (!finished) {
         host.post({ type: 'cancelled', job }, []);
+      } else if (message.want === 'trace') {
+        const text = finished.handle.perfetto();
+        finished.handle.free();
+        host.post({ type: 'trace', job, text }, []);
       } else if (message.want === 'csv') {
-        const text = finished.requestsCsv();
-        finished.free();
+        const text = finished.handle.requestsCsv();
+        finished.handle.free();
         host.post({ type: 'csv', job, text }, []);
       } else {
-        const result = collect(finished, message.runIndex);
-        finished.free();
+        const result = collect(finished.handle, message.runIndex, finished.warnings);
+        finished.handle.free();
         host.post({ type: 'done', job, result }, buffersOf(result));
       }
     } catch (error) {
@@ -102,7 +114,7 @@ export function createWorkerServer(host) {
    * To the end, or null when it was cancelled.
    * @param {SimulationHandle} simulation
    * @param {number} job
-   * @returns {Promise<FinishedHandle | null>}
+   * @returns {Promise<{ handle: FinishedHandle, warnings: Diagnostic[] } | null>}
    */
   async function advance(simulation, job) {
     let budget = FIRST_BUDGET;
@@ -114,7 +126,10 @@ export function createWorkerServer(host) {
       }
       const start = host.now();
       const progress = simulation.advance(budget);
-      if (progress.done) return simulation.finish();
+      if (progress.done) {
+        const warnings = simulation.warnings();
+        return { handle: simulation.finish(), warnings };
+      }
       const end = host.now();
       budget = nextBudget(budget, end - start);
       if (end - lastProgress >= PROGRESS_MS) {
@@ -123,6 +138,30 @@ export function createWorkerServer(host) {
         host.post({ type: 'progress', job, fraction, simulatedS, requestsEnded }, []);
       }
       await host.pause();
+    }
+  }
+
+  /**
+   * To the moment, and what there is to see.
+   * @param {InstanceType<InspectionClass>} inspection
+   * @param {number} job
+   */
+  async function inspect(inspection, job) {
+    let budget = FIRST_BUDGET;
+    try {
+      for (;;) {
+        if (cancelled.has(job)) {
+          host.post({ type: 'cancelled', job }, []);
+          return;
+        }
+        const start = host.now();
+        if (inspection.advance(budget)) break;
+        budget = nextBudget(budget, host.now() - start);
+        await host.pause();
+      }
+      host.post({ type: 'moment', job, moment: inspection.moment() }, []);
+    } finally {
+      inspection.free();
     }
   }
 
@@ -142,9 +181,10 @@ export function nextBudget(budget, tookMs) {
 /**
  * @param {FinishedHandle} finished
  * @param {number} entryIndex
+ * @param {Diagnostic[]} warnings
  * @returns {RunResult}
  */
-function collect(finished, entryIndex) {
+function collect(finished, entryIndex, warnings) {
   const latencies = /** @type {RunResult['latencies']} */ ({});
   for (const name of LATENCIES) latencies[name] = finished.sortedColumn(name);
   const series = /** @type {RunResult['series']} */ ({});
@@ -159,6 +199,7 @@ function collect(finished, entryIndex) {
     kvBlocksTotal,
     requestCount,
     summary: finished.summary(),
+    warnings,
     latencies,
     series,
     timeline: {

@@ -46,6 +46,26 @@ test('a cancel between two slices ends the run and frees it', async () => {
   assert.equal(fake.Simulation.living, 0);
 });
 
+test('a moment and a trace are asked of a run of their own', async () => {
+  let cancelAt = Infinity;
+  let pauses = 0;
+  const { server, said } = start(async () => {
+    pauses += 1;
+    if (pauses === cancelAt) await server.handle({ type: 'cancel', job: 5 });
+  });
+  await server.handle({ type: 'init', module });
+  await server.handle({ type: 'run', job: 2, document: document(), runIndex: 0, want: 'moment', atS: 2.5 });
+  assert.deepEqual(said.at(-1), { type: 'moment', job: 2, moment: { run: 'a', at_s: 2.5, replicas: [] }, transferred: 0 });
+  await server.handle({ type: 'run', job: 3, document: document(), runIndex: 0, want: 'moment', atS: 11 });
+  assert.deepEqual([said.at(-1).type, said.at(-1).message], ['failed', 'the simulation ends at 10 s']);
+  await server.handle({ type: 'run', job: 4, document: document(), runIndex: 0, want: 'trace', window: [1, 2] });
+  assert.deepEqual([said.at(-1).type, JSON.parse(said.at(-1).text).window], ['trace', [1, 2]]);
+  cancelAt = pauses + 2;
+  await server.handle({ type: 'run', job: 5, document: document({ steps: 1000 }), runIndex: 0, want: 'moment', atS: 1 });
+  assert.equal(said.at(-1).type, 'cancelled');
+  assert.deepEqual([fake.Simulation.living, fake.Inspection.living], [0, 0]);
+});
+
 test('a refused document leaves the worker alive; a trap says crashed', async () => {
   const { server, said } = start();
   await server.handle({ type: 'init', module });

@@ -29,6 +29,7 @@ import { fileStem } from '../format.js';
  * @property {HTMLElement[]} controls
  * @property {HTMLElement} legend
  * @property {boolean} [vertical]  arrow keys and cursor move along y
+ * @property {((x: number) => void)} [onPick]  a click at this x, data units
  * @property {(error: unknown) => void} onError
  */
 
@@ -36,7 +37,7 @@ import { fileStem } from '../format.js';
 const EXPORT = { width: 960, height: 480 };
 
 /** @param {PanelOptions} options */
-export function createChartPanel({ title, id, controls, legend, vertical = false, onError }) {
+export function createChartPanel({ title, id, controls, legend, vertical = false, onPick, onError }) {
   const canvas = h('canvas', { role: 'img', 'aria-label': `${title}: no data yet` });
   const line = h('div', { class: vertical ? 'cursor-line horizontal' : 'cursor-line', hidden: true });
   const dots = h('div', {});
@@ -134,6 +135,9 @@ export function createChartPanel({ title, id, controls, legend, vertical = false
     if (!frame) return;
     const box = overlay.getBoundingClientRect();
     place(pxToX(frame, event.clientX - box.left), pxToY(frame, event.clientY - box.top));
+  });
+  overlay.addEventListener('click', (event) => {
+    if (frame && !frame.empty) onPick?.(pxToX(frame, event.clientX - overlay.getBoundingClientRect().left));
   });
   overlay.addEventListener('pointerleave', () => {
     if (document.activeElement !== overlay) clear();

@@ -25,8 +25,9 @@ const LATENCIES = {
 /**
  * @param {Store} store
  * @param {Engine} engine
+ * @param {(resultIndex: number, atS: number) => void} onMoment  a moment of an entry was picked in its timeline
  */
-export function createCharts(store, engine) {
+export function createCharts(store, engine, onMoment) {
   /** @param {Partial<View>} patch */
   const look = (patch) => store.update(({ view }) => ({ view: { ...view, ...patch } }));
   const onError = (/** @type {unknown} */ error) => {
@@ -79,7 +80,7 @@ export function createCharts(store, engine) {
 
   const entrySelect = h('select', { 'aria-label': 'Entry whose requests are shown', on: { change: () => look({ timelineEntry: Number(entrySelect.value) }) } });
   const phases = h('div', { class: 'legend phases' }, [['queued', 'Waiting'], ['prefill', 'Prefill'], ['decode', 'Decode'], ['rejected', 'Rejected']].map(([name, label]) => h('span', {}, h('span', { class: `phase ${name}` }), label)));
-  const timeline = createChartPanel({ title: 'Request timeline', id: 'timeline', vertical: true, legend: phases, onError, controls: [entrySelect] });
+  const timeline = createChartPanel({ title: 'Request timeline', id: 'timeline', vertical: true, legend: phases, onError, controls: [entrySelect], onPick: (atS) => onMoment(Number(entrySelect.value) || 0, atS) });
   timeline.element.classList.add('wide', 'tall');
 
   const element = h('div', { class: 'charts' }, latency.element, throughput.element, queue.element, memory.element, power.element, budget.element, timeline.element);

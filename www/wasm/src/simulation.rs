@@ -2,6 +2,7 @@
 
 use js_sys::{Float64Array, Map, Uint8Array};
 use llmperforacle::metrics::{NEVER_PS, NO_SESSION, RequestTimes, RunResult};
+use llmperforacle::units::Time;
 use llmperforacle::{report, sim};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -39,14 +40,7 @@ impl Simulation {
         #[wasm_bindgen(unchecked_param_type = "Files")] files: Map,
         #[wasm_bindgen(js_name = fastPath)] fast_path: bool,
     ) -> Thrown<Simulation> {
-        let document = document_of(&document)?;
-        let plan = sim::plan(&document, &DroppedFiles(files)).map_err(|found| js::error("the document cannot be run", &found))?;
-        let count = plan.runs.len();
-        let mut run = plan
-            .runs
-            .into_iter()
-            .nth(run_index as usize)
-            .ok_or_else(|| js::thrown(format!("there is no run {run_index}: the document has {count}")))?;
+        let mut run = run_of(&document, run_index, files)?;
         run.fast_path = fast_path;
         let inner = sim::Simulation::new(&run).map_err(|found| js::error("the run cannot be set up", &found))?;
         Ok(Simulation { inner, name: run.name })
@@ -64,10 +58,82 @@ impl Simulation {
         js::to_object(&Progress { done, fraction, simulated_s, requests_ended })
     }
 
+    /// Keeps the steps that run at some time from `fromS` to `toS` for the result's trace. Call it before `advance`.
+    #[wasm_bindgen(js_name = keepSteps)]
+    pub fn keep_steps(&mut self, #[wasm_bindgen(js_name = fromS)] from_s: f64, #[wasm_bindgen(js_name = toS)] to_s: f64) {
+        self.inner.keep_steps(Time::from_s(from_s), Time::from_s(to_s));
+    }
+
+    /// What had to be changed in the requests given out so far, beyond what planning has said.
+    #[wasm_bindgen(unchecked_return_type = "Diagnostic[]")]
+    pub fn warnings(&self) -> Thrown<JsValue> {
+        js::to_object(&self.inner.warnings())
+    }
+
     /// Ends the simulation and hands over its result; this object is used up.
     pub fn finish(self) -> Finished {
         Finished { result: self.inner.finish() }
     }
+}
+
+fn run_of(document: &JsValue, run_index: u32, files: Map) -> Thrown<sim::RunPlan> {
+    let document = document_of(document)?;
+    let plan = sim::plan(&document, &DroppedFiles(files)).map_err(|found| js::error("the document cannot be run", &found))?;
+    let count = plan.runs.len();
+    let run = plan.runs.into_iter().nth(run_index as usize);
+    run.ok_or_else(|| js::thrown(format!("there is no run {run_index}: the document has {count}")))
+}
+
+/// A run on its way to a moment that is to be looked at.
+#[wasm_bindgen]
+pub struct Inspection {
+    inner: sim::Inspection,
+}
+
+#[wasm_bindgen]
+impl Inspection {
+    #[wasm_bindgen(constructor)]
+    pub fn new(
+        #[wasm_bindgen(unchecked_param_type = "DocumentObject")] document: JsValue,
+        #[wasm_bindgen(js_name = runIndex)] run_index: u32,
+        #[wasm_bindgen(unchecked_param_type = "Files")] files: Map,
+        #[wasm_bindgen(js_name = atS)] at_s: f64,
+    ) -> Thrown<Inspection> {
+        let run = run_of(&document, run_index, files)?;
+        let inner = sim::Inspection::new(&run, Time::from_s(at_s)).map_err(|found| js::error("the run cannot be set up", &found))?;
+        Ok(Inspection { inner })
+    }
+
+    /// Does about `budget` units of work; true when the moment has come.
+    pub fn advance(&mut self, budget: u32) -> bool {
+        self.inner.advance(budget.into())
+    }
+
+    /// What there is to see: the object that `explain --json` prints.
+    #[wasm_bindgen(unchecked_return_type = "Moment")]
+    pub fn moment(&mut self) -> Thrown<JsValue> {
+        js::to_object(&report::moment_json(&self.inner.moment().map_err(js::thrown)?))
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Named {
+    name: String,
+    summary: serde_json::Value,
+}
+
+#[derive(serde::Deserialize)]
+struct Compared {
+    results: Vec<Named>,
+}
+
+/// What separates the results compared, from their counters, the largest difference first.
+#[wasm_bindgen(unchecked_return_type = "Finding[]")]
+pub fn why(#[wasm_bindgen(unchecked_param_type = "{ results: { name: string, summary: Record<string, any> }[] }")] compared: JsValue) -> Thrown<JsValue> {
+    let Compared { results } = js::from_object(&compared, "why")?;
+    let names: Vec<&str> = results.iter().map(|result| result.name.as_str()).collect();
+    let summaries: Vec<&serde_json::Value> = results.iter().map(|result| &result.summary).collect();
+    js::to_object(&report::why(&names, &summaries))
 }
 
 /// A finished run. The data stay here until `free()`; each call copies out what it names.
@@ -166,6 +232,13 @@ impl Finished {
     pub fn requests_csv(&self) -> Thrown<String> {
         let mut text = Vec::new();
         report::requests_csv(std::slice::from_ref(&self.result), &mut text).map_err(js::thrown)?;
+        String::from_utf8(text).map_err(js::thrown)
+    }
+
+    /// The run as a trace for Perfetto; its steps are there when `keepSteps` was called before.
+    pub fn perfetto(&self) -> Thrown<String> {
+        let mut text = Vec::new();
+        report::perfetto(std::slice::from_ref(&self.result), &mut text).map_err(js::thrown)?;
         String::from_utf8(text).map_err(js::thrown)
     }
 

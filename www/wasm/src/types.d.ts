@@ -39,6 +39,31 @@ export interface DocumentCheck { diagnostics: Diagnostic[]; runs: { name: string
 /** What a link holds. `document` has errors when `diagnostics` says so. */
 export interface SharedDocument { document: DocumentObject; view: Record<string, any>; madeWith: string; diagnostics: Diagnostic[] }
 
+/** A difference between results. `entry` is the one with the most of it, `values` are by result, null where unknown. */
+export interface Finding {
+  id: string; title: string; entry: number; values: (number | null)[]; unit: 'share' | 'ms'; weight: number;
+  sentence: { kind: 'text' | 'entry' | 'number'; text: string }[];
+}
+
+/** A moment of a run, as `explain --json` prints it. */
+export interface Moment {
+  run: string; at_s: number;
+  replicas: { replica: number; entry: string; framework: string; idle: boolean; last_step_ended_s: number | null; steps: Step[] }[];
+}
+
+export interface Step {
+  start_s: number; end_s: number; duration_ms: number; kind: 'decode' | 'prefill' | 'mixed';
+  parts: { key: string; label: string; ms: number }[];
+  largest_part: string;
+  floors: { compute_ms: number; memory_ms: number } | null;
+  tokens: { prefill: number; decode: number; padding: number; budget: number };
+  sequences: { prefill: number; decode: number; left_out: number; limit: number };
+  members: { request: string; doing: 'prefill' | 'decode' | 'left_out'; tokens: number; past_tokens: number | null; completes_prompt: boolean; context_tokens: number; generated_tokens: number }[];
+  queue: { length: number; first: { request: string; tokens: number; waited_ms: number; preempted: boolean }[] };
+  held_back: { request: string; rule: string; because: string; unit: string; needed: number; available: number; sentence: string } | null;
+  kv_blocks: { used: number; total: number };
+}
+
 export interface Progress { done: boolean; fraction: number; simulatedS: number; requestsEnded: number }
 
 /** Times in ms, NaN for never; counts as they are; `session` is NaN for none. The last four follow from the rest. */
