@@ -14,7 +14,8 @@ export function createResultsTable(definitions) {
   const head = h('div', { class: 'table-scroll', role: 'region', 'aria-label': 'Headline numbers', tabindex: 0 });
   const moreTable = h('div', { class: 'table-scroll', role: 'region', 'aria-label': 'More numbers', tabindex: 0 });
   const more = h('details', { class: 'more' }, h('summary', {}, 'More numbers'), moreTable);
-  const element = h('div', { class: 'headline' }, head, more);
+  const notes = h('ul', { class: 'run-notes', 'aria-label': 'What was changed to run it' });
+  const element = h('div', { class: 'headline' }, head, notes, more);
   /** @type {RunResult[] | null} */
   let shown = null;
   return {
@@ -26,6 +27,9 @@ export function createResultsTable(definitions) {
       element.hidden = results.length === 0;
       if (results.length === 0) return;
       replaceChildren(head, table('Headline numbers', HEADLINE, results, definitions));
+      const said = notesOf(results);
+      notes.hidden = said.length === 0;
+      replaceChildren(notes, said.map((text) => h('li', {}, text)));
       replaceChildren(moreTable, table('More numbers', MORE, results, definitions));
       if (performance.getEntriesByName('first-numbers').length === 0) performance.mark('first-numbers');
       more.hidden = !MORE.some(({ metrics }) => metrics.some((metric) => results.some((result) => readMetric(metric, result) !== null)));
@@ -40,7 +44,7 @@ export function createResultsTable(definitions) {
  * @param {Definition[]} definitions
  */
 function table(caption, groups, results, definitions) {
-  const columns = h('tr', {}, h('td', {}), results.map(({ name, entryIndex }) => h('th', { scope: 'col' }, h('span', { class: 'column-head' }, swatch(entryIndex), h('span', { class: 'column-name' }, name)))));
+  const columns = h('tr', {}, h('td', {}), results.map(({ name, entryIndex, summary }) => h('th', { scope: 'col' }, h('span', { class: 'column-head' }, swatch(entryIndex), h('span', { class: 'column-name' }, name)), confidence(summary))));
   return h('table', { class: results.length === 1 ? 'numbers single' : 'numbers' },
     h('caption', { class: 'visually-hidden' }, caption),
     h('thead', {}, columns),
@@ -49,6 +53,31 @@ function table(caption, groups, results, definitions) {
       return rows.length > 0 ? h('tbody', {}, rows) : null;
     }),
   );
+}
+
+/** What the step times rest on, in a word; the panel “How far can I trust this?” says more. @type {Record<string, string>} */
+const CONFIDENCE = { measured: 'measured kernels', borrowed: 'borrowed kernels', datasheet: 'data sheet' };
+
+/** @param {RunResult['summary']} summary */
+function confidence(summary) {
+  const known = summary.provenance?.confidence;
+  return typeof known === 'string' && known !== '' ? h('small', { class: 'confidence', title: 'What the step times rest on' }, CONFIDENCE[known] ?? known) : null;
+}
+
+/**
+ * What was said while they ran, once each; with the entry's name where not all say it.
+ * @param {RunResult[]} results
+ */
+export function notesOf(results) {
+  /** @type {Map<string, string[]>} */
+  const by = new Map();
+  for (const { name, warnings } of results) {
+    for (const { message, hint } of warnings) {
+      const text = hint ? `${message} (${hint})` : message;
+      by.set(text, [...(by.get(text) ?? []), name]);
+    }
+  }
+  return [...by].map(([text, names]) => (names.length === results.length ? text : `${names.join(', ')}: ${text}`));
 }
 
 /**
