@@ -93,6 +93,7 @@ fn ten_steps(start: Time) -> StepRun<'static> {
         prefill_tokens: 0,
         prefill_pairs: 0,
         padded_tokens: 0,
+        eager: false,
         stopped_decodes: 0,
         held_back: None,
         wasted_sequences: 0,

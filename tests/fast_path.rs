@@ -33,6 +33,7 @@ impl CostModel for Affine {
                 host_ps: self.host_ps + n * 50_000,
                 parts: StepParts { gemm_ps: device_ps, ..StepParts::default() },
                 padded_tokens: 3,
+                eager: sequences % 2 == 1,
             },
             context_ps: self.context_ps,
             valid_below_context: (cell + 1) * self.grid * n,
@@ -47,6 +48,7 @@ impl CostModel for Affine {
             host_ps: self.host_ps + prefills.len() as u64 * 100_000,
             parts: StepParts { gemm_ps: device_ps, ..StepParts::default() },
             padded_tokens: 0,
+            eager: false,
         }
     }
 }

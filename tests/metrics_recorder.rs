@@ -105,6 +105,7 @@ impl Stretch {
             prefill_tokens: self.prefill_tokens,
             prefill_pairs: self.prefill_tokens * (self.prefill_tokens + 1) / 2,
             padded_tokens: self.decodes % 8,
+            eager: false,
             stopped_decodes: 0,
             held_back: None,
             wasted_sequences: 0,

@@ -297,7 +297,13 @@ impl Calibrated {
             other_ps: rows.other_ps + sampled.other_ps,
             host_ps: 0,
         };
-        StepCost { device_ps: parts.gemm_ps + parts.attention_ps + parts.communication_ps + parts.other_ps, host_ps, parts, padded_tokens }
+        StepCost {
+            device_ps: parts.gemm_ps + parts.attention_ps + parts.communication_ps + parts.other_ps,
+            host_ps,
+            parts,
+            padded_tokens,
+            eager: false,
+        }
     }
 }
 
@@ -308,8 +314,9 @@ impl CostModel for Calibrated {
         let rows = self.rows_cost(launch.rows, launch.captured);
         let sampled = self.sampled_cost(sequences);
         let attention = self.decode_attention[usize::from(!launch.captured)].cost(sequences, context);
+        let fixed = Calibrated::step(rows, sampled, attention.fixed_ps, self.host_ps(sequences, 0), launch.rows - sequences);
         DecodeCost {
-            fixed: Calibrated::step(rows, sampled, attention.fixed_ps, self.host_ps(sequences, 0), launch.rows - sequences),
+            fixed: StepCost { eager: !launch.captured, ..fixed },
             context_ps: attention.context_ps,
             valid_below_context: attention.valid_below_context,
         }
@@ -330,13 +337,9 @@ impl CostModel for Calibrated {
             let decode = self.decode_attention[usize::from(!launch.captured)].cost(sequences, context);
             attention_ps += decode.fixed_ps + decode.context_ps * context;
         }
-        Calibrated::step(
-            rows,
-            sampled,
-            attention_ps,
-            self.host_ps(sequences + prefills.len() as u32, prefills.len() as u32),
-            launch.rows - tokens,
-        )
+        let host_ps = self.host_ps(sequences + prefills.len() as u32, prefills.len() as u32);
+        let step = Calibrated::step(rows, sampled, attention_ps, host_ps, launch.rows - tokens);
+        StepCost { eager: !launch.captured, ..step }
     }
 }
 

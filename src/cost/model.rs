@@ -37,6 +37,8 @@ pub struct StepCost {
     pub parts: StepParts,
     /// Rows that CUDA-graph padding adds to the batch.
     pub padded_tokens: u32,
+    /// Launched kernel by kernel from the host, not replayed from a CUDA graph.
+    pub eager: bool,
 }
 
 /// Cost of decode-only steps with a fixed number of sequences, affine in the sum of their contexts by construction:

@@ -43,6 +43,8 @@ pub struct StepRun<'a> {
     pub prefill_pairs: u64,
     /// Rows that CUDA-graph padding adds to the batch.
     pub padded_tokens: u32,
+    /// Launched kernel by kernel from the host, not replayed from a CUDA graph.
+    pub eager: bool,
     /// Decoding sequences that get no token in these steps: left out of the batch.
     pub stopped_decodes: u32,
     /// Why the head of the queue was not admitted; of several steps, that of the first, and the rule is the same in all.

@@ -56,6 +56,8 @@ pub struct Snapshot {
     pub members: Vec<Member>,
     /// Rows that CUDA-graph padding adds.
     pub padded_tokens: u32,
+    /// Launched kernel by kernel, not replayed from a CUDA graph.
+    pub eager: bool,
     /// Pairs of tokens that attention looks at.
     pub attention_pairs: u64,
     /// The first [`QUEUE_SHOWN`] in the queue when the batch was formed, and how many there were.
@@ -139,6 +141,7 @@ fn snapshot(core: &Core, run: &StepRun<'_>, index: u64, start: Time, end: Time) 
         parts,
         members: members(core, index),
         padded_tokens: run.padded_tokens,
+        eager: run.eager,
         attention_pairs: run.prefill_pairs + context,
         queue: core.waiting.iter().take(QUEUE_SHOWN).map(|&id| waiting(core, id)).collect(),
         waiting: run.waiting,

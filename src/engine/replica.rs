@@ -352,6 +352,7 @@ impl Replica {
                 prefill_tokens,
                 prefill_pairs,
                 padded_tokens: run.cost.padded_tokens,
+                eager: run.cost.eager,
                 stopped_decodes: core.decodes.len() - sequences + core.batch.starved.len() as u32,
                 held_back: core.held_back,
                 first_tokens: flight.first_tokens.len() as u32,

@@ -143,6 +143,7 @@ const DEFINITIONS: &[Definition] = &[
     metric("waits.per_token_ms.mixed", "Per token: mixed steps", "ms", "The same in steps that computed prompts as well.", ""),
     metric("waits.per_token_ms.stopped", "Per token: stopped", "ms", "Time of decoding sequences that got no token while a step computed something else, for each token decoded.", ""),
     metric("waits.steps.decode_only", "Decode-only steps (share)", "share", "Share of the steps that computed no prompts.", ""),
+    metric("waits.steps.eager_decode_only", "Decode-only steps without graph", "share", "Share of the decode-only steps launched kernel by kernel from the host, not replayed from a CUDA graph.", ""),
     metric("waits.steps.mixed", "Mixed steps (share)", "share", "Share of the steps that computed prompts and decoded.", ""),
     metric("waits.steps.prefill_only", "Prefill-only steps (share)", "share", "Share of the steps that computed prompts and decoded nothing.", ""),
     metric("waits.mean_step_ms.decode_only", "Mean decode-only step", "ms", "Mean duration of a step without prompts.", ""),

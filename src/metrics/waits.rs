@@ -11,6 +11,8 @@ use crate::engine::{HoldRule, StepRun};
 pub struct Waits {
     /// Time in which the head of the queue was held back, ps, by [`HoldRule`].
     pub held_ps: [u64; HoldRule::ALL.len()],
+    /// Steps without prompts launched kernel by kernel, not replayed from a CUDA graph. Not in the hash: it follows from the batches.
+    pub eager_decode_steps: u64,
     /// Steps that computed prompts beside decodes, and their durations, ps.
     pub mixed_steps: u64,
     pub mixed_ps: u64,
@@ -32,7 +34,10 @@ impl Waits {
         }
         let sequence_ps = u128::from(run.decode_sequences) * u128::from(step_ps);
         match (run.prefill_tokens, run.decode_sequences) {
-            (0, _) => self.decoding_alone_ps += sequence_ps,
+            (0, _) => {
+                self.decoding_alone_ps += sequence_ps;
+                self.eager_decode_steps += if run.eager { steps } else { 0 };
+            }
             (_, 0) => {
                 self.prefill_only_steps += steps;
                 self.prefill_only_ps += step_ps;
@@ -84,6 +89,7 @@ pub(super) fn section(counters: &[Counters], window_ps: f64) -> Value {
         },
         "steps": {
             "decode_only": ratio(decode_only, steps),
+            "eager_decode_only": ratio(sum(|c| c.waits.eager_decode_steps.into()), decode_only),
             "mixed": ratio(mixed, steps),
             "prefill_only": ratio(alone, steps),
         },

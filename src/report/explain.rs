@@ -52,6 +52,7 @@ fn step_json(step: &Snapshot, info: &ReplicaInfo) -> Value {
             "prefill": tokens.prefill, "decode": tokens.decode, "padding": step.padded_tokens,
             "budget": step.max_num_batched_tokens,
         },
+        "eager": step.eager,
         "sequences": {"prefill": tokens.prefills, "decode": tokens.decode, "left_out": tokens.left_out, "limit": step.max_num_seqs},
         "members": step.members.iter().map(member_json).collect::<Vec<Value>>(),
         "queue": {"length": step.waiting, "first": step.queue.iter().map(|w| waiting_json(w, step.start)).collect::<Vec<Value>>()},
@@ -208,13 +209,14 @@ fn push_step(text: &mut String, step: &Snapshot, info: &ReplicaInfo) {
         writeln!(text, "  {} step of {:.3} ms, from {:.6} to {:.6} s", tokens.kind(), total.as_ms(), step.start.as_s(), step.end.as_s());
     let _ = writeln!(
         text,
-        "  {} prompt tokens of {} requests, {} decodes; {} of {} tokens of the budget, {} rows of padding",
+        "  {} prompt tokens of {} requests, {} decodes; {} of {} tokens of the budget, {} rows of padding{}",
         tokens.prefill,
         tokens.prefills,
         tokens.decode,
         tokens.prefill + tokens.decode as u64,
         step.max_num_batched_tokens,
-        step.padded_tokens
+        step.padded_tokens,
+        if step.eager { ", launched kernel by kernel" } else { "" }
     );
     text.push_str("\n  Where its time goes\n");
     let most = parts(step).iter().map(|part| part.2).max().unwrap_or(0);

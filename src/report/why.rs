@@ -74,7 +74,7 @@ fn fraction(part: Option<f64>, whole: f64) -> Option<f64> {
     part.filter(|_| whole > 0.0).map(|part| part / whole)
 }
 
-const CAUSES: [Cause; 12] = [
+const CAUSES: [Cause; 13] = [
     token_time(
         "decode_in_mixed_steps",
         "Decodes share steps with prompts",
@@ -124,6 +124,9 @@ const CAUSES: [Cause; 12] = [
         let padded = number(s, "/engine/padded_tokens")?;
         let tokens = number(s, "/engine/mean_tokens_per_step")? * number(s, "/engine/steps")?;
         fraction(Some(padded), padded + tokens)
+    }),
+    share("eager", "Steps without CUDA graph", "Decode steps launched kernel by kernel, because no captured graph has their size:", |s| {
+        number(s, "/waits/steps/eager_decode_only")
     }),
     share("host", "Host time", "GPUs waited for the host to schedule or to read tokens:", |s| number(s, "/utilisation/time/host")),
     share("recomputation", "Preemptions", "Prompt tokens computed again because a request had lost its KV memory:", |s| {

@@ -82,6 +82,7 @@
  * @property {'decode' | 'prefill' | 'mixed'} kind
  * @property {{ key: string, label: string, ms: number }[]} parts
  * @property {string} largest_part
+ * @property {boolean} eager  launched kernel by kernel, not replayed from a CUDA graph
  * @property {{ compute_ms: number, memory_ms: number } | null} floors
  * @property {{ prefill: number, decode: number, padding: number, budget: number }} tokens
  * @property {{ prefill: number, decode: number, left_out: number, limit: number }} sequences

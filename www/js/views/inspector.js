@@ -130,7 +130,7 @@ function stepCard(step) {
     floors ? h('p', { class: 'muted' }, `At the data sheet’s peaks the arithmetic takes ${number(floors.compute_ms)}\u202fms and the memory traffic ${number(floors.memory_ms)}\u202fms: bound by ${floors.compute_ms > floors.memory_ms ? 'compute' : 'memory'}.`) : null,
     h('dl', { class: 'facts' },
       fact('Tokens', `${count(step.tokens.prefill + step.tokens.decode)} of ${count(step.tokens.budget)}`),
-      fact('Padding', `${count(step.tokens.padding)} rows`),
+      fact('Padding', `${count(step.tokens.padding)} rows${step.eager ? ', launched kernel by kernel' : ''}`),
       fact('Sequences', `${count(step.sequences.prefill)} prefill, ${count(step.sequences.decode)} decode, ${count(step.sequences.left_out)} left out; at most ${count(step.sequences.limit)}`),
       fact('KV memory', `${count(kv.used)} of ${count(kv.total)} blocks, ${percent(kv.used / Math.max(1, kv.total))}`)),
     h('div', { class: 'step-tables' },

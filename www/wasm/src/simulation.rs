@@ -129,7 +129,9 @@ struct Compared {
 
 /// What separates the results compared, from their counters, the largest difference first.
 #[wasm_bindgen(unchecked_return_type = "Finding[]")]
-pub fn why(#[wasm_bindgen(unchecked_param_type = "{ results: { name: string, summary: Record<string, any> }[] }")] compared: JsValue) -> Thrown<JsValue> {
+pub fn why(
+    #[wasm_bindgen(unchecked_param_type = "{ results: { name: string, summary: Record<string, any> }[] }")] compared: JsValue,
+) -> Thrown<JsValue> {
     let Compared { results } = js::from_object(&compared, "why")?;
     let names: Vec<&str> = results.iter().map(|result| result.name.as_str()).collect();
     let summaries: Vec<&serde_json::Value> = results.iter().map(|result| &result.summary).collect();

@@ -55,6 +55,8 @@ export interface Step {
   start_s: number; end_s: number; duration_ms: number; kind: 'decode' | 'prefill' | 'mixed';
   parts: { key: string; label: string; ms: number }[];
   largest_part: string;
+  /** Launched kernel by kernel, not replayed from a CUDA graph. */
+  eager: boolean;
   floors: { compute_ms: number; memory_ms: number } | null;
   tokens: { prefill: number; decode: number; padding: number; budget: number };
   sequences: { prefill: number; decode: number; left_out: number; limit: number };
