@@ -29,7 +29,7 @@ test('a run ends in its result, with every column transferred', async () => {
   const done = said.at(-1);
   assert.equal(done.job, 7);
   assert.deepEqual(done.result.summary.files, ['t.csv']);
-  assert.equal(done.transferred, 4 + 5 + 5);
+  assert.equal(done.transferred, 4 + 6 + 5);
   assert.equal(fake.Simulation.living, 0);
 });
 
