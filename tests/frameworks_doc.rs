@@ -81,3 +81,27 @@ frameworks_to_test:
     }
     assert!(options >= 6);
 }
+
+#[test]
+fn what_vllm_leaves_out_is_refused() {
+    let with = |option: &str| {
+        let document = format!(
+            "schema_version: 1
+simulation: {{random_seed: 1}}
+hardware_profile: {{node: H100-SXM}}
+workload: {{preset: chat, total_requests_to_generate: 10}}
+frameworks_to_test:
+- name: vllm
+  type: VLLM
+  config: {{model_profile_id: Llama-3.1-8B, vllm: {{{option}}}}}
+"
+        );
+        config::read(&document, "").diagnostics.into_iter().find(|finding| finding.is_error())
+    };
+    assert_eq!(with("version: \"0.9\", prefill_schedule_interval: 2"), None, "the document without it is right");
+    for (_, cells) in rows("What is left out").into_iter().filter(|(section, cells)| section == "vLLM" && cells[0] != "What") {
+        for option in quoted(&cells[1]) {
+            assert!(with(option).is_some(), "{option} is accepted");
+        }
+    }
+}

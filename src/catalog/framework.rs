@@ -27,6 +27,34 @@ pub struct EngineDefaults {
     pub chunked_prefill: bool,
     pub prefix_caching: bool,
     pub host: HostTime,
+    /// What earlier versions did otherwise.
+    #[serde(default)]
+    pub versions: Vec<VersionDefaults>,
+}
+
+/// What a version of an engine did otherwise than the one described. Published runs used the defaults of their version.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VersionDefaults {
+    pub version: String,
+    pub source: String,
+    /// What is not known for certain.
+    pub not_traced: String,
+    /// Prompts first in steps of their own (V0), not mixed with decodes.
+    pub prefill_first: bool,
+    pub by_device: Vec<DeviceRow>,
+    pub gpu_memory_utilization: f64,
+    pub chunked_prefill: bool,
+    pub prefix_caching: bool,
+    pub async_scheduling: bool,
+    /// Admission wants room for the whole prompt.
+    pub reserve_full_prompt: bool,
+    /// Share of blocks kept free at admission.
+    pub watermark: f64,
+    /// Distance of captured sizes above 256 tokens.
+    pub capture_step_above_256: u32,
+    /// Steps with prefill are captured too.
+    pub mixed_graphs: bool,
 }
 
 /// Defaults of devices with at least this much memory.
@@ -79,23 +107,41 @@ pub struct FrameworkDefaults {
 /// Defaults of an engine on a device with `tp` GPUs; `None` only when configs/frameworks.json lacks the engine.
 pub fn framework_defaults(engine: Engine, device: &Device, tp: u32) -> Option<FrameworkDefaults> {
     let section = builtin().frameworks.engines.iter().find(|section| section.engine == engine)?;
-    let gib = device.memory_bytes / f64::from(1 << 30);
-    let row = section
-        .by_device
-        .iter()
-        .find(|row| gib >= row.min_memory_gib && !row.except.iter().any(|prefix| device.name.starts_with(prefix.as_str())))?;
+    let row = row_of(&section.by_device, device)?;
     let small = row.max_capture_tokens_below_tp4.filter(|_| tp < 4);
-    Some(FrameworkDefaults {
-        engine,
+    Some(defaults_of(section, row, small))
+}
+
+/// Defaults of a version of an engine and what it did otherwise; `None` for one that is not known.
+pub fn version_defaults(engine: Engine, device: &Device, version: &str) -> Option<(FrameworkDefaults, &'static VersionDefaults)> {
+    let section = builtin().frameworks.engines.iter().find(|section| section.engine == engine)?;
+    let found = section.versions.iter().find(|other| other.version == version)?;
+    let mut defaults = defaults_of(section, row_of(&found.by_device, device)?, None);
+    defaults.version.clone_from(&found.version);
+    defaults.source.clone_from(&found.source);
+    defaults.gpu_memory_utilization = Some(found.gpu_memory_utilization);
+    defaults.chunked_prefill = found.chunked_prefill;
+    defaults.prefix_caching = found.prefix_caching;
+    Some((defaults, found))
+}
+
+fn row_of<'a>(rows: &'a [DeviceRow], device: &Device) -> Option<&'a DeviceRow> {
+    let gib = device.memory_bytes / f64::from(1 << 30);
+    rows.iter().find(|row| gib >= row.min_memory_gib && !row.except.iter().any(|prefix| device.name.starts_with(prefix.as_str())))
+}
+
+fn defaults_of(section: &EngineDefaults, row: &DeviceRow, max_capture_tokens: Option<u32>) -> FrameworkDefaults {
+    FrameworkDefaults {
+        engine: section.engine,
         version: section.version.clone(),
         max_num_batched_tokens: row.max_num_batched_tokens,
         max_num_seqs: row.max_num_seqs,
-        max_capture_tokens: small.unwrap_or(row.max_capture_tokens),
+        max_capture_tokens: max_capture_tokens.unwrap_or(row.max_capture_tokens),
         gpu_memory_utilization: section.gpu_memory_utilization,
         block_size: section.block_size,
         chunked_prefill: section.chunked_prefill,
         prefix_caching: section.prefix_caching,
         host: section.host,
         source: section.source.clone(),
-    })
+    }
 }

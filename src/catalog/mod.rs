@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 pub use calibration::{Calibration, Confidence, Engine};
 pub use device::{Device, Interconnect, Node, SheetConfidence};
 pub use dtype::Dtype;
-pub use framework::{FrameworkDefaults, HostTime, framework_defaults};
+pub use framework::{FrameworkDefaults, HostTime, VersionDefaults, framework_defaults, version_defaults};
 pub use model::{LatentAttention, MixtureOfExperts, Model, SlidingWindow};
 pub use original::original_models;
 

@@ -62,6 +62,16 @@ impl Graphs {
         Graphs { sizes, pads, mixed: false }
     }
 
+    /// What vLLM captures up to `max_tokens` rows: above 256 every `step` rows, with batches of prompts or without.
+    pub fn vllm(max_tokens: u32, step: u32, mixed: bool) -> Graphs {
+        let sizes = [1, 2, 4].into_iter().chain((8..256).step_by(8)).chain((256..=max_tokens.max(256)).step_by(step.max(1) as usize));
+        let mut sizes: Vec<u32> = sizes.filter(|size| *size <= max_tokens).collect();
+        if sizes.last().is_some_and(|last| *last < max_tokens) {
+            sizes.push(max_tokens);
+        }
+        Graphs { sizes, pads: true, mixed }
+    }
+
     /// How a batch of `tokens` rows is launched.
     pub fn launch(&self, tokens: u32, decode_only: bool) -> Launch {
         let eager = Launch { rows: tokens, captured: false };

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LevelOfDetail, TrtllmConfig};
+use super::{LevelOfDetail, TrtllmConfig, VllmConfig};
 
 /// One serving stack under test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -124,6 +124,9 @@ pub struct FrameworkConfig {
     /// Options of TensorRT-LLM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trtllm: Option<TrtllmConfig>,
+    /// Options of vLLM that no other stack has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vllm: Option<VllmConfig>,
     // Keys of the original project.
     /// Longest chunk of one prompt, tokens (the original project's name of `long_prefill_token_threshold`).
     #[serde(default, skip_serializing_if = "Option::is_none")]

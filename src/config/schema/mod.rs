@@ -8,6 +8,7 @@ mod economics;
 mod frameworks;
 mod hardware;
 mod trtllm;
+mod vllm;
 mod workload;
 
 use schemars::JsonSchema;
@@ -17,6 +18,7 @@ pub use economics::*;
 pub use frameworks::*;
 pub use hardware::*;
 pub use trtllm::*;
+pub use vllm::*;
 pub use workload::*;
 
 /// An experiment: which requests, on which hardware, served by which stacks.

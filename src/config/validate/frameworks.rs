@@ -6,6 +6,7 @@ use super::super::schema::{ComputeDevice, Document, FrameworkConfig, FrameworkEn
 use super::Findings;
 use super::hardware::is_gpu;
 use super::trtllm::trtllm;
+use super::vllm::vllm;
 
 pub fn frameworks(document: &Document, findings: &mut Findings) {
     let list = "frameworks_to_test";
@@ -21,6 +22,7 @@ pub fn frameworks(document: &Document, findings: &mut Findings) {
         model(config, &path, findings);
         contradictions(config, &path, findings);
         trtllm(entry.kind, config, &path, findings);
+        vllm(entry.kind, config, &path, findings);
         match &config.parallelism {
             Some(parallelism) => parallel(entry, parallelism, devices, &path, findings),
             None if entry.kind == FrameworkKind::ParallelVllm && config.tensor_parallel_size.is_none() => {

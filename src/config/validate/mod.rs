@@ -5,6 +5,7 @@ pub mod distribution;
 mod frameworks;
 mod hardware;
 mod trtllm;
+mod vllm;
 mod workload;
 
 use std::collections::BTreeSet;

@@ -210,7 +210,7 @@ impl Parts<'_> {
             }
             limits.max_model_len = capacity;
         }
-        limits.watermark_blocks = (self.config.watermark.unwrap_or(0.0) * blocks as f64) as u64;
+        limits.watermark_blocks = (self.config.watermark.unwrap_or_else(|| vllm::watermark(&self)) * blocks as f64) as u64;
         let (timing, confidence) = self.timing(spec, &calibrated, capacity)?;
         let footprint = calibrated.footprint();
         let info = ReplicaInfo {

@@ -2,17 +2,46 @@
 
 use super::plan::KvPlan;
 use super::{Parts, Rules};
-use crate::catalog::{Engine, FrameworkDefaults};
+use crate::catalog::{Engine, FrameworkDefaults, VersionDefaults, version_defaults};
 use crate::config::Diagnostic;
+use crate::config::schema::{VllmSchedulingPolicy, VllmVersion};
 use crate::cost::Graphs;
 use crate::engine::policies::vllm::VllmOptions;
 use crate::engine::{Limits, PolicySpec};
 
+/// The version that an entry names, unless it is the one that the defaults are of.
+fn version(parts: &Parts<'_>) -> Result<Option<(FrameworkDefaults, &'static VersionDefaults)>, Diagnostic> {
+    let Some(version) = parts.config.vllm.as_ref().and_then(|own| own.version).filter(|version| *version != VllmVersion::V0_33) else {
+        return Ok(None);
+    };
+    let missing = || Diagnostic::error(parts.at("vllm.version"), "no defaults are known for this version and device", "leave it out");
+    version_defaults(Engine::Vllm, &parts.device, version.name()).map(Some).ok_or_else(missing)
+}
+
+/// Share of blocks that the version keeps free at admission.
+pub(super) fn watermark(parts: &Parts<'_>) -> f64 {
+    version(parts).ok().flatten().map_or(0.0, |(_, found)| found.watermark)
+}
+
 /// Limits, graphs, policy and KV memory of a vLLM engine.
 pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &mut Vec<Diagnostic>) -> Result<Rules, Diagnostic> {
     let config = parts.config;
+    let earlier = version(parts)?;
+    let own = config.vllm.clone().unwrap_or_default();
+    let (defaults, earlier) = match &earlier {
+        Some((defaults, earlier)) => (defaults, Some(*earlier)),
+        None => (defaults, None),
+    };
+    if let Some(earlier) = earlier {
+        let message = format!("defaults of vLLM {}; not traced: {}", earlier.version, earlier.not_traced);
+        warnings.push(Diagnostic::warning(parts.at("vllm.version"), message, "state what you know of the run beside it"));
+    }
     let block_size = config.block_size.unwrap_or(defaults.block_size);
     let chunked = config.enable_chunked_prefill.unwrap_or(defaults.chunked_prefill);
+    if earlier.is_some_and(|earlier| earlier.prefill_first) && !chunked {
+        let message = "the scheduler of vLLM 0.6 without chunked prefill (prompts in steps of their own) is not modelled";
+        return Err(Diagnostic::error(parts.at("vllm.version"), message, "say `enable_chunked_prefill: true`, or name a later version"));
+    }
     let context = u64::from(parts.model.max_context);
     let max_model_len = config.max_model_len.unwrap_or(context);
 
@@ -42,7 +71,11 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
     };
 
     let graphs = if config.cuda_graphs.unwrap_or(true) {
-        Graphs::of(Engine::Vllm, defaults.max_capture_tokens.min(max_num_seqs.saturating_mul(2)))
+        let largest = defaults.max_capture_tokens.min(max_num_seqs.saturating_mul(2));
+        match earlier {
+            Some(earlier) => Graphs::vllm(largest, earlier.capture_step_above_256, earlier.mixed_graphs),
+            None => Graphs::of(Engine::Vllm, largest),
+        }
     } else {
         Graphs::none()
     };
@@ -55,15 +88,23 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         ));
     }
     let caching = config.enable_prefix_caching.unwrap_or(defaults.prefix_caching);
+    let options = VllmOptions {
+        priority: own.scheduling_policy == Some(VllmSchedulingPolicy::Priority),
+        adaptive_threshold: own.long_prefill_token_threshold_adaptive.unwrap_or(false),
+        prefill_schedule_interval: own.prefill_schedule_interval.unwrap_or(1),
+        max_num_active_seqs: own.max_num_active_seqs.unwrap_or(u32::MAX),
+        max_num_queued_reqs: own.max_num_queued_reqs,
+        max_num_queued_tokens: own.max_num_queued_tokens,
+    };
     Ok(Rules {
-        policy: PolicySpec::Vllm(VllmOptions::default()),
+        policy: PolicySpec::Vllm(options),
         limits: Limits {
             max_num_batched_tokens: budget_tokens,
             max_num_seqs,
             max_model_len,
             chunked_prefill: chunked,
             long_prefill_token_threshold: config.long_prefill_token_threshold.or(config.prefill_chunk_size).unwrap_or(0),
-            reserve_full_prompt: config.scheduler_reserve_full_isl.unwrap_or(true),
+            reserve_full_prompt: config.scheduler_reserve_full_isl.unwrap_or(earlier.is_none_or(|earlier| earlier.reserve_full_prompt)),
             watermark_blocks: 0,
         },
         graphs,
@@ -72,6 +113,6 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         blocks: config.num_gpu_blocks_override.map(|given| given.saturating_sub(1)),
         utilization: config.gpu_memory_utilization.or(defaults.gpu_memory_utilization),
         kv: Box::new(move |blocks, block_size| KvPlan::HashChain { blocks, block_size, caching }),
-        overlap: config.async_scheduling.unwrap_or(true),
+        overlap: config.async_scheduling.unwrap_or(earlier.is_none_or(|earlier| earlier.async_scheduling)),
     })
 }

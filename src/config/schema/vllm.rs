@@ -1,0 +1,70 @@
+//! Options of vLLM that no other stack has, under vLLM's names.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Options of vLLM, named as its engine arguments. Absent: the version's default.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VllmConfig {
+    /// Whose defaults. Absent: 0.33. For 0.6 with chunked prefill only: its scheduler without it is not modelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VllmVersion>,
+    /// Order of the queue, and who loses its KV first: `fcfs` (the newest) or `priority` (the largest priority number). Absent means fcfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling_policy: Option<VllmSchedulingPolicy>,
+    /// `long_prefill_token_threshold` is at least the step's budget over the number of requests. Absent means false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_prefill_token_threshold_adaptive: Option<bool>,
+    /// While others decode, prompts are computed in every so many steps only. Absent means 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub prefill_schedule_interval: Option<u32>,
+    /// Most running requests. Absent: `max_num_seqs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub max_num_active_seqs: Option<u32>,
+    /// A request that finds as many waiting is turned away (HTTP 503). Absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000000))]
+    pub max_num_queued_reqs: Option<u32>,
+    /// A request that would bring the waiting prompts above as many tokens is turned away (HTTP 503). Absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000000000_u64))]
+    pub max_num_queued_tokens: Option<u64>,
+}
+
+/// Versions whose defaults are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum VllmVersion {
+    #[serde(rename = "0.6")]
+    V0_6,
+    #[serde(rename = "0.8")]
+    V0_8,
+    #[serde(rename = "0.9")]
+    V0_9,
+    #[serde(rename = "0.11")]
+    V0_11,
+    #[serde(rename = "0.33")]
+    V0_33,
+}
+
+impl VllmVersion {
+    /// As documents write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            VllmVersion::V0_6 => "0.6",
+            VllmVersion::V0_8 => "0.8",
+            VllmVersion::V0_9 => "0.9",
+            VllmVersion::V0_11 => "0.11",
+            VllmVersion::V0_33 => "0.33",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VllmSchedulingPolicy {
+    Fcfs,
+    Priority,
+}

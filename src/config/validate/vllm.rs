@@ -1,0 +1,31 @@
+//! vLLM's own options: only for vLLM, and none that its version does not have.
+
+use super::super::node::join_key;
+use super::super::schema::{FrameworkConfig, FrameworkKind, VllmVersion};
+use super::Findings;
+
+pub(super) fn vllm(kind: FrameworkKind, config: &FrameworkConfig, config_path: &str, findings: &mut Findings) {
+    let Some(own) = &config.vllm else { return };
+    let path = join_key(config_path, "vllm");
+    if !matches!(kind, FrameworkKind::Vllm | FrameworkKind::ParallelVllm) {
+        findings.error(path, "these are options of vLLM, and this entry is another stack", "take them out, or say `type: VLLM`");
+        return;
+    }
+    if own.long_prefill_token_threshold_adaptive == Some(true)
+        && config.long_prefill_token_threshold.or(config.prefill_chunk_size).unwrap_or(0) == 0
+    {
+        let message = "`long_prefill_token_threshold_adaptive` has no effect without `long_prefill_token_threshold`";
+        findings.warning(join_key(&path, "long_prefill_token_threshold_adaptive"), message, "");
+    }
+    if own.version == Some(VllmVersion::V0_6) {
+        let newer = [
+            ("scheduling_policy", own.scheduling_policy.is_some()),
+            ("long_prefill_token_threshold_adaptive", own.long_prefill_token_threshold_adaptive.is_some()),
+            ("prefill_schedule_interval", own.prefill_schedule_interval.is_some()),
+            ("max_num_active_seqs", own.max_num_active_seqs.is_some()),
+        ];
+        for (key, _) in newer.into_iter().filter(|(_, given)| *given) {
+            findings.error(join_key(&path, key), format!("the scheduler of vLLM 0.6 is modelled without `{key}`"), "take it out");
+        }
+    }
+}
