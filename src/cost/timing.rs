@@ -15,6 +15,15 @@ pub struct FixedTiming {
     pub decode: Time,
 }
 
+impl FixedTiming {
+    /// The share of one of `stages` stages of a pipeline: even, to the picosecond.
+    pub fn stage(&self, index: u32, stages: u32) -> FixedTiming {
+        let (index, stages) = (u64::from(index), u64::from(stages.max(1)));
+        let share = |time: Time| Time(time.0 / stages + u64::from(index < time.0 % stages));
+        FixedTiming { prefill: share(self.prefill), decode: share(self.decode) }
+    }
+}
+
 impl CostModel for FixedTiming {
     fn decode(&mut self, _sequences: u32, _context: u64) -> DecodeCost {
         DecodeCost { fixed: step(self.decode), context_ps: 0, valid_below_context: u64::MAX }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use super::decodes::Decodes;
 use super::held::{HeldBack, HoldRule};
 use super::job::{Arena, Job, JobId, Stage};
+use super::lanes::Lanes;
 use super::observer::RejectReason;
 use crate::cost::Prefill;
 use crate::kv::{Hit, KvCache};
@@ -85,6 +86,7 @@ pub struct Core {
     /// Why the head of the queue is not in the batch being put together; none when the queue is empty.
     pub held_back: Option<HeldBack>,
     running: RunningList,
+    pub(super) lanes: Lanes,
     /// The request being preempted has taken the block of its next token already.
     with_next_block: bool,
     admissions: u64,
@@ -107,6 +109,7 @@ impl Core {
             events: Vec::new(),
             held_back: None,
             running: RunningList::default(),
+            lanes: Lanes::default(),
             with_next_block: false,
             admissions: 0,
             last_end: Time::ZERO,
@@ -118,9 +121,19 @@ impl Core {
         self.running.live as u32
     }
 
-    /// Running requests in order of admission.
+    /// Running requests in order of admission. Of a pipeline: without those that decode in other batches, which are in flight.
     pub fn running(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.running_everywhere().filter(|&id| self.is_at_hand(id))
+    }
+
+    /// Running requests of all lanes, in order of admission.
+    pub(super) fn running_everywhere(&self) -> impl DoubleEndedIterator<Item = JobId> + '_ {
         self.running.list.iter().copied().filter(|&id| id != VACANT)
+    }
+
+    fn is_at_hand(&self, id: JobId) -> bool {
+        let job = &self.jobs[id];
+        job.stage != Stage::Decoding || job.lane == self.lane()
     }
 
     /// Why this request can never be served, if so.
@@ -149,6 +162,7 @@ impl Core {
             computed: 0,
             generated: 0,
             joined: u64::MAX,
+            lane: 0,
             left: 0,
             ends_at: 0,
             admission: 0,
@@ -247,9 +261,10 @@ impl Core {
         }
     }
 
-    /// The newest running request, those whose last token is in flight included.
+    /// The newest running request, those whose last token is in flight included; of a pipeline, the newest that does not decode in
+    /// another batch.
     pub fn newest_running(&self) -> Option<JobId> {
-        self.running.list.iter().rev().copied().find(|&id| id != VACANT)
+        self.running_everywhere().rev().find(|&id| self.is_at_hand(id))
     }
 
     /// Takes a running request's KV and puts it at the front of the queue; its tokens will be computed again. One whose last token
@@ -341,10 +356,13 @@ impl Core {
             }
             Stage::Prefilling => self.prefilling.retain(|&other| other != id),
             Stage::Decoding => {
+                let lane = self.lane();
+                self.switch_to(self.jobs[id].lane);
                 self.decodes.leave(&mut self.jobs, id);
                 self.jobs[id].stage = Stage::Finishing;
                 self.paused.retain(|&other| other != id);
                 self.stopping.retain(|&other| other != id);
+                self.switch_to(lane);
             }
             Stage::Finishing | Stage::Leaving => {}
         }

@@ -12,6 +12,8 @@ use super::job::{Arena, JobId, Stage};
 /// The decoding sequences of one replica.
 pub struct Decodes {
     block_size: u64,
+    /// Of a pipeline: the batch its members travel in.
+    lane: u16,
     clock: u64,
     count: u32,
     /// Sum over members of tokens in KV.
@@ -26,8 +28,14 @@ pub struct Decodes {
 
 impl Decodes {
     pub fn new(block_size: u32) -> Decodes {
+        Decodes::of_lane(block_size, 0)
+    }
+
+    /// Those of one lane of a pipeline.
+    pub(super) fn of_lane(block_size: u32, lane: u16) -> Decodes {
         Decodes {
             block_size: u64::from(block_size),
+            lane,
             clock: 0,
             count: 0,
             context: 0,
@@ -113,6 +121,7 @@ impl Decodes {
         let job = &mut jobs[id];
         job.stage = Stage::Decoding;
         job.joined = self.clock;
+        job.lane = self.lane;
         job.left = u64::MAX;
         job.ends_at = self.clock + u64::from(job.request.output_tokens - job.generated);
         self.count += 1;
@@ -140,7 +149,7 @@ impl Decodes {
     /// Steps until the first member's last token is scheduled; `None` without members.
     pub fn steps_to_next_end(&mut self, jobs: &Arena) -> Option<u64> {
         while let Some(&Reverse((at, id))) = self.ends.peek() {
-            if jobs[id].stage == Stage::Decoding && jobs[id].ends_at == at {
+            if jobs[id].stage == Stage::Decoding && jobs[id].lane == self.lane && jobs[id].ends_at == at {
                 return Some(at - self.clock);
             }
             self.ends.pop();

@@ -32,6 +32,8 @@ pub struct Job {
     pub generated: u32,
     /// Value of the decode clock when it joined the decodes.
     pub joined: u64,
+    /// Of a pipeline: the lane whose decode clock that is.
+    pub lane: u16,
     /// Value of the decode clock when it left the decodes; `u64::MAX` while it is one of them.
     pub left: u64,
     /// Value of the decode clock at which its last token is scheduled.

@@ -12,6 +12,7 @@ use super::core::{Core, Event};
 use super::hang_ups::HangUps;
 use super::job::{Job, JobId, Stage};
 use super::observer::{Observer, StepRun};
+use super::pipeline::{Passage, Pipeline};
 use super::policy::{Policy, Steadiness};
 use super::probe::Probe;
 use crate::cost::{CostModel, StepCost};
@@ -32,6 +33,8 @@ pub struct Pace {
 /// Batches in flight: one, or a run of equal decode-only ones.
 struct Flight {
     end: Time,
+    /// The lane of a pipeline that it serves.
+    lane: u16,
     /// When the last step starts on the device.
     last_step_start: Time,
     /// Decode clock before it and after it, and how many of its steps end after the horizon.
@@ -47,7 +50,7 @@ struct Flight {
 impl Flight {
     /// Tokens that its last `steps` steps yield for a job.
     fn yields(&self, job: &Job, id: JobId, steps: u64) -> u64 {
-        let decoding = job.joined < self.clock_after && self.clock < job.left;
+        let decoding = job.lane == self.lane && job.joined < self.clock_after && self.clock < job.left;
         if steps == 0 {
             0
         } else if self.completed.contains(&id) {
@@ -67,6 +70,8 @@ pub struct Replica {
     core: Core,
     policy: Box<dyn Policy>,
     cost: Box<dyn CostModel>,
+    /// In place of `cost`, for an engine with stages.
+    pipeline: Option<Pipeline>,
     flights: VecDeque<Flight>,
     spare_flights: Vec<Flight>,
     form_at: Time,
@@ -83,6 +88,7 @@ impl Replica {
             core,
             policy,
             cost,
+            pipeline: None,
             flights: VecDeque::new(),
             spare_flights: Vec::new(),
             form_at: Time::NEVER,
@@ -90,6 +96,17 @@ impl Replica {
             probe: None,
             hang_ups: HangUps::default(),
         }
+    }
+
+    /// Serves with a pipeline of stages: a replica that has not seen a request yet. Steps are taken one by one, and batches are formed
+    /// when their lane's last tokens are known.
+    #[must_use]
+    pub fn with_pipeline(mut self, pipeline: Pipeline) -> Replica {
+        self.core.open_lanes(pipeline.depth() as u16);
+        self.pace.overlap = false;
+        self.pace.fast_path = false;
+        self.pipeline = Some(pipeline);
+        self
     }
 
     /// Remembers the step under way at a moment.
@@ -134,7 +151,8 @@ impl Replica {
         let (at, request_id) = (request.hangs_up, request.id);
         let id = self.core.enqueue(request);
         self.hang_ups.expect(at, request_id, id);
-        if self.flights.is_empty() && self.form_at == Time::NEVER {
+        let room = self.pipeline.as_ref().map_or(self.flights.is_empty(), |pipeline| self.flights.len() < pipeline.depth());
+        if room && self.form_at == Time::NEVER {
             self.form_at = now;
         }
         false
@@ -180,7 +198,7 @@ impl Replica {
     /// Tokens of a request that have come out or are in flight.
     fn tokens_scheduled(&self, id: JobId) -> u32 {
         match self.core.jobs[id].stage {
-            Stage::Decoding => self.core.decodes.generated(&self.core.jobs, id),
+            Stage::Decoding => self.core.decodes_of(self.core.jobs[id].lane).generated(&self.core.jobs, id),
             _ => self.core.jobs[id].generated,
         }
     }
@@ -216,6 +234,10 @@ impl Replica {
 
     /// When the next batch is to be formed, at `now` or later; [`Time::NEVER`] while the pipeline is full.
     fn next_formation(&self, now: Time) -> Time {
+        if let Some(pipeline) = &self.pipeline {
+            let work = !self.core.waiting.is_empty() || !self.core.prefilling.is_empty() || self.free_lanes().any(|(decoding, ..)| decoding);
+            return if self.flights.len() < pipeline.depth() && work { now } else { Time::NEVER };
+        }
         let depth = if self.pace.overlap { 2 } else { 1 };
         match self.flights.back() {
             _ if self.flights.len() >= depth => Time::NEVER,
@@ -225,10 +247,23 @@ impl Replica {
         }
     }
 
+    /// Lanes without a batch in flight: whether sequences decode in it, when its last tokens came out, its number.
+    fn free_lanes(&self) -> impl Iterator<Item = (bool, Time, u16)> + '_ {
+        let lanes = self.pipeline.as_ref().map_or(1, Pipeline::depth) as u16;
+        let free = (0..lanes).filter(|&lane| !self.flights.iter().any(|flight| flight.lane == lane));
+        free.map(|lane| (!self.core.decodes_of(lane).is_empty(), self.core.last_end_of(lane), lane))
+    }
+
     /// Forms the next batch, or the next run of equal ones.
     fn form(&mut self, limit: Time, observer: &mut impl Observer) {
         let now = self.form_at;
         self.drop_hung_up(observer);
+        // The sequences that have waited longest for their step go first; an idle lane takes what is new.
+        if self.pipeline.is_some()
+            && let Some((_, _, lane)) = self.free_lanes().min_by_key(|&(decoding, since, lane)| (!decoding, since, lane))
+        {
+            self.core.switch_to(lane);
+        }
         self.core.clear_batch();
         let steadiness = self.policy.form(&mut self.core);
         let preempted = self.core.events.iter().any(|event| matches!(event, Event::Preempted { .. }));
@@ -248,6 +283,11 @@ impl Replica {
         let sequences = if self.core.batch.decodes { self.core.decodes.len() } else { 0 };
         let context = if sequences > 0 { self.core.decodes.next_context() } else { 0 };
 
+        if let Some(pipeline) = &mut self.pipeline {
+            let passage = pipeline.pass(now, &self.core.batch, sequences, context);
+            self.launch(Run::through(&passage), now, sequences, context, observer);
+            return;
+        }
         let mut run = if self.core.batch.prefills.is_empty() {
             let cost = self.cost.decode(sequences, context);
             let mut first = cost.fixed;
@@ -279,6 +319,7 @@ impl Replica {
         let done = run.steps_ending_by(self.pace.horizon);
         let mut flight = self.spare_flights.pop().unwrap_or_else(|| Flight {
             end,
+            lane: 0,
             last_step_start: end,
             clock: 0,
             clock_after: 0,
@@ -288,6 +329,7 @@ impl Replica {
             finishing: Vec::new(),
         });
         flight.end = end;
+        flight.lane = core.lane();
         flight.last_step_start =
             if run.steps == 1 { run.start + Time(run.exposed_start_ps) } else { run.start + Time(run.span(run.steps - 1)) };
         flight.clock = core.decodes.clock();
@@ -312,7 +354,13 @@ impl Replica {
         // Sequences that decode beyond an end of which the scheduler does not know yet.
         let stopping = &core.stopping;
         let wasted = if core.batch.decodes { stopping.iter().filter(|id| !core.batch.starved.contains(id)).count() as u32 } else { 0 };
-        let regular_gaps = sequences - self.gaps.len() as u32 - wasted;
+        let mut regular_gaps = sequences - self.gaps.len() as u32 - wasted;
+        if self.pipeline.is_some() {
+            // The lane's last tokens are older than the batch that came out before this one.
+            let gap = (end - core.last_end).0;
+            self.gaps.resize(self.gaps.len() + regular_gaps as usize, gap);
+            regular_gaps = 0;
+        }
 
         let mut prefill_tokens = 0;
         let mut prefill_pairs = 0;
@@ -453,7 +501,7 @@ impl Replica {
         let core = &self.core;
         let leaving = self.flights.iter().flat_map(|flight| &flight.finishing).copied();
         let leaving = leaving.filter(|&id| core.jobs[id].stage == Stage::Leaving);
-        for id in core.waiting.iter().copied().chain(core.running()).chain(leaving) {
+        for id in core.waiting.iter().copied().chain(core.running_everywhere()).chain(leaving) {
             let job = &core.jobs[id];
             // Tokens in flight at the end have not come out.
             let in_flight: u64 = self.flights.iter().map(|flight| flight.yields(job, id, flight.undone)).sum();
@@ -482,6 +530,20 @@ struct Run {
 }
 
 impl Run {
+    /// One step, that goes through the stages of a pipeline.
+    fn through(passage: &Passage) -> Run {
+        Run {
+            start: passage.start,
+            steps: 1,
+            cost: passage.cost,
+            duration_ps: (passage.end - passage.start).0,
+            duration_increment_ps: 0,
+            device_increment_ps: 0,
+            valid_steps: 1,
+            exposed_start_ps: 0,
+        }
+    }
+
     fn new(pace: &Pace, idle: bool, start: Time, mut cost: StepCost, device_increment_ps: u64, valid_steps: u64) -> Run {
         let (device, host) = (cost.device_ps, cost.host_ps);
         // With nothing to hide behind, host time comes before device time.

@@ -3,9 +3,10 @@
 use super::core::{Core, Limits};
 use super::held::HeldBack;
 use super::observer::{Observer, RejectReason, StepRun};
+use super::pipeline::{Pipeline, Transfer};
 use super::policy::Policy;
 use super::replica::{Pace, Replica};
-use crate::cost::FixedTiming;
+use crate::cost::{CostModel, FixedTiming};
 use crate::kv::{HashChain, KvCache};
 use crate::units::Time;
 use crate::workload::{Request, Segment, SegmentId};
@@ -101,6 +102,7 @@ pub struct Lab {
     policy: Box<dyn Policy>,
     requests: Vec<Request>,
     segments: u32,
+    stages: Option<(u32, Transfer)>,
 }
 
 impl Lab {
@@ -122,6 +124,7 @@ impl Lab {
             policy,
             requests: Vec::new(),
             segments: 0,
+            stages: None,
         }
     }
 
@@ -134,6 +137,12 @@ impl Lab {
     /// KV memory other than vLLM's.
     pub fn memory(mut self, memory: Box<dyn KvCache>) -> Lab {
         self.memory = Some(memory);
+        self
+    }
+
+    /// A pipeline of so many stages, that share the pass's time evenly.
+    pub fn stages(mut self, stages: u32, transfer: Transfer) -> Lab {
+        self.stages = Some((stages, transfer));
         self
     }
 
@@ -194,6 +203,10 @@ impl Lab {
         let horizon = self.pace.horizon;
         let timing = FixedTiming { prefill: Time::from_ms(10.0), decode: Time::from_ms(1.0) };
         let mut replica = Replica::new(0, core, self.policy, Box::new(timing), self.pace);
+        if let Some((stages, transfer)) = self.stages {
+            let stage = |index| Box::new(timing.stage(index, stages)) as Box<dyn CostModel>;
+            replica = replica.with_pipeline(Pipeline::new((0..stages).map(stage).collect(), transfer));
+        }
         let mut requests = self.requests.into_iter().peekable();
         let mut ended = Vec::new();
         loop {

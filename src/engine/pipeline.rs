@@ -1,0 +1,100 @@
+//! A pipeline of stages, each with some of the layers: when a batch passes through them, and what that looks like from outside.
+//!
+//! Batch i occupies stage s from the later of (batch i has left stage s-1 and its activations have arrived) and (batch i-1 has left
+//! stage s). As many batches are in flight as there are stages. Activations travel while the sender goes on with the next batch.
+
+use super::core::Batch;
+use crate::cost::{CostModel, StepCost, StepParts};
+use crate::units::Time;
+
+/// Time of sending a batch's activations from one stage to the next: `latency + per_token * tokens`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transfer {
+    pub latency_ps: u64,
+    pub per_token_ps: u64,
+}
+
+/// The stages of one engine.
+pub struct Pipeline {
+    stages: Vec<Box<dyn CostModel>>,
+    transfer: Transfer,
+    /// When each stage is done with the batches it has been given.
+    free_at: Vec<Time>,
+    /// End of the last batch.
+    last_end: Time,
+}
+
+/// The way of one batch.
+pub(super) struct Passage {
+    /// From when on its time is told: it was formed, and the batch before it has come out. So told, steps follow one another.
+    pub start: Time,
+    pub end: Time,
+    /// Device time: what each GPU works on average. The rest of the time between outputs is the bubble, counted with the host's.
+    pub cost: StepCost,
+}
+
+impl Pipeline {
+    /// Stages in order, each with the step times of its own layers.
+    pub fn new(stages: Vec<Box<dyn CostModel>>, transfer: Transfer) -> Pipeline {
+        let free_at = vec![Time::ZERO; stages.len()];
+        Pipeline { stages, transfer, free_at, last_end: Time::ZERO }
+    }
+
+    /// Batches that may be in flight.
+    pub(super) fn depth(&self) -> usize {
+        self.stages.len()
+    }
+
+    /// Sends a batch, formed at `now`, through the stages.
+    pub(super) fn pass(&mut self, now: Time, batch: &Batch, sequences: u32, context: u64) -> Passage {
+        let tokens = u64::from(sequences) + batch.prefills.iter().map(|piece| u64::from(piece.new_tokens)).sum::<u64>();
+        let transfer_ps = self.transfer.latency_ps.saturating_add(self.transfer.per_token_ps.saturating_mul(tokens));
+        let mut ready = now;
+        let mut whole = StepCost::default();
+        for (index, stage) in self.stages.iter_mut().enumerate() {
+            let cost = stage_cost(stage.as_mut(), batch, sequences, context);
+            if index == 0 {
+                // Scheduling is done once, before the first stage.
+                whole.host_ps = cost.host_ps;
+                whole.padded_tokens = cost.padded_tokens;
+                ready += Time(cost.host_ps);
+            } else {
+                ready += Time(transfer_ps);
+            }
+            ready = ready.max(self.free_at[index]) + Time(cost.device_ps);
+            self.free_at[index] = ready;
+            whole.device_ps += cost.device_ps;
+            whole.parts.gemm_ps += cost.parts.gemm_ps;
+            whole.parts.attention_ps += cost.parts.attention_ps;
+            whole.parts.communication_ps += cost.parts.communication_ps;
+            whole.parts.other_ps += cost.parts.other_ps;
+        }
+        let start = now.max(self.last_end);
+        let end = ready;
+        self.last_end = end;
+        let busy_ps = (whole.device_ps / self.stages.len() as u64).min(end.since(start).0);
+        let share = |ps: u64| (u128::from(ps) * u128::from(busy_ps) / u128::from(whole.device_ps.max(1))) as u64;
+        let mut parts = StepParts {
+            gemm_ps: share(whole.parts.gemm_ps),
+            attention_ps: share(whole.parts.attention_ps),
+            communication_ps: share(whole.parts.communication_ps),
+            other_ps: 0,
+            host_ps: end.since(start).0 - busy_ps,
+        };
+        parts.other_ps = busy_ps - parts.gemm_ps - parts.attention_ps - parts.communication_ps;
+        Passage { start, end, cost: StepCost { device_ps: busy_ps, parts, ..whole } }
+    }
+}
+
+/// Cost of a batch on one stage.
+fn stage_cost(stage: &mut dyn CostModel, batch: &Batch, sequences: u32, context: u64) -> StepCost {
+    if !batch.prefills.is_empty() {
+        return stage.mixed(&batch.prefills, sequences, context);
+    }
+    let decode = stage.decode(sequences, context);
+    let mut cost = decode.fixed;
+    let attention_ps = decode.context_ps * context;
+    cost.device_ps += attention_ps;
+    cost.parts.attention_ps += attention_ps;
+    cost
+}
