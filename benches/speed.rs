@@ -97,6 +97,8 @@ fn ten_steps(start: Time) -> StepRun<'static> {
         stopped_decodes: 0,
         held_back: None,
         wasted_sequences: 0,
+        drafted_tokens: 0,
+        accepted_tokens: 0,
         first_tokens: 0,
         regular_gaps: 64,
         other_gaps_ps: &[],

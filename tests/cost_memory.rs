@@ -33,6 +33,7 @@ fn budget_with(case: &Case, change: impl FnOnce(&mut MemorySpec)) -> Result<Memo
         max_num_seqs: defaults.max_num_seqs,
         block_size: defaults.block_size,
         graphs: &graphs,
+        drafter: None,
     };
     change(&mut spec);
     MemoryBudget::new(&spec)

@@ -54,7 +54,12 @@ fn energy_per_token_is_near_the_published() {
     ] {
         let run = run(&document("8xH100-SXM", model, tp, clients, json!({})));
         let ours = at(&run, "/energy/joules_per_output_token");
-        println!("{model} x {clients}: {ours:.4} J, {joules} published ({:+.1} %), {:.0} W, step {:.2} ms", (ours / joules - 1.0) * 100.0, at(&run, "/energy/mean_power_w"), at(&run, "/engine/mean_step_ms"));
+        println!(
+            "{model} x {clients}: {ours:.4} J, {joules} published ({:+.1} %), {:.0} W, step {:.2} ms",
+            (ours / joules - 1.0) * 100.0,
+            at(&run, "/energy/mean_power_w"),
+            at(&run, "/engine/mean_step_ms")
+        );
         assert!((ours / joules - 1.0).abs() < 0.4, "{model} x {clients}: {ours}, {joules} published");
         let power = run.power_w().unwrap();
         let (idle, limit) = (0.115 * 700.0 * f64::from(tp), 700.0 * f64::from(tp));

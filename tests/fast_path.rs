@@ -112,6 +112,7 @@ fn trtllm() -> impl Strategy<Value = PolicySpec> {
 fn case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value = Case> {
     let limits = (16u32..600, 1u32..16, any::<bool>(), prop_oneof![Just(0u32), 8u32..200], any::<bool>(), 0u64..3).prop_map(
         |(budget, seats, chunked_prefill, long_prefill_token_threshold, reserve_full_prompt, watermark_blocks)| Limits {
+            speculative_tokens: 0,
             max_num_batched_tokens: budget,
             max_num_seqs: seats,
             max_model_len: 2000,

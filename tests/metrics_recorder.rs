@@ -109,6 +109,8 @@ impl Stretch {
             stopped_decodes: 0,
             held_back: None,
             wasted_sequences: 0,
+            drafted_tokens: 0,
+            accepted_tokens: 0,
             first_tokens: self.first_tokens,
             regular_gaps: self.decodes,
             other_gaps_ps: &self.other_gaps_ps,

@@ -61,6 +61,8 @@ fn step(start_s: f64, duration_s: f64, steps: u64, decodes: u32, prefill: u64, f
         stopped_decodes: 0,
         held_back: None,
         wasted_sequences: 0,
+        drafted_tokens: 0,
+        accepted_tokens: 0,
         first_tokens,
         regular_gaps: decodes,
         other_gaps_ps: &[],
@@ -114,6 +116,7 @@ fn run() -> RunResult {
     };
     let replica = ReplicaInfo {
         entry: "=vllm".into(),
+        single_steps: None,
         framework: "VLLM".into(),
         model: "m".into(),
         device: "H100".into(),

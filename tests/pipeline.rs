@@ -3,9 +3,9 @@
 //!
 //! A pass with prefill takes 10 ms and one with decode 1 ms over all stages, in even shares.
 
+use llmperforacle::engine::Transfer;
 use llmperforacle::engine::policies::vllm::{Vllm, VllmOptions};
 use llmperforacle::engine::testing::{Lab, Log};
-use llmperforacle::engine::Transfer;
 use llmperforacle::units::Time;
 
 const INSTANTLY: Transfer = Transfer { latency_ps: 0, per_token_ps: 0 };

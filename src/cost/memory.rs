@@ -36,6 +36,16 @@ pub struct MemorySpec<'a> {
     pub max_num_seqs: u32,
     pub block_size: u32,
     pub graphs: &'a Graphs,
+    /// A model that drafts tokens beside it, with weights and KV of its own.
+    pub drafter: Option<Drafter<'a>>,
+}
+
+/// What drafts tokens for speculative decoding.
+#[derive(Clone, Copy, Debug)]
+pub struct Drafter<'a> {
+    pub model: &'a Model,
+    /// It uses the embedding and the LM head of the model it drafts for.
+    pub shares_embedding: bool,
 }
 
 /// Memory of one GPU, bytes. The parts and `kv_bytes` add up to at most `total`.
@@ -102,7 +112,7 @@ impl MemoryBudget {
     /// The parts, with whatever number of blocks comes out (0 when nothing is left).
     fn fill(spec: &MemorySpec<'_>) -> MemoryBudget {
         let total = spec.device.memory_bytes;
-        let weights = weight_bytes_per_rank(spec.model, spec.tp, spec.dtype);
+        let weights = weight_bytes_per_rank(spec.model, spec.tp, spec.dtype) + drafter_weight_bytes(spec);
         let activations = activation_bytes(spec);
         let graphs = GRAPH * f64::from(spec.graphs.count());
         let rest = if spec.tp > 1 { REST_IN_GROUP } else { REST_ALONE };
@@ -131,9 +141,17 @@ impl MemoryBudget {
     }
 }
 
+fn drafter_weight_bytes(spec: &MemorySpec<'_>) -> f64 {
+    let Some(drafter) = spec.drafter else { return 0.0 };
+    let of = |model: &Model| weight_bytes_per_rank(model, spec.tp, spec.dtype);
+    let shared = if drafter.shares_embedding { of(&Model { layers: 0, moe: None, ..drafter.model.clone() }) } else { 0.0 };
+    (of(drafter.model) - shared).max(0.0)
+}
+
 /// KV of one token on one GPU, bytes. Layers with a window are counted like the others: their pools are not modelled apart.
 pub fn kv_bytes_per_token(spec: &MemorySpec<'_>) -> f64 {
-    let values = spec.model.kv_values_per_layer_per_rank(spec.tp) as f64 * f64::from(spec.model.layers);
+    let of = |model: &Model| model.kv_values_per_layer_per_rank(spec.tp) as f64 * f64::from(model.layers);
+    let values = of(spec.model) + spec.drafter.map_or(0.0, |drafter| of(drafter.model));
     values * spec.kv_dtype.kv_bytes().unwrap_or(2.0)
 }
 

@@ -13,6 +13,7 @@ pub mod model;
 mod moe;
 mod rates;
 mod shapes;
+pub mod speculative;
 pub mod timing;
 
 pub use calibrated::{Calibrated, CalibratedSpec};
@@ -20,7 +21,8 @@ pub use energy::{EnergyRamp, PowerModel, StepWork};
 pub use error::CannotModel;
 pub use footprint::Footprint;
 pub use graphs::Graphs;
-pub use memory::{DoesNotFit, MemoryBudget, MemorySpec};
+pub use memory::{DoesNotFit, Drafter, MemoryBudget, MemorySpec};
 pub use model::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
 pub use shapes::weight_bytes_per_rank;
+pub use speculative::Speculative;
 pub use timing::{FixedTiming, PolynomialTiming};

@@ -30,6 +30,8 @@ pub struct Limits {
     pub reserve_full_prompt: bool,
     /// Blocks kept free at admission.
     pub watermark_blocks: u64,
+    /// Tokens drafted for each decoding sequence in a step; 0 without speculative decoding.
+    pub speculative_tokens: u32,
 }
 
 /// What a policy has put together for the next step.
@@ -233,6 +235,30 @@ impl Core {
         true
     }
 
+    /// Tokens that a decoding sequence computes in a step: one, and those drafted for it.
+    pub fn tokens_per_decode(&self) -> u32 {
+        self.limits.speculative_tokens + 1
+    }
+
+    /// Tokens that all decoding sequences compute in a step.
+    pub fn decode_tokens(&self) -> u32 {
+        self.decodes.len().saturating_mul(self.tokens_per_decode())
+    }
+
+    /// A decoding sequence gets up to `drafted` tokens beyond the one of the step that has been scheduled: no more than it wants, and
+    /// none whose block is not to be had. Returns how many.
+    pub(super) fn accept(&mut self, id: JobId, drafted: u32) -> u32 {
+        let computed = self.decodes.computed(&self.jobs, id) + 1;
+        let wanted = (self.jobs[id].ends_at - self.decodes.clock() - 1).min(u64::from(drafted)) as u32;
+        let room = self.pool.blocks_for(computed) * u64::from(self.pool.block_size()) - computed;
+        let blocks = self.pool.blocks_for(computed + u64::from(wanted)) - self.pool.blocks_for(computed);
+        let accepted = if self.pool.allocate(blocks) { wanted } else { wanted.min(room as u32) };
+        if accepted > 0 {
+            self.decodes.accept(&mut self.jobs, id, accepted);
+        }
+        accepted
+    }
+
     /// Schedules one token for every decoding sequence. False, and nothing done, when their blocks are not to be had.
     pub fn schedule_decodes(&mut self) -> bool {
         if self.decodes.is_empty() || !self.pool.allocate(self.decodes.blocks_needed(1)) {
@@ -306,7 +332,7 @@ impl Core {
             None => {
                 // The block of its next token has been taken, and goes with the others.
                 self.with_next_block = true;
-                1
+                self.tokens_per_decode()
             }
         };
         self.preempt(id);

@@ -157,6 +157,20 @@ impl Decodes {
         None
     }
 
+    /// A member has `tokens` more than the steps it took part in gave it: drafted ones that were accepted.
+    pub fn accept(&mut self, jobs: &mut Arena, id: JobId, tokens: u32) {
+        let before = self.residue(jobs[id].joined, jobs[id].computed);
+        let job = &mut jobs[id];
+        job.computed += u64::from(tokens);
+        job.generated += tokens;
+        job.ends_at -= u64::from(tokens);
+        self.ends.push(Reverse((job.ends_at, id)));
+        self.context += u64::from(tokens);
+        let after = self.residue(jobs[id].joined, jobs[id].computed);
+        self.residues[before] -= 1;
+        self.residues[after] += 1;
+    }
+
     /// Moves the clock on by `steps` steps in which all members take part.
     pub fn advance(&mut self, steps: u64) {
         self.clock += steps;

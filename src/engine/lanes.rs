@@ -26,12 +26,8 @@ impl Core {
     /// Makes `lanes` lanes of this engine, which has not seen a request yet.
     pub(super) fn open_lanes(&mut self, lanes: u16) {
         let block_size = self.pool.block_size();
-        let lane = |number| Lane {
-            decodes: Decodes::of_lane(block_size, number),
-            paused: Vec::new(),
-            stopping: Vec::new(),
-            last_end: Time::ZERO,
-        };
+        let lane =
+            |number| Lane { decodes: Decodes::of_lane(block_size, number), paused: Vec::new(), stopping: Vec::new(), last_end: Time::ZERO };
         self.lanes = Lanes { parked: (0..lanes).map(lane).collect(), current: 0 };
     }
 

@@ -13,12 +13,14 @@ pub mod policies;
 pub mod policy;
 pub mod probe;
 pub mod replica;
+pub mod speculation;
 pub mod testing;
 
 pub use core::{Core, Limits};
 pub use held::{HeldBack, HoldRule};
 pub use observer::{Observer, RejectReason, StepRun};
-pub use policy::{Policy, PolicySpec, Steadiness};
 pub use pipeline::{Pipeline, Transfer};
+pub use policy::{Policy, PolicySpec, Steadiness};
 pub use probe::{Doing, Member, Probe, Snapshot, Waiting};
 pub use replica::{Pace, Replica};
+pub use speculation::Speculation;

@@ -53,6 +53,10 @@ pub struct StepRun<'a> {
     pub first_tokens: u32,
     /// Sequences of this (single) step that decode for nothing: their end-of-sequence token was in flight when it was formed.
     pub wasted_sequences: u32,
+    /// Tokens drafted in this (single) step by speculative decoding, and those of them that came out: part of `other_gaps_ps`, with
+    /// a gap of 0.
+    pub drafted_tokens: u32,
+    pub accepted_tokens: u32,
     /// Tokens a step whose gap from their predecessor is exactly the step's duration.
     pub regular_gaps: u32,
     /// Gaps of this (single) step's other tokens, ps: those of requests that paused (preempted, starved).

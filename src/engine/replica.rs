@@ -15,6 +15,7 @@ use super::observer::{Observer, StepRun};
 use super::pipeline::{Passage, Pipeline};
 use super::policy::{Policy, Steadiness};
 use super::probe::Probe;
+use super::speculation::Speculation;
 use crate::cost::{CostModel, StepCost};
 use crate::units::Time;
 use crate::workload::Request;
@@ -45,6 +46,8 @@ struct Flight {
     /// Prefills that complete: each yields a token at the end.
     completed: Vec<JobId>,
     finishing: Vec<JobId>,
+    /// Drafted tokens accepted in its (single) step, by sequence.
+    accepted: Vec<(JobId, u32)>,
 }
 
 impl Flight {
@@ -56,7 +59,8 @@ impl Flight {
         } else if self.completed.contains(&id) {
             1
         } else if decoding {
-            steps.min(self.clock_after - self.clock)
+            let accepted = self.accepted.iter().find(|(other, _)| *other == id).map_or(0, |(_, tokens)| *tokens);
+            steps.min(self.clock_after - self.clock) + u64::from(accepted)
         } else {
             0
         }
@@ -78,6 +82,7 @@ pub struct Replica {
     gaps: Vec<u64>,
     probe: Option<Probe>,
     hang_ups: HangUps,
+    speculation: Option<Speculation>,
 }
 
 impl Replica {
@@ -95,7 +100,13 @@ impl Replica {
             gaps: Vec::new(),
             probe: None,
             hang_ups: HangUps::default(),
+            speculation: None,
         }
+    }
+
+    /// Has sequences gain drafted tokens; `limits.speculative_tokens` says how many are drafted.
+    pub fn speculate(&mut self, speculation: Speculation) {
+        self.speculation = Some(speculation);
     }
 
     /// Serves with a pipeline of stages: a replica that has not seen a request yet. Steps are taken one by one, and batches are formed
@@ -191,8 +202,8 @@ impl Replica {
 
     /// Tokens of a request that have come out, when a batch is being formed: of each run in flight, the last step has not ended.
     fn tokens_out(&self, id: JobId) -> u32 {
-        let in_flight = |flight: &&Flight| flight.yields(&self.core.jobs[id], id, 1) > 0;
-        self.tokens_scheduled(id).saturating_sub(self.flights.iter().filter(in_flight).count() as u32)
+        let in_flight: u64 = self.flights.iter().map(|flight| flight.yields(&self.core.jobs[id], id, 1)).sum();
+        self.tokens_scheduled(id).saturating_sub(in_flight as u32)
     }
 
     /// Tokens of a request that have come out or are in flight.
@@ -229,13 +240,15 @@ impl Replica {
         flight.first_tokens.clear();
         flight.completed.clear();
         flight.finishing.clear();
+        flight.accepted.clear();
         self.spare_flights.push(flight);
     }
 
     /// When the next batch is to be formed, at `now` or later; [`Time::NEVER`] while the pipeline is full.
     fn next_formation(&self, now: Time) -> Time {
         if let Some(pipeline) = &self.pipeline {
-            let work = !self.core.waiting.is_empty() || !self.core.prefilling.is_empty() || self.free_lanes().any(|(decoding, ..)| decoding);
+            let work =
+                !self.core.waiting.is_empty() || !self.core.prefilling.is_empty() || self.free_lanes().any(|(decoding, ..)| decoding);
             return if self.flights.len() < pipeline.depth() && work { now } else { Time::NEVER };
         }
         let depth = if self.pace.overlap { 2 } else { 1 };
@@ -306,7 +319,13 @@ impl Replica {
         };
         let pauses = !self.core.paused.is_empty() || !self.core.batch.starved.is_empty();
         let ending_before = self.flights.back().is_some_and(|flight| !flight.finishing.is_empty());
-        if self.pace.fast_path && steadiness == Steadiness::UntilEvent && self.core.batch.prefills.is_empty() && !pauses && !ending_before {
+        if self.pace.fast_path
+            && self.speculation.is_none()
+            && steadiness == Steadiness::UntilEvent
+            && self.core.batch.prefills.is_empty()
+            && !pauses
+            && !ending_before
+        {
             run.extend(&mut self.core, limit, self.pace.overlap, idle);
         }
         self.launch(run, now, sequences, context, observer);
@@ -327,6 +346,7 @@ impl Replica {
             first_tokens: Vec::new(),
             completed: Vec::new(),
             finishing: Vec::new(),
+            accepted: Vec::new(),
         });
         flight.end = end;
         flight.lane = core.lane();
@@ -361,6 +381,23 @@ impl Replica {
             self.gaps.resize(self.gaps.len() + regular_gaps as usize, gap);
             regular_gaps = 0;
         }
+
+        if let (Some(speculation), true) = (&mut self.speculation, core.batch.decodes) {
+            let is_member = |&id: &JobId| {
+                let job = &core.jobs[id];
+                job.stage == Stage::Decoding && job.left == u64::MAX && !core.stopping.contains(&id)
+            };
+            let members: Vec<JobId> = core.running().filter(is_member).collect();
+            for id in members {
+                let tokens = core.accept(id, speculation.accepted());
+                if tokens > 0 {
+                    flight.accepted.push((id, tokens));
+                    // They come out with the step's own token.
+                    self.gaps.extend(std::iter::repeat_n(0, tokens as usize));
+                }
+            }
+        }
+        let accepted_tokens = flight.accepted.iter().map(|(_, tokens)| tokens).sum();
 
         let mut prefill_tokens = 0;
         let mut prefill_pairs = 0;
@@ -405,6 +442,8 @@ impl Replica {
                 held_back: core.held_back,
                 first_tokens: flight.first_tokens.len() as u32,
                 regular_gaps,
+                drafted_tokens: (sequences - wasted) * core.limits.speculative_tokens,
+                accepted_tokens,
                 wasted_sequences: wasted,
                 other_gaps_ps: &self.gaps,
                 running: core.running_len(),

@@ -31,6 +31,8 @@ pub struct Log {
     pub outcomes: Vec<Outcome>,
     pub steps: u64,
     pub peak_kv_blocks: u64,
+    /// Blocks that requests hold when all is done.
+    pub kv_blocks_at_end: u64,
     /// What held the head of the queue back, and in steps that took how long, ps; equal neighbours are one.
     pub held: Vec<(HeldBack, u64)>,
     /// Sequences that decoded past their end, over all steps.
@@ -99,6 +101,7 @@ pub struct Lab {
     blocks: u64,
     memory: Option<Box<dyn KvCache>>,
     pace: Pace,
+    acceptance: Vec<f64>,
     policy: Box<dyn Policy>,
     requests: Vec<Request>,
     segments: u32,
@@ -117,10 +120,12 @@ impl Lab {
                 long_prefill_token_threshold: 0,
                 reserve_full_prompt: true,
                 watermark_blocks: 0,
+                speculative_tokens: 0,
             },
             blocks,
             memory: None,
             pace: Pace { overlap: false, fast_path: true, horizon: Time::NEVER },
+            acceptance: Vec::new(),
             policy,
             requests: Vec::new(),
             segments: 0,
@@ -149,6 +154,13 @@ impl Lab {
     /// Changes how the engine runs.
     pub fn pace(mut self, change: impl FnOnce(&mut Pace)) -> Lab {
         change(&mut self.pace);
+        self
+    }
+
+    /// Drafts tokens, each accepted with its probability when those before it were.
+    pub fn speculate(mut self, acceptance: &[f64]) -> Lab {
+        self.limits.speculative_tokens = acceptance.len() as u32;
+        self.acceptance = acceptance.to_vec();
         self
     }
 
@@ -203,6 +215,9 @@ impl Lab {
         let horizon = self.pace.horizon;
         let timing = FixedTiming { prefill: Time::from_ms(10.0), decode: Time::from_ms(1.0) };
         let mut replica = Replica::new(0, core, self.policy, Box::new(timing), self.pace);
+        if !self.acceptance.is_empty() {
+            replica.speculate(super::speculation::Speculation::new(&self.acceptance, 0, 0));
+        }
         if let Some((stages, transfer)) = self.stages {
             let stage = |index| Box::new(timing.stage(index, stages)) as Box<dyn CostModel>;
             replica = replica.with_pipeline(Pipeline::new((0..stages).map(stage).collect(), transfer));
@@ -223,6 +238,7 @@ impl Lab {
                 replica.process(arrival, &mut log, &mut ended);
             }
         }
+        log.kv_blocks_at_end = replica.kv_blocks_used();
         replica.close(&mut log);
         log
     }

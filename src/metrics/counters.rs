@@ -20,6 +20,9 @@ pub struct Counters {
     pub padded_tokens: u64,
     /// Sequences that decoded past their end, summed over steps: part of `decode_tokens`, and no token came out.
     pub wasted_tokens: u64,
+    /// Tokens that speculative decoding drafted, and those accepted: part of `output_tokens`.
+    pub drafted_tokens: u64,
+    pub accepted_tokens: u64,
     /// Contexts of the decodes, summed over sequences and steps: pairs of tokens that decode attention looked at.
     pub context_tokens: u128,
     /// Pairs of tokens that prefill attention looked at.
@@ -61,6 +64,8 @@ impl Counters {
         self.prefill_tokens += run.prefill_tokens;
         self.decode_tokens += steps * run.decode_sequences as u64;
         self.wasted_tokens += run.wasted_sequences as u64;
+        self.drafted_tokens += run.drafted_tokens as u64;
+        self.accepted_tokens += run.accepted_tokens as u64;
         self.padded_tokens += steps * run.padded_tokens as u64;
         self.context_tokens += first_context * steps as u128 + run.decode_sequences as u128 * pairs(steps);
         self.prefill_pairs += run.prefill_pairs as u128;
@@ -102,6 +107,7 @@ impl Counters {
         for wide in [self.context_tokens, self.prefill_pairs, self.running_ps, self.energy_fj] {
             words.extend([wide as u64, (wide >> 64) as u64]);
         }
+        words.extend([self.drafted_tokens, self.accepted_tokens].into_iter().filter(|&tokens| tokens > 0));
         words.extend(self.waits.words());
         words
     }

@@ -35,6 +35,8 @@ pub struct ReplicaInfo {
     pub kv_blocks: u64,
     /// Tokens in a KV block.
     pub block_tokens: u32,
+    /// Why every step is taken singly; none when runs of equal decode steps are taken at once. The result is the same either way.
+    pub single_steps: Option<String>,
     pub work: Work,
     pub memory: MemoryBudget,
     /// What its GPUs draw; none where the device's power limit is not known.

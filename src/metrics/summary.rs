@@ -280,16 +280,19 @@ fn engine(run: &RunResult) -> Value {
         "replicas": replicas(run),
         "gpus": gpus(run),
         "steps": sum(|c| c.steps),
+        "single_steps": run.info.replicas.iter().find_map(|replica| replica.single_steps.clone()),
         "decode_only_steps": sum(|c| c.decode_only_steps),
         "mean_step_ms": ratio(step_ps / 1e9, steps),
         "mean_decode_batch": ratio(sum(|c| c.decode_tokens) as f64, steps),
-        "mean_tokens_per_step": ratio((sum(|c| c.decode_tokens) + sum(|c| c.prefill_tokens)) as f64, steps),
+        "mean_tokens_per_step": ratio((sum(|c| c.decode_tokens) + sum(|c| c.drafted_tokens) + sum(|c| c.prefill_tokens)) as f64, steps),
         "mean_running": ratio(wide(|c| c.running_ps), window_ps),
         "mean_waiting": ratio(waited_ps(run) as f64, window_ps),
         "prefill_tokens": sum(|c| c.prefill_tokens),
         "output_tokens": sum(|c| c.output_tokens),
         "padded_tokens": sum(|c| c.padded_tokens),
         "wasted_tokens": sum(|c| c.wasted_tokens),
+        "drafted_tokens": sum(|c| c.drafted_tokens),
+        "accepted_tokens": sum(|c| c.accepted_tokens),
         "preemptions": sum(|c| c.preemptions),
         "recomputed_tokens": recomputed_tokens(run),
         "kv_blocks": {
@@ -332,7 +335,7 @@ fn utilisation(run: &RunResult) -> Value {
         let work = &info.work;
         // The step under way when the warm-up ended is counted whole, in a window that is longer by its beginning.
         let window_ps = window_ps + counters.before_window_ps;
-        let tokens = (counters.decode_tokens + counters.prefill_tokens) as f64;
+        let tokens = (counters.decode_tokens + counters.drafted_tokens + counters.prefill_tokens) as f64;
         let pairs = (counters.context_tokens + counters.prefill_pairs) as f64;
         if work.peak_flops > 0.0 {
             flops += tokens * work.flops_per_token

@@ -50,7 +50,8 @@ impl Simulation {
     pub fn new(plan: &RunPlan) -> Result<Simulation, Vec<Diagnostic>> {
         let source = workload::source(&plan.source)?;
         let horizon = plan.max_simulation_time_s.map_or(Time::NEVER, Time::from_s);
-        let replicas = plan.replicas.iter().enumerate().map(|(index, replica)| replica.build(index as u16, plan.fast_path, horizon));
+        let replicas =
+            plan.replicas.iter().enumerate().map(|(index, replica)| replica.build(index as u16, plan.source.seed, plan.fast_path, horizon));
         let replicas = replicas.collect::<Result<Vec<Replica>, Diagnostic>>().map_err(|found| vec![found])?;
         Ok(Simulation {
             router: Router::new(plan.balancing, &plan.weights, plan.source.seed),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LevelOfDetail, TrtllmConfig, VllmConfig};
+use super::{LevelOfDetail, SpeculativeConfig, TrtllmConfig, VllmConfig};
 
 /// One serving stack under test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -121,6 +121,9 @@ pub struct FrameworkConfig {
     /// Factors on the model's step times, as `llmperforacle calibrate` finds them from a benchmark of one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<OwnCalibration>,
+    /// Speculative decoding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speculative: Option<SpeculativeConfig>,
     /// Options of TensorRT-LLM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trtllm: Option<TrtllmConfig>,

@@ -7,6 +7,7 @@
 mod economics;
 mod frameworks;
 mod hardware;
+mod speculative;
 mod trtllm;
 mod vllm;
 mod workload;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use economics::*;
 pub use frameworks::*;
 pub use hardware::*;
+pub use speculative::*;
 pub use trtllm::*;
 pub use vllm::*;
 pub use workload::*;

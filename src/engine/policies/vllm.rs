@@ -236,7 +236,7 @@ impl Rules {
     /// Gives running requests their tokens. True when one had to be preempted.
     fn schedule_running(&self, core: &mut Core, budget: &mut u32) -> bool {
         // Decodes are older than unfinished prompts almost always, and blocks suffice almost always; then order does not matter.
-        let decodes = core.decodes.len();
+        let decodes = core.decode_tokens();
         let in_order = core.prefilling.first().is_none_or(|&first| core.decodes.all_older_than(core.jobs[first].admission));
         if !in_order || decodes > *budget || !self.blocks_suffice(core, *budget - decodes) {
             return self.schedule_running_in_order(core, budget);
@@ -285,7 +285,7 @@ impl Rules {
                     turn.starved.push(id);
                     continue;
                 }
-                Stage::Decoding => (u64::from(core.decodes.needs_block(&core.jobs, id)), 1),
+                Stage::Decoding => (u64::from(core.decodes.needs_block(&core.jobs, id)), core.tokens_per_decode().min(*budget)),
                 Stage::Prefilling => {
                     let tokens = self.wanted(core, id).min(*budget);
                     if stopped || tokens == 0 {

@@ -1,18 +1,20 @@
 //! One entry of `frameworks_to_test` made ready to run: its model, its GPUs, its engine's limits and memory, its step times.
 
 mod plan;
+mod speculation;
 mod trtllm;
 mod vllm;
 
 pub use plan::ReplicaPlan;
 
-use plan::{KvPlan, TimingPlan};
+use plan::{DraftingPlan, KvPlan, TimingPlan};
+use speculation::Drafting;
 
 use super::hardware::Hardware;
 use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model, framework_defaults, hf};
 use crate::config::Diagnostic;
 use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, FrameworkKind, Sampling};
-use crate::cost::memory::{self, MemorySpec};
+use crate::cost::memory::{self, Drafter, MemorySpec};
 use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, PolynomialTiming, PowerModel};
 use crate::engine::{Limits, PolicySpec};
 use crate::metrics::{MemoryBudget, ReplicaInfo, Work};
@@ -162,6 +164,7 @@ impl Parts<'_> {
             Engine::Vllm | Engine::Sglang => vllm::rules(&self, &defaults, warnings)?,
         };
         let own = self.config.calibration.clone().unwrap_or_default();
+        let drafting = Drafting::of(&self, catalog)?;
         let host = scaled(self.host(defaults.host), own.host_time.unwrap_or(1.0));
         let spec = CalibratedSpec {
             device: self.device.clone(),
@@ -189,6 +192,9 @@ impl Parts<'_> {
             max_num_seqs: rules.limits.max_num_seqs,
             block_size: rules.block_size,
             graphs: &rules.graphs,
+            drafter: drafting
+                .as_ref()
+                .and_then(|drafting| drafting.drafter.as_ref().map(|model| Drafter { model, shares_embedding: drafting.shares_embedding })),
         });
         let blocks = match (&memory, rules.blocks) {
             (_, Some(given)) => given,
@@ -211,6 +217,18 @@ impl Parts<'_> {
             limits.max_model_len = capacity;
         }
         limits.watermark_blocks = (self.config.watermark.unwrap_or_else(|| vllm::watermark(&self)) * blocks as f64) as u64;
+        limits.speculative_tokens = drafting.as_ref().map_or(0, Drafting::tokens);
+        let drafting = drafting.map(|drafting| DraftingPlan {
+            drafter: drafting
+                .drafter
+                .filter(|_| self.config.timing.is_none())
+                .map(|model| Box::new(CalibratedSpec { model, ..spec.clone() })),
+            acceptance: drafting.acceptance,
+        });
+        if let Some(spec) = drafting.as_ref().and_then(|drafting| drafting.drafter.as_deref()) {
+            let at = self.at("speculative");
+            Calibrated::new(catalog, spec).map_err(|error| Diagnostic::error(at, format!("the drafter: {error}"), ""))?;
+        }
         let (timing, confidence) = self.timing(spec, &calibrated, capacity)?;
         let footprint = calibrated.footprint();
         let info = ReplicaInfo {
@@ -221,6 +239,7 @@ impl Parts<'_> {
             gpus: self.tp,
             kv_blocks: blocks,
             block_tokens: rules.block_size,
+            single_steps: (limits.speculative_tokens > 0).then(|| "speculative decoding".to_owned()),
             work: Work {
                 flops_per_token: footprint.flops_per_token,
                 flops_per_sampled_token: footprint.flops_per_sampled_row,
@@ -253,6 +272,7 @@ impl Parts<'_> {
             kv: (rules.kv)(blocks, rules.block_size),
             overlap: rules.overlap,
             timing,
+            drafting,
             info,
             api_time: Time::from_ms(host.per_request_api_ms),
             confidence,

@@ -1,8 +1,8 @@
 //! One serving replica as planned: everything that building it takes, and nothing looked up any more.
 
 use crate::config::Diagnostic;
-use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming};
-use crate::engine::{Core, Limits, Pace, PolicySpec, Replica};
+use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming, Speculative};
+use crate::engine::{Core, Limits, Pace, PolicySpec, Replica, Speculation};
 use crate::kv::{BlockTree, HashChain, KvCache, Reuse};
 use crate::metrics::ReplicaInfo;
 use crate::units::Time;
@@ -15,9 +15,18 @@ pub struct ReplicaPlan {
     pub(super) kv: KvPlan,
     pub(super) overlap: bool,
     pub(super) timing: TimingPlan,
+    pub(super) drafting: Option<DraftingPlan>,
     pub(in crate::sim) info: ReplicaInfo,
     pub(in crate::sim) api_time: Time,
     pub(in crate::sim) confidence: String,
+}
+
+/// Speculative decoding.
+#[derive(Clone, Debug)]
+pub(super) struct DraftingPlan {
+    pub(super) acceptance: Vec<f64>,
+    /// What drafting costs; none when it takes no time on the device, or when step times are given by hand.
+    pub(super) drafter: Option<Box<CalibratedSpec>>,
 }
 
 /// The KV memory to make.
@@ -47,16 +56,26 @@ pub(super) enum TimingPlan {
 
 impl ReplicaPlan {
     /// Builds the replica.
-    pub(in crate::sim) fn build(&self, index: u16, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
-        let cost: Box<dyn CostModel> = match &self.timing {
-            TimingPlan::Calibrated(spec) => {
-                let calibrated = Calibrated::new(crate::catalog::builtin(), spec);
-                Box::new(calibrated.map_err(|error| Diagnostic::error("frameworks_to_test", error.to_string(), ""))?)
-            }
+    pub(in crate::sim) fn build(&self, index: u16, seed: u64, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
+        let mut cost: Box<dyn CostModel> = match &self.timing {
+            TimingPlan::Calibrated(spec) => calibrated(spec)?,
             TimingPlan::Fixed(timing) => Box::new(*timing),
             TimingPlan::Polynomial(timing) => Box::new(*timing),
         };
         let core = Core::new(self.limits.clone(), self.kv.build());
-        Ok(Replica::new(index, core, self.policy.build(), cost, Pace { overlap: self.overlap, fast_path, horizon }))
+        if let Some(drafting) = &self.drafting {
+            let drafter = drafting.drafter.as_deref().map(calibrated).transpose()?;
+            cost = Box::new(Speculative::new(cost, drafter, drafting.acceptance.len() as u32));
+        }
+        let mut replica = Replica::new(index, core, self.policy.build(), cost, Pace { overlap: self.overlap, fast_path, horizon });
+        if let Some(drafting) = &self.drafting {
+            replica.speculate(Speculation::new(&drafting.acceptance, seed, index));
+        }
+        Ok(replica)
     }
+}
+
+fn calibrated(spec: &CalibratedSpec) -> Result<Box<dyn CostModel>, Diagnostic> {
+    let calibrated = Calibrated::new(crate::catalog::builtin(), spec);
+    Ok(Box::new(calibrated.map_err(|error| Diagnostic::error("frameworks_to_test", error.to_string(), ""))?))
 }

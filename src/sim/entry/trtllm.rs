@@ -66,6 +66,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             long_prefill_token_threshold: 0,
             reserve_full_prompt: true,
             watermark_blocks: 0,
+            speculative_tokens: 0,
         },
         graphs,
         block_size,
@@ -118,6 +119,7 @@ fn tuned(parts: &Parts<'_>, own: &TrtllmConfig, fraction: f64, block_size: u32, 
         max_num_seqs: 1,
         block_size,
         graphs: &Graphs::none(),
+        drafter: None,
     });
     let requests = (parts.device.memory_bytes - weights) * fraction / (token * (f64::from(input) + f64::from(output)));
     if requests < 1.0 {

@@ -106,6 +106,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             long_prefill_token_threshold: config.long_prefill_token_threshold.or(config.prefill_chunk_size).unwrap_or(0),
             reserve_full_prompt: config.scheduler_reserve_full_isl.unwrap_or(earlier.is_none_or(|earlier| earlier.reserve_full_prompt)),
             watermark_blocks: 0,
+            speculative_tokens: 0,
         },
         graphs,
         block_size,

@@ -303,10 +303,10 @@ fn declared(core: &Core, id: JobId) -> u64 {
 
 /// Gives every sequence its token, as far as the step and, where requests can be paused, memory go. True when one was paused.
 fn generation(core: &mut Core, room: &mut Room, pauses: bool) -> bool {
-    let decodes = core.decodes.len();
-    if decodes <= room.tokens.min(room.requests) && (!pauses || core.decodes.blocks_needed(1) <= core.pool.free()) {
+    let (decodes, tokens) = (core.decodes.len(), core.decode_tokens());
+    if tokens <= room.tokens && decodes <= room.requests && (!pauses || core.decodes.blocks_needed(1) <= core.pool.free()) {
         core.schedule_decodes();
-        room.tokens -= decodes;
+        room.tokens -= tokens;
         room.requests -= decodes;
         return false;
     }
@@ -333,7 +333,7 @@ fn generation(core: &mut Core, room: &mut Room, pauses: bool) -> bool {
         }
         if core.jobs[id].stage == Stage::Decoding {
             core.pool.allocate(block);
-            room.tokens -= 1;
+            room.tokens -= core.tokens_per_decode().min(room.tokens);
             room.requests -= 1;
         }
     }
