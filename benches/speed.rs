@@ -102,6 +102,7 @@ fn ten_steps(start: Time) -> StepRun<'static> {
         first_tokens: 0,
         regular_gaps: 64,
         other_gaps_ps: &[],
+        stalled_gaps: &[],
         running: 64,
         waiting: 0,
         kv_blocks_after: &|steps| 4000 + steps,

@@ -42,6 +42,8 @@ pub enum Purpose {
     Faults = 13,
     /// Declared limit and cancellation, by first request and turn (or row of the trace).
     Terms = 14,
+    /// Order of a queue that is served at random, by engine.
+    QueueOrder = 15,
 }
 
 /// A stream of random numbers: ChaCha with 8 rounds, keyed by the seed, with purpose and index as the nonce.

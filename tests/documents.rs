@@ -535,8 +535,8 @@ proptest! {
 
 #[test]
 fn the_default_preset_is_the_first() {
-    assert_eq!(presets()[0].name, "chat-h100");
-    assert_eq!(find_preset("chat-h100"), Some(&presets()[0]));
+    assert_eq!(presets()[0].name, "stacks-h100");
+    assert_eq!(find_preset("stacks-h100"), Some(&presets()[0]));
 }
 
 /// Findings made after reading, which know only a path, get its place in the text.

@@ -114,6 +114,7 @@ impl Stretch {
             first_tokens: self.first_tokens,
             regular_gaps: self.decodes,
             other_gaps_ps: &self.other_gaps_ps,
+            stalled_gaps: &[],
             running: self.decodes + u32::from(self.prefill_tokens > 0),
             waiting: self.waiting,
             kv_blocks_after: &|scheduled| self.kv_after(from + scheduled),

@@ -66,6 +66,7 @@ fn step(start_s: f64, duration_s: f64, steps: u64, decodes: u32, prefill: u64, f
         first_tokens,
         regular_gaps: decodes,
         other_gaps_ps: &[],
+        stalled_gaps: &[],
         running: decodes.max(first_tokens),
         waiting: 0,
         kv_blocks_after: &|_| 30,

@@ -12,8 +12,10 @@ impl sim::Files for NoFiles {
 }
 
 /// The mean TTFT and TPOT, ms, and the output throughput, tokens/s, of a vLLM engine with 16,384 blocks of 64 tokens (and the null
-/// block, which the other simulator does not have), a budget of 8192 tokens and 256 sequences, for prompts of 1024 and replies of 128.
-fn simulate(load: &str, arrivals: &str) -> [f64; 3] {
+/// block, which the other simulator does not have), a budget of 8192 tokens and 256 sequences, for prompts of 1024 and replies of 128;
+/// of SGLang the same with pages of one token.
+fn simulate(engine: &str, load: &str, arrivals: &str) -> [f64; 3] {
+    let (block_size, blocks) = if engine == "SGLANG" { (1, 1 << 20) } else { (64, 16_385) };
     let text = format!(
         "
 simulation: {{random_seed: 1}}
@@ -27,14 +29,14 @@ workload:
     max_output_tokens_dist_config: {{value: 128}}
 frameworks_to_test:
 - name: engine
-  type: VLLM
+  type: {engine}
   config:
     model_profile_id: Qwen3-32B
     tensor_parallel_size: 4
     max_num_batched_tokens: 8192
     max_num_seqs: 256
-    block_size: 64
-    num_gpu_blocks_override: 16385
+    block_size: {block_size}
+    num_gpu_blocks_override: {blocks}
     async_scheduling: false
     timing: {{polynomial: {{}}}}
 "
@@ -63,13 +65,27 @@ fn agree(ours: [f64; 3], theirs: [f64; 3]) {
 /// Its `poly_dense_vllm`: 64 clients, 4096 requests.
 #[test]
 fn a_closed_loop_agrees() {
-    let ours = simulate("concurrency: 64\n  total_requests_to_generate: 4096", "conversational_probability: 0");
+    let ours = simulate("VLLM", "concurrency: 64\n  total_requests_to_generate: 4096", "conversational_probability: 0");
     agree(ours, [166.448_676_556, 18.618_235_032, 3236.033_747_871]);
 }
 
 /// Its `poly_rate_vllm`: 15 requests a second at even distances, 2048 requests.
 #[test]
 fn a_constant_rate_agrees() {
-    let ours = simulate("total_requests_to_generate: 2048", "inter_arrival_time_dist_config: {value: 0.06666666666666667}");
+    let ours = simulate("VLLM", "total_requests_to_generate: 2048", "inter_arrival_time_dist_config: {value: 0.06666666666666667}");
     agree(ours, [43.323_432_683, 13.889_796_159, 1908.762_840_623]);
+}
+
+/// Its `poly_dense_sglang`.
+#[test]
+fn sglang_agrees_in_a_closed_loop() {
+    let ours = simulate("SGLANG", "concurrency: 64\n  total_requests_to_generate: 4096", "conversational_probability: 0");
+    agree(ours, [761.116_131, 13.874_218_346, 3246.745_704_878]);
+}
+
+/// Its `poly_rate_sglang`.
+#[test]
+fn sglang_agrees_at_a_constant_rate() {
+    let ours = simulate("SGLANG", "total_requests_to_generate: 2048", "inter_arrival_time_dist_config: {value: 0.06666666666666667}");
+    agree(ours, [36.093_074_671, 13.821_881_452, 1908.842_695_381]);
 }

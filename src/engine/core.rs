@@ -80,6 +80,8 @@ pub struct Core {
     pub batch: Batch,
     /// Decoding sequences whose next token comes later than a step after the last one.
     pub paused: Vec<JobId>,
+    /// Decoding sequences that steps without decodes have passed over: when their last token came out, and how many of them.
+    pub(super) stalled: Vec<(Time, u32)>,
     /// Decoding sequences whose end-of-sequence token is in flight: the scheduler does not know yet, so they take part in one step
     /// more, for nothing.
     pub(super) stopping: Vec<JobId>,
@@ -94,6 +96,8 @@ pub struct Core {
     admissions: u64,
     /// End of the last batch formed: when the tokens before the next batch come out.
     pub last_end: Time,
+    /// End of the last step in which sequences decoded.
+    pub(super) last_decode_end: Time,
 }
 
 impl Core {
@@ -107,6 +111,7 @@ impl Core {
             pool,
             batch: Batch::default(),
             paused: Vec::new(),
+            stalled: Vec::new(),
             stopping: Vec::new(),
             events: Vec::new(),
             held_back: None,
@@ -115,6 +120,7 @@ impl Core {
             with_next_block: false,
             admissions: 0,
             last_end: Time::ZERO,
+            last_decode_end: Time::ZERO,
         }
     }
 
@@ -367,8 +373,30 @@ impl Core {
     /// A decoding sequence misses steps from now on: remembers when its latest token comes out.
     fn pause(&mut self, id: JobId) {
         if !self.paused.contains(&id) {
-            self.jobs[id].last_token = self.last_end;
+            self.jobs[id].last_token = self.unstall(id);
             self.paused.push(id);
+        }
+    }
+
+    /// Steps without decodes may have passed over a sequence that leaves the decodes: it is counted no more. When its last token came out.
+    fn unstall(&mut self, id: JobId) -> Time {
+        if self.stalled.is_empty() {
+            return self.last_end;
+        }
+        let job = &self.jobs[id];
+        let last_token = if job.joined == self.decodes.clock() { job.last_token } else { self.last_decode_end };
+        if let Some((_, count)) = self.stalled.iter_mut().find(|(at, _)| *at == last_token) {
+            *count -= 1;
+        }
+        last_token
+    }
+
+    /// The batch passes over all decoding sequences.
+    pub(super) fn stall(&mut self) {
+        let known: u32 = self.stalled.iter().map(|(_, count)| count).sum();
+        let fresh = self.decodes.len().saturating_sub(known + self.paused.len() as u32);
+        if fresh > 0 {
+            self.stalled.push((self.last_end, fresh));
         }
     }
 
@@ -386,6 +414,9 @@ impl Core {
                 self.switch_to(self.jobs[id].lane);
                 self.decodes.leave(&mut self.jobs, id);
                 self.jobs[id].stage = Stage::Finishing;
+                if !self.paused.contains(&id) && !self.stopping.contains(&id) {
+                    self.unstall(id);
+                }
                 self.paused.retain(|&other| other != id);
                 self.stopping.retain(|&other| other != id);
                 self.switch_to(lane);

@@ -61,6 +61,8 @@ pub struct StepRun<'a> {
     pub regular_gaps: u32,
     /// Gaps of this (single) step's other tokens, ps: those of requests that paused (preempted, starved).
     pub other_gaps_ps: &'a [u64],
+    /// Gaps of the tokens of sequences that steps before this (single) one passed over: a gap, ps, and how many have it.
+    pub stalled_gaps: &'a [(u64, u32)],
     /// Requests in the running list while these steps run.
     pub running: u32,
     /// Requests waiting, as the scheduler saw them.

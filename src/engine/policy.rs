@@ -3,6 +3,7 @@
 use super::core::Core;
 use super::job::JobId;
 use super::observer::RejectReason;
+use super::policies::sglang::{Sglang, SglangOptions};
 use super::policies::trtllm::{Trtllm, TrtllmOptions};
 use super::policies::vllm::{Vllm, VllmOptions};
 use crate::workload::Request;
@@ -69,6 +70,7 @@ pub enum Steadiness {
 /// A policy with its options: the registry. One line and one variant for each engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PolicySpec {
+    Sglang(SglangOptions),
     Trtllm(TrtllmOptions),
     Vllm(VllmOptions),
 }
@@ -77,6 +79,7 @@ impl PolicySpec {
     /// A policy that has not seen a request yet.
     pub fn build(&self) -> Box<dyn Policy> {
         match self {
+            PolicySpec::Sglang(options) => Box::new(Sglang::new(options.clone())),
             PolicySpec::Trtllm(options) => Box::new(Trtllm::new(options.clone())),
             PolicySpec::Vllm(options) => Box::new(Vllm::new(options.clone())),
         }

@@ -80,6 +80,7 @@ pub struct Replica {
     spare_flights: Vec<Flight>,
     form_at: Time,
     gaps: Vec<u64>,
+    stalled_gaps: Vec<(u64, u32)>,
     probe: Option<Probe>,
     hang_ups: HangUps,
     speculation: Option<Speculation>,
@@ -98,6 +99,7 @@ impl Replica {
             spare_flights: Vec::new(),
             form_at: Time::NEVER,
             gaps: Vec::new(),
+            stalled_gaps: Vec::new(),
             probe: None,
             hang_ups: HangUps::default(),
             speculation: None,
@@ -220,6 +222,9 @@ impl Replica {
         for &id in flight.first_tokens.iter().filter(|&&id| !self.core.jobs[id].hung_up) {
             observer.first_token(self.core.jobs[id].request.id, flight.end);
         }
+        for &id in &flight.completed {
+            self.core.pool.read(id);
+        }
         for &id in &flight.finishing {
             if self.core.stopping.contains(&id) {
                 self.core.stop(id, false);
@@ -317,7 +322,10 @@ impl Replica {
             let cost = self.cost.mixed(&self.core.batch.prefills, sequences, context);
             Run::new(&self.pace, idle, start, cost, 0, 1)
         };
-        let pauses = !self.core.paused.is_empty() || !self.core.batch.starved.is_empty();
+        let pauses = self.core.pool.awaits_reading()
+            || !self.core.paused.is_empty()
+            || !self.core.stalled.is_empty()
+            || !self.core.batch.starved.is_empty();
         let ending_before = self.flights.back().is_some_and(|flight| !flight.finishing.is_empty());
         if self.pace.fast_path
             && self.speculation.is_none()
@@ -371,10 +379,16 @@ impl Replica {
                 !resumes
             });
         }
+        self.stalled_gaps.clear();
+        if core.batch.decodes {
+            let groups = core.stalled.drain(..).filter(|(_, count)| *count > 0);
+            self.stalled_gaps.extend(groups.map(|(last_token, count)| ((end - last_token).0, count)));
+        }
+        let stalled: u32 = self.stalled_gaps.iter().map(|(_, count)| count).sum();
         // Sequences that decode beyond an end of which the scheduler does not know yet.
         let stopping = &core.stopping;
         let wasted = if core.batch.decodes { stopping.iter().filter(|id| !core.batch.starved.contains(id)).count() as u32 } else { 0 };
-        let mut regular_gaps = sequences - self.gaps.len() as u32 - wasted;
+        let mut regular_gaps = sequences - self.gaps.len() as u32 - stalled - wasted;
         if self.pipeline.is_some() {
             // The lane's last tokens are older than the batch that came out before this one.
             let gap = (end - core.last_end).0;
@@ -446,6 +460,7 @@ impl Replica {
                 accepted_tokens,
                 wasted_sequences: wasted,
                 other_gaps_ps: &self.gaps,
+                stalled_gaps: &self.stalled_gaps,
                 running: core.running_len(),
                 waiting: core.waiting.len() as u32,
                 kv_blocks_after: &|i| match (i, steps) {
@@ -473,9 +488,15 @@ impl Replica {
             let decoded = core.batch.decodes && core.jobs[id].left == u64::MAX;
             core.stop(id, decoded);
         }
+        if core.batch.decodes {
+            core.last_decode_end = end;
+        } else if !core.decodes.is_empty() {
+            core.stall();
+        }
         for &id in &flight.completed {
             let job = &mut core.jobs[id];
             job.generated += 1;
+            job.last_token = end;
             if job.generated >= job.request.output_tokens {
                 flight.finishing.push(id);
                 if job.request.ends_by_eos() && self.pace.overlap {

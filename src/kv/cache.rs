@@ -68,6 +68,17 @@ pub trait KvCache {
     /// it in memory.
     fn computed(&mut self, _owner: u32, _tokens: u64, _completes: bool) {}
 
+    /// The results of the step that completed an owner's context have been read.
+    fn read(&mut self, _owner: u32) {}
+
+    /// Whether results in flight will change what is free when they are read.
+    fn awaits_reading(&self) -> bool {
+        false
+    }
+
+    /// A batch is about to take `count` blocks: for caches that evict for a batch as a whole.
+    fn prepare(&mut self, _count: u64) {}
+
     /// Blocks that requests hold.
     fn used(&self) -> u64 {
         self.total() - self.free()

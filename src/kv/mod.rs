@@ -7,7 +7,9 @@ mod free_queue;
 pub mod hash_chain;
 mod holding;
 mod pool;
+pub mod radix;
 
 pub use block_tree::{BlockTree, Reuse};
 pub use cache::{Hit, KvCache};
 pub use hash_chain::HashChain;
+pub use radix::RadixCache;

@@ -161,7 +161,10 @@ impl Observer for Recorder {
     }
 
     fn steps(&mut self, run: &StepRun<'_>) {
-        debug_assert!(run.steps == 1 || (run.prefill_tokens == 0 && run.first_tokens == 0 && run.other_gaps_ps.is_empty()));
+        debug_assert!(
+            run.steps == 1
+                || (run.prefill_tokens == 0 && run.first_tokens == 0 && run.other_gaps_ps.is_empty() && run.stalled_gaps.is_empty())
+        );
         let ramp =
             Ramp { start_ps: run.start.0, first_ps: run.first_duration_ps, increment_ps: run.duration_increment_ps, steps: run.steps };
         let end_ps = ramp.end();
@@ -171,6 +174,9 @@ impl Observer for Recorder {
         if skipped == 0 {
             for &gap_ps in run.other_gaps_ps {
                 self.inter_token.add(gap_ps, 1);
+            }
+            for &(gap_ps, count) in run.stalled_gaps {
+                self.inter_token.add(gap_ps, u64::from(count));
             }
         }
         self.timeline.gauges(&ramp, run.running, run.waiting, run.kv_blocks_after);

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LevelOfDetail, SpeculativeConfig, TrtllmConfig, VllmConfig};
+use super::{LevelOfDetail, SglangConfig, SpeculativeConfig, TrtllmConfig, VllmConfig};
 
 /// One serving stack under test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -124,6 +124,9 @@ pub struct FrameworkConfig {
     /// Speculative decoding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speculative: Option<SpeculativeConfig>,
+    /// Options of SGLang.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sglang: Option<SglangConfig>,
     /// Options of TensorRT-LLM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trtllm: Option<TrtllmConfig>,

@@ -7,6 +7,7 @@
 mod economics;
 mod frameworks;
 mod hardware;
+mod sglang;
 mod speculative;
 mod trtllm;
 mod vllm;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use economics::*;
 pub use frameworks::*;
 pub use hardware::*;
+pub use sglang::*;
 pub use speculative::*;
 pub use trtllm::*;
 pub use vllm::*;

@@ -5,6 +5,7 @@ use super::super::node::{join_index, join_key};
 use super::super::schema::{ComputeDevice, Document, FrameworkConfig, FrameworkEntry, FrameworkKind, Parallelism};
 use super::Findings;
 use super::hardware::is_gpu;
+use super::sglang::sglang;
 use super::speculative::speculative;
 use super::trtllm::trtllm;
 use super::vllm::vllm;
@@ -24,6 +25,7 @@ pub fn frameworks(document: &Document, findings: &mut Findings) {
         contradictions(config, &path, findings);
         trtllm(entry.kind, config, &path, findings);
         vllm(entry.kind, config, &path, findings);
+        sglang(entry.kind, config, &path, findings);
         speculative(config, &path, findings);
         match &config.parallelism {
             Some(parallelism) => parallel(entry, parallelism, devices, &path, findings),

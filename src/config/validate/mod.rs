@@ -4,6 +4,7 @@
 pub mod distribution;
 mod frameworks;
 mod hardware;
+mod sglang;
 mod speculative;
 mod trtllm;
 mod vllm;

@@ -1,4 +1,5 @@
 //! The scheduling rules of the frameworks, a file each.
 
+pub mod sglang;
 pub mod trtllm;
 pub mod vllm;

@@ -1,6 +1,7 @@
 //! One entry of `frameworks_to_test` made ready to run: its model, its GPUs, its engine's limits and memory, its step times.
 
 mod plan;
+mod sglang;
 mod speculation;
 mod trtllm;
 mod vllm;
@@ -30,7 +31,8 @@ fn engine_of(framework: FrameworkKind) -> Option<Engine> {
     match framework {
         FrameworkKind::Vllm | FrameworkKind::ParallelVllm => Some(Engine::Vllm),
         FrameworkKind::Trtllm => Some(Engine::Trtllm),
-        FrameworkKind::Sglang | FrameworkKind::Dynamo => None,
+        FrameworkKind::Sglang => Some(Engine::Sglang),
+        FrameworkKind::Dynamo => None,
     }
 }
 
@@ -161,7 +163,8 @@ impl Parts<'_> {
             .ok_or_else(|| Diagnostic::error(self.path, "no defaults are known for this engine and device", "please report this"))?;
         let rules = match self.engine {
             Engine::Trtllm => trtllm::rules(&self, &defaults, warnings)?,
-            Engine::Vllm | Engine::Sglang => vllm::rules(&self, &defaults, warnings)?,
+            Engine::Sglang => sglang::rules(&self, &defaults, warnings),
+            Engine::Vllm => vllm::rules(&self, &defaults, warnings)?,
         };
         let own = self.config.calibration.clone().unwrap_or_default();
         let drafting = Drafting::of(&self, catalog)?;
@@ -217,6 +220,10 @@ impl Parts<'_> {
             limits.max_model_len = capacity;
         }
         limits.watermark_blocks = (self.config.watermark.unwrap_or_else(|| vllm::watermark(&self)) * blocks as f64) as u64;
+        if self.engine == Engine::Sglang {
+            let given = limits.max_num_seqs;
+            limits.max_num_seqs = sglang::max_running_requests(&self, capacity, limits.max_model_len).unwrap_or(given);
+        }
         limits.speculative_tokens = drafting.as_ref().map_or(0, Drafting::tokens);
         let drafting = drafting.map(|drafting| DraftingPlan {
             drafter: drafting

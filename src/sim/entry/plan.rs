@@ -3,7 +3,7 @@
 use crate::config::Diagnostic;
 use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming, Speculative};
 use crate::engine::{Core, Limits, Pace, PolicySpec, Replica, Speculation};
-use crate::kv::{BlockTree, HashChain, KvCache, Reuse};
+use crate::kv::{BlockTree, HashChain, KvCache, RadixCache, Reuse};
 use crate::metrics::ReplicaInfo;
 use crate::units::Time;
 
@@ -34,6 +34,8 @@ pub(super) struct DraftingPlan {
 pub(super) enum KvPlan {
     /// vLLM's: `blocks` that requests can have.
     HashChain { blocks: u64, block_size: u32, caching: bool },
+    /// SGLang's.
+    Radix { pages: u64, page: u32, caching: bool },
     /// TensorRT-LLM's.
     BlockTree { blocks: u64, block_size: u32, reuse: Reuse },
 }
@@ -42,6 +44,7 @@ impl KvPlan {
     fn build(&self) -> Box<dyn KvCache> {
         match *self {
             KvPlan::HashChain { blocks, block_size, caching } => Box::new(HashChain::new(blocks, block_size, caching)),
+            KvPlan::Radix { pages, page, caching } => Box::new(RadixCache::new(pages, page, caching)),
             KvPlan::BlockTree { blocks, block_size, reuse } => Box::new(BlockTree::new(blocks, block_size, reuse)),
         }
     }

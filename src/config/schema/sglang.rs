@@ -1,0 +1,63 @@
+//! Options of SGLang that no other stack has, under the names of its server arguments.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Options of SGLang, named as its server arguments. Absent: SGLang's default for this GPU.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SglangConfig {
+    /// Order in which waiting requests are tried. Absent means fcfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_policy: Option<SglangSchedulePolicy>,
+    /// More urgent requests first (`priority` of the request, larger is more urgent), within the order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_priority_scheduling: Option<bool>,
+    /// Longest piece of a batch of prompts, tokens (`max_num_batched_tokens`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1048576))]
+    pub chunked_prefill_size: Option<u32>,
+    /// Most prompt tokens of a batch, cut or not. Absent means 16384.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1048576))]
+    pub max_prefill_tokens: Option<u32>,
+    /// Most requests running at once (`max_num_seqs`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub max_running_requests: Option<u32>,
+    /// How much of the declared output of running requests is held free: 1 is 70 % of it, and less with every step that goes well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub schedule_conservativeness: Option<f64>,
+    /// Decodes join batches of prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_mixed_chunk: Option<bool>,
+    /// Rounds of decoding forced after each batch of prompts. Absent means 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100000))]
+    pub prefill_decode_interval: Option<u32>,
+    /// Reuse nothing (the opposite of `enable_prefix_caching`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_radix_cache: Option<bool>,
+    /// Tokens in a page of KV (`block_size`). Absent means 64 on Blackwell's data-centre GPUs, else 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub page_size: Option<u32>,
+    /// Share of the memory for weights and KV (`gpu_memory_utilization`). Absent: SGLang's formula.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub mem_fraction_static: Option<f64>,
+    /// Form a batch only when the one before it has ended (the opposite of `async_scheduling`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_overlap_schedule: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SglangSchedulePolicy {
+    Fcfs,
+    Lpm,
+    Lof,
+    ShortestPrefillFirst,
+    Random,
+}

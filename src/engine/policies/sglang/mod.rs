@@ -1,0 +1,170 @@
+//! SGLang 0.5.23: prompts first, in batches of their own, while decodes stand still.
+//!
+//! Rules: `srt/managers/scheduler.py`, `schedule_policy.py`, `mem_cache/prefill_budget.py`. In each iteration a batch of prompts is
+//! tried first (`prefill`); only when there is none do the running requests decode. A request is admitted when its prompt and its
+//! declared output fit beside what the running ones are expected to take (`expectation`); once memory or seats have failed,
+//! nobody is tried again until a request leaves (the `batch_is_full` latch). When decodes run out of memory, those with the fewest
+//! output tokens are retracted to the back of the queue. Orders of the queue are in `order`.
+//!
+//! Left out: priority preemption, prefill delayer, hybrid and disaggregated modes, `num_continuous_decode_steps`. Lengths count tokens in
+//! flight as made. Where even the last running request does not fit (a prompt in pieces holds the rest), SGLang aborts it;
+//! here it is retracted like the others.
+
+mod expectation;
+mod order;
+mod prefill;
+
+pub use order::Order;
+
+use expectation::Expectation;
+
+use crate::engine::core::Core;
+use crate::engine::held::HoldRule;
+use crate::engine::job::{JobId, Stage};
+use crate::engine::observer::RejectReason;
+use crate::engine::policy::{Policy, Steadiness};
+use crate::rng::Stream;
+use crate::workload::Request;
+
+/// `SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION`: most output reserved for one request, tokens.
+const CLIP: u32 = 4096;
+
+/// Options of the scheduler. `Limits::max_num_batched_tokens` is `chunked_prefill_size`, `max_num_seqs` is `max_running_requests`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SglangOptions {
+    pub order: Order,
+    /// More urgent requests first, within an order.
+    pub priority: bool,
+    /// Prompt tokens of a batch, chunked or not.
+    pub max_prefill_tokens: u32,
+    /// Factor on the share of declared output that running requests are expected to take.
+    pub schedule_conservativeness: f64,
+    /// Decodes join batches of prompts.
+    pub mixed_chunk: bool,
+    /// Rounds of decoding forced after each batch of prompts.
+    pub prefill_decode_interval: u32,
+    /// The radix cache is on.
+    pub caching: bool,
+    /// For the random order.
+    pub seed: u64,
+}
+
+impl Default for SglangOptions {
+    fn default() -> SglangOptions {
+        SglangOptions {
+            order: Order::Fcfs,
+            priority: false,
+            max_prefill_tokens: 16384,
+            schedule_conservativeness: 1.0,
+            mixed_chunk: false,
+            prefill_decode_interval: 0,
+            caching: true,
+            seed: 0,
+        }
+    }
+}
+
+/// SGLang's scheduler.
+pub struct Sglang {
+    options: SglangOptions,
+    expectation: Expectation,
+    /// `batch_is_full`: no admission is tried.
+    latched: bool,
+    /// Running requests when the last batch was formed.
+    running: u32,
+    /// Rounds of decoding still to come before the next batch of prompts.
+    rounds: u32,
+    random: Stream,
+}
+
+impl Sglang {
+    pub fn new(options: SglangOptions) -> Sglang {
+        Sglang {
+            expectation: Expectation::new(options.schedule_conservativeness),
+            latched: false,
+            running: 0,
+            rounds: 0,
+            random: order::stream(options.seed),
+            options,
+        }
+    }
+
+    /// One token for every running request; those that memory does not reach are retracted.
+    fn decode(&mut self, core: &mut Core, was_latched: bool) -> Steadiness {
+        if core.decodes.is_empty() {
+            return Steadiness::OneStep;
+        }
+        if core.decodes.blocks_needed(1) > core.pool.free() {
+            let in_flight = core.running().any(|id| core.jobs[id].stage == Stage::Finishing);
+            if in_flight {
+                // Requests are about to end; their memory is waited for.
+                return Steadiness::OneStep;
+            }
+            self.retract(core);
+            core.schedule_decodes();
+            return Steadiness::OneStep;
+        }
+        core.schedule_decodes();
+        let quiet = core.prefilling.is_empty() && (core.waiting.is_empty() || was_latched);
+        if quiet { Steadiness::UntilEvent } else { Steadiness::OneStep }
+    }
+
+    /// Takes the memory of those with the fewest output tokens, of these those with the longest prompts, until the others fit.
+    fn retract(&mut self, core: &mut Core) {
+        let mut order: Vec<JobId> = core.running().filter(|&id| core.jobs[id].stage == Stage::Decoding).collect();
+        order.sort_by_key(|&id| (std::cmp::Reverse(core.decodes.generated(&core.jobs, id)), core.jobs[id].request.input_tokens));
+        loop {
+            let Some(victim) = order.pop() else { break };
+            core.preempt(victim);
+            if core.waiting.front() == Some(&victim) {
+                core.waiting.pop_front();
+                core.waiting.push_back(victim);
+            }
+            if core.decodes.blocks_needed(1) <= core.pool.free() {
+                break;
+            }
+        }
+        self.latched = false;
+        self.expectation.after_retraction(core);
+    }
+}
+
+impl Policy for Sglang {
+    fn unfit(&self, core: &Core, request: &Request) -> Option<RejectReason> {
+        let (prompt, declared) = (u64::from(request.input_tokens), u64::from(request.max_tokens));
+        if prompt + declared > core.limits.max_model_len {
+            return Some(RejectReason::TooLongForModel);
+        }
+        let page = u64::from(core.pool.block_size());
+        let reach = prompt + u64::from(request.output_tokens) - 1;
+        if core.pool.blocks_for(reach) > core.pool.total() || prompt + declared.min(u64::from(CLIP)) + page >= core.pool.total() * page {
+            return Some(RejectReason::TooLongForKvPool);
+        }
+        if !core.limits.chunked_prefill && prompt > u64::from(core.limits.max_num_batched_tokens) {
+            return Some(RejectReason::TooLongForStep);
+        }
+        None
+    }
+
+    fn form(&mut self, core: &mut Core) -> Steadiness {
+        if core.running_len() < self.running {
+            self.latched = false;
+        }
+        let was_idle = core.running_len() == 0 && core.waiting.iter().all(|&id| core.jobs[id].request.arrival > core.last_end);
+        if was_idle {
+            self.expectation.reset(core);
+        }
+        // A step in which the latch closes is told apart from those that it holds for.
+        let was_latched = self.latched;
+        let steadiness = if self.prefill(core) { Steadiness::OneStep } else { self.decode(core, was_latched) };
+        self.running = core.running_len();
+        steadiness
+    }
+}
+
+/// Says what keeps the head of the queue out of the step.
+fn hold_head(core: &mut Core, rule: HoldRule, needed: u64, available: u64) {
+    if let Some(&head) = core.waiting.front() {
+        core.hold_back(head, rule, needed, available);
+    }
+}

@@ -1,0 +1,251 @@
+//! SGLang's prefix cache: a radix tree of token ranges (`mem_cache/radix_cache.py` of 0.5.23).
+//!
+//! A node holds a run of tokens, whole pages of them. What a prompt has in common with the tree is found from the root on, and a node
+//! that matches in part is split there. Requests lock the path to where they stand; what nobody locks can be evicted, whole nodes at
+//! a time, leaves first, the one not visited for longest first. A context is inserted when its results are read (a piece of one
+//! when the next batch is formed), a reply when its request ends; what the tree had already is freed then. A retracted request's
+//! own memory is freed without being inserted.
+//!
+//! Contents are told apart by segment and offset, never by token: since a segment stands for everything before it too, the last
+//! token of a node's first page names the node. Text that occurs nowhere else is one run, whatever its length.
+//!
+//! Left out: eviction policies other than LRU, host tiers (HiCache), LoRA namespaces.
+
+mod tree;
+
+use super::cache::{Hit, KvCache};
+use crate::workload::Request;
+use tree::{Piece, ROOT, Tree};
+
+/// Contents of a request's own start here; below are segments.
+const PRIVATE: u64 = 1 << 40;
+
+/// What one owner holds: a locked path in the tree, and pages of its own for the tokens after it.
+#[derive(Debug, Default)]
+struct Holding {
+    /// Its tokens, prompt and reply.
+    key: Vec<Piece>,
+    /// Where its locked path ends, and how many tokens that is.
+    node: u32,
+    locked: u64,
+    /// What the last lookup found.
+    found: u32,
+    /// Context computed and to be inserted when its results are read; 0 is none.
+    unread: u64,
+}
+
+/// KV memory with SGLang's radix tree.
+pub struct RadixCache {
+    page: u32,
+    caching: bool,
+    total: u64,
+    /// Pages without contents.
+    blank: u64,
+    tree: Tree,
+    holdings: Vec<Holding>,
+    serial: u64,
+    /// Owners whose context is to be inserted when its results are read.
+    unread: u32,
+    epoch: u64,
+}
+
+impl RadixCache {
+    /// `pages` pages of `page` tokens (at least 1), all free. Without `caching` nothing is ever found again.
+    pub fn new(pages: u64, page: u32, caching: bool) -> RadixCache {
+        let page = page.max(1);
+        RadixCache {
+            page,
+            caching,
+            total: pages,
+            blank: pages,
+            tree: Tree::new(page),
+            holdings: Vec::new(),
+            serial: 0,
+            unread: 0,
+            epoch: 0,
+        }
+    }
+
+    fn size(&self) -> u64 {
+        u64::from(self.page)
+    }
+
+    /// Puts an owner's first `tokens` tokens, rounded down to pages, into the tree and moves its lock there. Pages that the tree had
+    /// already are freed.
+    fn insert(&mut self, holding: &mut Holding, tokens: u64, keep_locked: bool) {
+        let size = self.size();
+        let tokens = tokens / size * size;
+        let (node, there) = self.tree.insert(&holding.key, tokens);
+        let double = there.max(holding.locked).min(tokens) - holding.locked;
+        self.blank += double / size;
+        if keep_locked {
+            self.tree.visit(&holding.key, tokens);
+            self.tree.lock(node);
+        }
+        self.tree.unlock(holding.node);
+        holding.node = if keep_locked { node } else { ROOT };
+        holding.locked = if keep_locked { tokens } else { 0 };
+        self.epoch += 1;
+    }
+
+    /// Evicts at least the missing pages, and `least` in all if any is missing.
+    fn make_room(&mut self, count: u64, least: u64) {
+        if self.blank < count {
+            self.blank += self.tree.evict(least.max(count - self.blank));
+        }
+    }
+
+    /// Takes the context that an owner has yet to insert; 0 is none.
+    fn forget(&mut self, holding: &mut Holding) -> u64 {
+        self.unread -= u32::from(holding.unread > 0);
+        std::mem::take(&mut holding.unread)
+    }
+
+    /// Does something with an owner's holding and the rest of the cache at once.
+    fn with<T>(&mut self, owner: u32, work: impl FnOnce(&mut RadixCache, &mut Holding) -> T) -> T {
+        let mut holding = std::mem::take(&mut self.holdings[owner as usize]);
+        let result = work(self, &mut holding);
+        self.holdings[owner as usize] = holding;
+        result
+    }
+}
+
+impl KvCache for RadixCache {
+    fn block_size(&self) -> u32 {
+        self.page
+    }
+
+    fn total(&self) -> u64 {
+        self.total
+    }
+
+    fn free(&self) -> u64 {
+        self.blank + self.tree.evictable()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn allocate(&mut self, count: u64) -> bool {
+        if count > self.free() {
+            return false;
+        }
+        // SGLang evicts as much as a decode step takes, here what it lacks: less by at most a step's pages, and the same
+        // however many steps are taken at once.
+        self.make_room(count, 0);
+        self.blank -= count;
+        true
+    }
+
+    fn open(&mut self, owner: u32, request: &Request) {
+        let owner = owner as usize;
+        if self.holdings.len() <= owner {
+            self.holdings.resize_with(owner + 1, Holding::default);
+        }
+        let holding = &mut self.holdings[owner];
+        holding.key.clear();
+        (holding.node, holding.locked, holding.found, holding.unread) = (ROOT, 0, ROOT, 0);
+        if !self.caching {
+            return;
+        }
+        holding.key.extend(request.segments.iter().map(|segment| Piece {
+            content: u64::from(segment.id.0),
+            from: 0,
+            tokens: segment.tokens,
+        }));
+        let shared: u64 = request.segments.iter().map(|segment| u64::from(segment.tokens)).sum();
+        match request.output_segment {
+            Some(id) if shared == u64::from(request.input_tokens) => {
+                holding.key.push(Piece { content: u64::from(id.0), from: 0, tokens: request.output_tokens });
+            }
+            _ => {
+                self.serial += 1;
+                holding.key.push(Piece { content: PRIVATE + self.serial, from: 0, tokens: u32::MAX });
+            }
+        }
+    }
+
+    fn lookup(&mut self, owner: u32, limit: u64) -> Hit {
+        if !self.caching {
+            return Hit::default();
+        }
+        self.with(owner, |cache, holding| {
+            let limit = limit / cache.size() * cache.size();
+            let (node, tokens) = cache.tree.visit(&holding.key, limit);
+            holding.found = node;
+            Hit { tokens, free_blocks: cache.tree.unlocked_pages(node) }
+        })
+    }
+
+    fn acquire(&mut self, owner: u32, tokens: u64) {
+        self.with(owner, |cache, holding| {
+            if tokens > 0 {
+                cache.tree.lock(holding.found);
+                holding.node = holding.found;
+                holding.locked = tokens;
+            }
+        });
+    }
+
+    fn prepare(&mut self, count: u64) {
+        self.make_room(count, count);
+    }
+
+    fn grow(&mut self, _owner: u32, from: u64, to: u64) -> bool {
+        self.allocate(self.blocks_for(to) - self.blocks_for(from))
+    }
+
+    fn computed(&mut self, owner: u32, tokens: u64, completes: bool) {
+        if !self.caching {
+            return;
+        }
+        self.with(owner, |cache, holding| {
+            if completes {
+                holding.unread = tokens;
+                cache.unread += 1;
+            } else {
+                cache.insert(holding, tokens, true);
+            }
+        });
+    }
+
+    fn read(&mut self, owner: u32) {
+        self.with(owner, |cache, holding| {
+            let tokens = cache.forget(holding);
+            if tokens > 0 {
+                cache.insert(holding, tokens, true);
+            }
+        });
+    }
+
+    fn awaits_reading(&self) -> bool {
+        self.unread > 0
+    }
+
+    fn end(&mut self, owner: u32, computed: u64, _request: &Request) {
+        self.with(owner, |cache, holding| {
+            let owned = cache.blocks_for(computed) - holding.locked / cache.size();
+            cache.forget(holding);
+            if !cache.caching || computed == 0 {
+                cache.blank += owned;
+                cache.tree.unlock(holding.node);
+            } else {
+                cache.blank += cache.blocks_for(computed) - computed / cache.size();
+                cache.insert(holding, computed, false);
+            }
+            (holding.node, holding.locked) = (ROOT, 0);
+            cache.epoch += 1;
+        });
+    }
+
+    fn preempt(&mut self, owner: u32, computed: u64, _request: &Request) {
+        self.with(owner, |cache, holding| {
+            cache.blank += cache.blocks_for(computed) - holding.locked / cache.size();
+            cache.tree.unlock(holding.node);
+            cache.forget(holding);
+            (holding.node, holding.locked) = (ROOT, 0);
+            cache.epoch += 1;
+        });
+    }
+}

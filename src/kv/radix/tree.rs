@@ -1,0 +1,265 @@
+//! The radix tree itself: nodes, where they are found, locks, and the order of eviction.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// The node above all others; it holds nothing and is never evicted.
+pub const ROOT: u32 = 0;
+
+/// A run of tokens of one content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub content: u64,
+    /// Offset of the first token in the content.
+    pub from: u32,
+    pub tokens: u32,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    parent: u32,
+    children: u32,
+    key: Vec<Piece>,
+    tokens: u64,
+    /// Requests whose path it is on.
+    locks: u32,
+    /// When it was visited last.
+    stamp: u64,
+    /// It has an entry in the heap.
+    queued: bool,
+}
+
+/// The tree. Positions and lengths are in tokens and whole pages, except where said otherwise.
+#[derive(Debug)]
+pub struct Tree {
+    page: u64,
+    nodes: Vec<Node>,
+    spare: Vec<u32>,
+    /// Nodes by the last token of their first page.
+    starts: BTreeMap<(u64, u32), u32>,
+    /// (stamp, node) of leaves that nobody locks; a stamp may be out of date, and then it is too early.
+    leaves: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Pages of nodes that nobody locks.
+    evictable: u64,
+    clock: u64,
+}
+
+/// Where a walk down the tree has ended.
+struct Walk {
+    node: u32,
+    /// Tokens in common with the tree.
+    tokens: u64,
+}
+
+impl Tree {
+    pub fn new(page: u32) -> Tree {
+        Tree {
+            page: u64::from(page),
+            nodes: vec![Node::default()],
+            spare: Vec::new(),
+            starts: BTreeMap::new(),
+            leaves: BinaryHeap::new(),
+            evictable: 0,
+            clock: 0,
+        }
+    }
+
+    /// Pages that eviction can free.
+    pub fn evictable(&self) -> u64 {
+        self.evictable
+    }
+
+    /// Goes down along the first `limit` tokens of a key: the last node that matches, and the tokens in common. A node that matches
+    /// in part is split; all on the way count as visited.
+    pub fn visit(&mut self, key: &[Piece], limit: u64) -> (u32, u64) {
+        self.clock += 2;
+        let walk = self.walk(key, limit);
+        (walk.node, walk.tokens)
+    }
+
+    /// Makes the first `tokens` tokens of a key part of the tree. The node where they end, and how many of them were there before.
+    pub fn insert(&mut self, key: &[Piece], tokens: u64) -> (u32, u64) {
+        self.clock += 2;
+        let walk = self.walk(key, tokens);
+        if walk.tokens == tokens {
+            return (walk.node, tokens);
+        }
+        let added = tokens - walk.tokens;
+        let id = self.spare.pop().unwrap_or_else(|| {
+            self.nodes.push(Node::default());
+            (self.nodes.len() - 1) as u32
+        });
+        let node = &mut self.nodes[id as usize];
+        node.key.clear();
+        slice(key, walk.tokens, tokens, &mut node.key);
+        (node.parent, node.children, node.tokens, node.locks, node.stamp) = (walk.node, 0, added, 0, self.clock + 1);
+        let start = token_at(&node.key, self.page - 1);
+        self.starts.insert(start, id);
+        self.nodes[walk.node as usize].children += 1;
+        self.evictable += added / self.page;
+        self.offer(id);
+        (id, walk.tokens)
+    }
+
+    /// A request stands at this node: it and all above it stay.
+    pub fn lock(&mut self, mut id: u32) {
+        while id != ROOT {
+            let node = &mut self.nodes[id as usize];
+            if node.locks == 0 {
+                self.evictable -= node.tokens / self.page;
+            }
+            node.locks += 1;
+            id = node.parent;
+        }
+    }
+
+    /// A request no longer stands at this node.
+    pub fn unlock(&mut self, mut id: u32) {
+        while id != ROOT {
+            let node = &mut self.nodes[id as usize];
+            debug_assert!(node.locks > 0, "a node was unlocked twice");
+            node.locks -= 1;
+            let parent = node.parent;
+            if node.locks == 0 {
+                self.evictable += node.tokens / self.page;
+                self.offer(id);
+            }
+            id = parent;
+        }
+    }
+
+    /// Pages from the root to this node that nobody locks.
+    pub fn unlocked_pages(&self, mut id: u32) -> u64 {
+        let mut pages = 0;
+        while id != ROOT && self.nodes[id as usize].locks == 0 {
+            pages += self.nodes[id as usize].tokens / self.page;
+            id = self.nodes[id as usize].parent;
+        }
+        pages
+    }
+
+    /// Evicts leaves until at least `pages` pages are free or none is left. Pages freed.
+    pub fn evict(&mut self, pages: u64) -> u64 {
+        let mut freed = 0;
+        while freed < pages {
+            let Some(Reverse((stamp, id))) = self.leaves.pop() else { break };
+            let node = &mut self.nodes[id as usize];
+            node.queued = false;
+            if node.locks > 0 || node.children > 0 || node.tokens == 0 {
+                continue;
+            }
+            if node.stamp != stamp {
+                self.offer(id);
+                continue;
+            }
+            let parent = node.parent;
+            freed += std::mem::take(&mut node.tokens) / self.page;
+            let start = token_at(&node.key, self.page - 1);
+            self.starts.remove(&start);
+            self.spare.push(id);
+            self.nodes[parent as usize].children -= 1;
+            self.offer(parent);
+        }
+        self.evictable -= freed;
+        freed
+    }
+
+    fn walk(&mut self, key: &[Piece], limit: u64) -> Walk {
+        let mut walk = Walk { node: ROOT, tokens: 0 };
+        while walk.tokens + self.page <= limit {
+            let Some(&id) = self.starts.get(&token_at(key, walk.tokens + self.page - 1)) else { break };
+            debug_assert_eq!(self.nodes[id as usize].parent, walk.node, "a segment stands in two places");
+            let node = &mut self.nodes[id as usize];
+            node.stamp = self.clock;
+            let common = common(&node.key, key, walk.tokens).min(limit - walk.tokens) / self.page * self.page;
+            walk.tokens += common;
+            if common < node.tokens {
+                walk.node = self.split(id, common);
+                break;
+            }
+            walk.node = id;
+        }
+        walk
+    }
+
+    /// Cuts a node after `tokens` tokens: it keeps what comes after, and the new node above it has the rest. The new node.
+    fn split(&mut self, id: u32, tokens: u64) -> u32 {
+        let upper = self.spare.pop().unwrap_or_else(|| {
+            self.nodes.push(Node::default());
+            (self.nodes.len() - 1) as u32
+        });
+        let mut head = std::mem::take(&mut self.nodes[upper as usize].key);
+        let mut tail = Vec::new();
+        head.clear();
+        let lower = &mut self.nodes[id as usize];
+        slice(&lower.key, 0, tokens, &mut head);
+        slice(&lower.key, tokens, lower.tokens, &mut tail);
+        lower.key = tail;
+        lower.tokens -= tokens;
+        let (parent, locks) = (lower.parent, lower.locks);
+        lower.parent = upper;
+        let start = token_at(&lower.key, self.page - 1);
+        self.starts.insert(start, id);
+        self.starts.insert(token_at(&head, self.page - 1), upper);
+        let queued = self.nodes[upper as usize].queued;
+        self.nodes[upper as usize] = Node { parent, children: 1, key: head, tokens, locks, stamp: self.clock + 1, queued };
+        upper
+    }
+
+    /// Puts a node in line for eviction if it is a leaf that nobody locks.
+    fn offer(&mut self, id: u32) {
+        let node = &mut self.nodes[id as usize];
+        if id != ROOT && node.locks == 0 && node.children == 0 && node.tokens > 0 && !node.queued {
+            node.queued = true;
+            self.leaves.push(Reverse((node.stamp, id)));
+        }
+    }
+}
+
+/// The token at `index` of a key.
+fn token_at(key: &[Piece], mut index: u64) -> (u64, u32) {
+    for piece in key {
+        if index < u64::from(piece.tokens) {
+            return (piece.content, piece.from + index as u32);
+        }
+        index -= u64::from(piece.tokens);
+    }
+    // Past the end: nothing is ever stored under this.
+    (u64::MAX, 0)
+}
+
+/// Appends the tokens from `from` to `to` of a key to `out`.
+fn slice(key: &[Piece], from: u64, to: u64, out: &mut Vec<Piece>) {
+    let mut start = 0;
+    for piece in key {
+        let end = start + u64::from(piece.tokens);
+        let (first, last) = (from.max(start), to.min(end));
+        if first < last {
+            out.push(Piece { content: piece.content, from: piece.from + (first - start) as u32, tokens: (last - first) as u32 });
+        }
+        start = end;
+    }
+}
+
+/// Leading tokens that a node's key has in common with `key` from `position` on.
+fn common(node: &[Piece], key: &[Piece], position: u64) -> u64 {
+    let mut tokens = 0;
+    for own in node {
+        let (content, offset) = token_at(key, position + tokens);
+        if (content, offset) != (own.content, own.from) {
+            break;
+        }
+        let mut end = 0;
+        let left = key.iter().find_map(|piece| {
+            let start = end;
+            end += u64::from(piece.tokens);
+            (position + tokens < end && position + tokens >= start).then(|| end - position - tokens)
+        });
+        let same = left.unwrap_or(0).min(u64::from(own.tokens));
+        tokens += same;
+        if same < u64::from(own.tokens) {
+            break;
+        }
+    }
+    tokens
+}

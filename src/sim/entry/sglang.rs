@@ -1,0 +1,77 @@
+//! SGLang's own rules for an entry: what its options default to (server_args.py, arg_groups/memory_hook.py of 0.5.23).
+
+use super::plan::KvPlan;
+use super::{Parts, Rules};
+use crate::catalog::{Engine, FrameworkDefaults};
+use crate::config::Diagnostic;
+use crate::config::schema::SglangSchedulePolicy;
+use crate::cost::Graphs;
+use crate::engine::policies::sglang::{Order, SglangOptions};
+use crate::engine::{Limits, PolicySpec};
+
+/// GPUs on which SGLang's default attention kernels (trtllm_mha) want pages of 64 tokens: compute capability 10.0.
+const PAGES_OF_64: [&str; 4] = ["B200", "GB200", "B300", "GB300"];
+
+/// Limits, graphs, policy and KV memory of an SGLang engine.
+pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &mut Vec<Diagnostic>) -> Rules {
+    let config = parts.config;
+    let own = config.sglang.clone().unwrap_or_default();
+    let default = SglangOptions::default();
+    let caching = own.disable_radix_cache.map(|off| !off).or(config.enable_prefix_caching).unwrap_or(defaults.prefix_caching);
+    if config.enable_cross_request_caching == Some(false) && caching {
+        let message = "SGLang cannot share within a conversation only: prefixes are shared across requests too";
+        let hint = "set enable_prefix_caching: false to share nothing";
+        warnings.push(Diagnostic::warning(parts.at("enable_cross_request_caching"), message, hint));
+    }
+    let max_num_seqs = own.max_running_requests.or(config.max_num_seqs).unwrap_or(defaults.max_num_seqs);
+    let page = if PAGES_OF_64.iter().any(|name| parts.device.name.starts_with(name)) { 64 } else { defaults.block_size };
+    Rules {
+        policy: PolicySpec::Sglang(SglangOptions {
+            order: match own.schedule_policy {
+                None | Some(SglangSchedulePolicy::Fcfs) => Order::Fcfs,
+                Some(SglangSchedulePolicy::Lpm) => Order::Lpm,
+                Some(SglangSchedulePolicy::Lof) => Order::Lof,
+                Some(SglangSchedulePolicy::ShortestPrefillFirst) => Order::ShortestPrefillFirst,
+                Some(SglangSchedulePolicy::Random) => Order::Random,
+            },
+            priority: own.enable_priority_scheduling.unwrap_or(default.priority),
+            max_prefill_tokens: own.max_prefill_tokens.unwrap_or(default.max_prefill_tokens),
+            schedule_conservativeness: own.schedule_conservativeness.unwrap_or(default.schedule_conservativeness),
+            mixed_chunk: own.enable_mixed_chunk.unwrap_or(default.mixed_chunk),
+            prefill_decode_interval: own.prefill_decode_interval.unwrap_or(default.prefill_decode_interval),
+            caching,
+            seed: default.seed,
+        }),
+        limits: Limits {
+            max_num_batched_tokens: own.chunked_prefill_size.or(config.max_num_batched_tokens).unwrap_or(defaults.max_num_batched_tokens),
+            max_num_seqs,
+            max_model_len: config.max_model_len.unwrap_or(u64::from(parts.model.max_context)),
+            chunked_prefill: config.enable_chunked_prefill.unwrap_or(defaults.chunked_prefill),
+            long_prefill_token_threshold: 0,
+            reserve_full_prompt: true,
+            watermark_blocks: 0,
+            speculative_tokens: 0,
+        },
+        graphs: if config.cuda_graphs.unwrap_or(true) {
+            Graphs::of(Engine::Sglang, defaults.max_capture_tokens.min(max_num_seqs))
+        } else {
+            Graphs::none()
+        },
+        block_size: own.page_size.or(config.block_size).unwrap_or(page),
+        blocks: config.num_gpu_blocks_override,
+        utilization: own.mem_fraction_static.or(config.gpu_memory_utilization).or(defaults.gpu_memory_utilization),
+        kv: Box::new(move |blocks, block_size| KvPlan::Radix { pages: blocks, page: block_size, caching }),
+        overlap: own.disable_overlap_schedule.map(|off| !off).or(config.async_scheduling).unwrap_or(true),
+    }
+}
+
+/// `max_running_requests` unless given: 512 for each multiple of the longest context that the pool holds, from 2048 to 4096, and no more
+/// than half the pool's tokens.
+pub(super) fn max_running_requests(parts: &Parts<'_>, pool_tokens: u64, max_model_len: u64) -> Option<u32> {
+    let own = parts.config.sglang.as_ref().and_then(|own| own.max_running_requests);
+    if own.or(parts.config.max_num_seqs).is_some() {
+        return None;
+    }
+    let by_context = (512 * pool_tokens / max_model_len.max(1)).clamp(2048, 4096);
+    Some(by_context.min(pool_tokens / 2).max(1) as u32)
+}

@@ -1,0 +1,296 @@
+//! Micro-traces whose outcome follows from SGLang's rules by hand: prefill pass 10 ms, decode pass 1 ms, pages of one token, chunks of 8192.
+//! Each test names the rule.
+
+use llmperforacle::engine::HoldRule;
+use llmperforacle::engine::policies::sglang::{Order, Sglang, SglangOptions};
+use llmperforacle::engine::testing::{Lab, Log, Outcome};
+use llmperforacle::kv::RadixCache;
+use llmperforacle::units::Time;
+use llmperforacle::workload::{Segment, SegmentId};
+
+/// An engine with a pool of `tokens` and its default options, changed.
+fn engine(tokens: u64, change: impl FnOnce(&mut SglangOptions)) -> Lab {
+    let mut options = SglangOptions::default();
+    change(&mut options);
+    let memory = RadixCache::new(tokens, 1, options.caching);
+    Lab::new(Box::new(Sglang::new(options)), tokens).memory(Box::new(memory))
+}
+
+fn sglang(tokens: u64) -> Lab {
+    engine(tokens, |_| {})
+}
+
+/// A request that may end before its declared limit, as production traffic does: only a share of it is reserved.
+fn arrive_guessed(lab: &mut Lab, at_ms: f64, input: u32, output: u32) {
+    lab.arrive(at_ms, input, output);
+    lab.change(|request| request.ignore_eos = false);
+}
+
+fn segment(id: u32, tokens: u32) -> Segment {
+    Segment { id: SegmentId(id), tokens }
+}
+
+fn times(outcomes: &[Outcome]) -> Vec<(f64, f64)> {
+    let ms = |at: Option<Time>| at.map_or(f64::NAN, Time::as_ms);
+    outcomes.iter().map(|outcome| (ms(outcome.first_token), ms(outcome.finish))).collect()
+}
+
+fn rules(log: &Log) -> Vec<HoldRule> {
+    let mut rules: Vec<HoldRule> = log.held.iter().map(|(held, _)| held.rule).collect();
+    rules.dedup();
+    rules
+}
+
+/// g1: prompts are served in batches of their own, cut at 8192 tokens, one cut prompt at a time; decodes wait.
+#[test]
+fn g1_prompts_first_one_chunked_request() {
+    let mut lab = sglang(1 << 20);
+    lab.arrive(0.0, 6144, 3);
+    lab.arrive(0.0, 10240, 2);
+    lab.arrive(0.0, 3072, 2);
+    assert_eq!(lab.run(), [(10.0, 32.0), (20.0, 31.0), (30.0, 31.0)]);
+}
+
+/// g2: the rest of the second prompt (5120) and the third (1024) share a batch.
+#[test]
+fn g2_the_rest_of_a_chunked_prompt_leaves_room_for_another() {
+    let mut lab = sglang(1 << 20);
+    lab.arrive(0.0, 6144, 3);
+    lab.arrive(0.0, 7168, 2);
+    lab.arrive(0.0, 1024, 2);
+    assert_eq!(lab.run(), [(10.0, 22.0), (20.0, 21.0), (20.0, 21.0)]);
+}
+
+/// g3: the second needs 128 + 64 + 1 = 193 tokens, and 320 - 193 = 127 are not expected to be taken.
+#[test]
+fn g3_admission_reserves_the_declared_output() {
+    let mut lab = sglang(320);
+    lab.arrive(0.0, 128, 64);
+    lab.arrive(0.0, 128, 64);
+    assert_eq!(lab.run(), [(10.0, 73.0), (83.0, 146.0)]);
+}
+
+/// g4: all of an equal prompt but its last token is found.
+#[test]
+fn g4_a_cached_prompt_computes_its_last_token() {
+    let mut lab = sglang(1 << 20);
+    lab.arrive_with(0.0, 1024, 2, &[segment(0, 1024)]);
+    lab.arrive_with(100.0, 1024, 2, &[segment(0, 1024)]);
+    let outcomes = lab.log().outcomes;
+    assert_eq!([outcomes[0].cached_tokens, outcomes[1].cached_tokens], [0, 1023]);
+    assert_eq!(times(&outcomes), [(10.0, 11.0), (110.0, 111.0)]);
+}
+
+/// g5: equal prompts in one batch do not share: a prompt is found when its results have been read.
+#[test]
+fn g5_equal_prompts_of_one_batch_do_not_share() {
+    let mut lab = sglang(1 << 20);
+    lab.arrive_with(0.0, 1024, 2, &[segment(0, 1024)]);
+    lab.arrive_with(0.0, 1024, 2, &[segment(0, 1024)]);
+    let outcomes = lab.log().outcomes;
+    assert_eq!([outcomes[0].cached_tokens, outcomes[1].cached_tokens], [0, 0]);
+    assert_eq!(times(&outcomes), [(10.0, 11.0), (10.0, 11.0)]);
+}
+
+/// g6: each reserves 1153 of 1280 tokens: one after the other, and nothing is computed twice.
+#[test]
+fn g6_one_after_the_other() {
+    let mut lab = sglang(1280);
+    lab.arrive(0.0, 128, 1024);
+    lab.arrive(0.0, 128, 1024);
+    let log = lab.log();
+    assert_eq!(times(&log.outcomes), [(10.0, 1033.0), (1043.0, 2066.0)]);
+    assert!(log.outcomes.iter().all(|outcome| outcome.preemptions == 0 && outcome.prefilled_tokens == 128));
+}
+
+/// g7, without `ignore_eos`. At 40 ms the first two hold 148 + 138 tokens and are expected to take (501 + 491) * (0.7 - 20 * 0.602 / 600)
+/// = 684.6 * ... = 674.5 more: of 1600 tokens 639.5 are left, and the third needs 641. The latch closes until the first ends (1 + 10 + 501
+/// decode steps and a stall of 10 ms: 531 ms). Then the third needs 641 of 971 - 10 * 0.187, and leaves too little for the fourth, which
+/// waits for the second (10 steps and a stall later, 551 ms).
+#[test]
+fn g7_the_latch_holds_until_a_request_leaves() {
+    let mut lab = sglang(1600);
+    for at_ms in [0.0, 20.0, 40.0, 60.0] {
+        arrive_guessed(&mut lab, at_ms, 128, 512);
+    }
+    let log = lab.log();
+    assert_eq!(times(&log.outcomes), [(10.0, 531.0), (30.0, 551.0), (541.0, 1062.0), (561.0, 1072.0)]);
+    assert_eq!(rules(&log), [HoldRule::KvBlocks, HoldRule::Latch, HoldRule::KvBlocks, HoldRule::Latch]);
+    assert!(log.outcomes.iter().all(|outcome| outcome.preemptions == 0));
+}
+
+/// g8: a cascade of retractions: everybody is served in the end, and nobody finds more than its own prompt again.
+#[test]
+fn g8_a_cascade_of_retractions_ends() {
+    let mut lab = sglang(4096);
+    for index in 0..12 {
+        arrive_guessed(&mut lab, 20.0 * f64::from(index), 128, 512);
+    }
+    let log = lab.log();
+    assert!(log.outcomes.iter().all(|outcome| outcome.output_tokens == 512 && outcome.finish.is_some()));
+    assert!(log.outcomes.iter().any(|outcome| outcome.preemptions > 0));
+    assert!(log.peak_kv_blocks <= 4096);
+}
+
+/// Retraction: pool 100, prompts of 20, outputs of 40, no `ignore_eos`, both at 0. The first needs 61 < 100. The second needs 61 and
+/// 100 - 20 - (40 + 1) = 39 are left: it waits for the latch? No: nothing is released, so it waits for the end of the first.
+/// With `schedule_conservativeness` 0.1 and the second at 12 ms, the first holds 22 tokens and is expected to take 37 * 0.0698 = 2.6
+/// more: 75.4 are left, 61 fit. Both are in decode from 22 ms on with 23 and 20 tokens in memory (first: out 3; second: out 1). Each
+/// step takes two tokens: 100 - 42 = 58, so 29 steps fit. At 51 ms (out 32 and 30) the second has fewer output tokens and is retracted;
+/// it finds its prompt again. The first has 8 steps left and ends at 59 ms.
+#[test]
+fn the_one_with_the_fewest_output_tokens_is_retracted() {
+    let mut lab = engine(100, |options| options.schedule_conservativeness = 0.1);
+    arrive_guessed(&mut lab, 0.0, 20, 40);
+    arrive_guessed(&mut lab, 12.0, 20, 40);
+    let log = lab.log();
+    // First: prefill to 10, decodes to 12 (out 3), stall to 22, 29 steps to 51 (out 32), 8 more: 59.
+    assert_eq!((log.outcomes[0].first_token, log.outcomes[0].finish), (Some(Time::from_ms(10.0)), Some(Time::from_ms(59.0))));
+    assert_eq!([log.outcomes[0].preemptions, log.outcomes[1].preemptions], [0, 1]);
+    // Second: out 30 at 51 (1 + 29). Ratio after retraction (32 + 20) / 41 > 1 -> 1: it needs 50 - 20 + 10 + 1 = 41 tokens; at 51 the
+    // first still decodes, at 52 it is tried: used 52, of which nothing is its own; expected 7 * 1; free 100 - 53 = 47 less its own
+    // prompt in the tree (20) and 7: 20 < 41. Latched until 59; then prefill of 30 tokens to 69 (token 31) and 9 steps to 78.
+    assert_eq!(log.outcomes[1].finish, Some(Time::from_ms(78.0)));
+    assert_eq!(log.outcomes[1].prefilled_tokens, 20 + 30);
+}
+
+/// The last prompt token may not be found, so of a prompt in pages of 64 that is cached in full the last page is computed.
+#[test]
+fn pages_round_hits_down() {
+    let memory = RadixCache::new(1 << 14, 64, true);
+    let mut lab = Lab::new(Box::new(Sglang::new(SglangOptions::default())), 1 << 14).memory(Box::new(memory));
+    lab.arrive_with(0.0, 1024, 2, &[segment(0, 1024)]);
+    lab.arrive_with(100.0, 1024, 2, &[segment(0, 1024)]);
+    lab.arrive_with(200.0, 1100, 2, &[segment(0, 1024)]);
+    let cached: Vec<u32> = lab.log().outcomes.iter().map(|outcome| outcome.cached_tokens).collect();
+    assert_eq!(cached, [0, 960, 1024]);
+}
+
+/// Seats close the latch too; it opens when a request leaves, and both waiting ones are tried.
+#[test]
+fn seats_are_given_when_somebody_leaves() {
+    let mut lab = sglang(1 << 20).limits(|limits| limits.max_num_seqs = 2);
+    lab.arrive(0.0, 100, 5);
+    lab.arrive(0.0, 100, 3);
+    lab.arrive(0.0, 100, 2);
+    // 0-10 both; 10-12 decodes, the second ends at 12; the third 12-22, then a common step to 23.
+    let log = lab.log();
+    assert_eq!(times(&log.outcomes), [(10.0, 24.0), (10.0, 12.0), (22.0, 23.0)]);
+    assert_eq!(rules(&log), [HoldRule::Seats, HoldRule::Latch]);
+}
+
+/// `max_prefill_tokens` ends a batch, unless the prompt is alone in it.
+#[test]
+fn the_second_budget_ends_a_batch() {
+    let mut lab = engine(1 << 20, |options| options.max_prefill_tokens = 1000);
+    lab.arrive(0.0, 600, 2);
+    lab.arrive(0.0, 500, 2);
+    lab.arrive(0.0, 2000, 2);
+    // 500 > 1000 - 600: not in the first batch. Then 500 alone (2000 > 500), then 2000 alone.
+    assert_eq!(lab.run(), [(10.0, 31.0), (20.0, 31.0), (30.0, 31.0)]);
+}
+
+/// Mixed chunk: decodes ride with prompts and count against the chunk.
+#[test]
+fn mixed_chunk_lets_decodes_ride() {
+    let mut lab = engine(1 << 20, |options| options.mixed_chunk = true);
+    lab.arrive(0.0, 100, 10);
+    lab.arrive(11.0, 8192, 2);
+    // 0-10, 10-11; the second is cut at 8191 (one decode rides): 11-22 mixed, 22-33 mixed for its last token, then decodes.
+    // First: token 1 at 10, 2 at 11, 3 at 22, 4 at 33, then 6 more: 39. Second: 33, 34.
+    assert_eq!(lab.run(), [(10.0, 39.0), (33.0, 34.0)]);
+}
+
+/// `prefill_decode_interval`: so many decode rounds after each batch of prompts.
+#[test]
+fn rounds_of_decoding_after_each_batch() {
+    let mut lab = engine(1 << 20, |options| options.prefill_decode_interval = 3);
+    lab.arrive(0.0, 100, 10);
+    lab.arrive(5.0, 100, 2);
+    // 0-10 first prompt; three rounds to 13; 13-23 the second; three rounds: the second ends at 24.
+    assert_eq!(lab.run(), [(10.0, 29.0), (23.0, 24.0)]);
+}
+
+/// `lpm`: the longest cached prefix goes first.
+#[test]
+fn lpm_serves_the_longest_cached_prefix_first() {
+    let mut lab = engine(1 << 20, |options| options.order = Order::Lpm).limits(|limits| limits.max_num_seqs = 1);
+    lab.arrive_with(0.0, 500, 1, &[segment(0, 500)]);
+    lab.arrive_with(1.0, 300, 1, &[segment(1, 300)]);
+    lab.arrive_with(2.0, 600, 1, &[segment(0, 500)]);
+    // At 10 the third has 500 tokens in the tree, the second none.
+    assert_eq!(lab.run(), [(10.0, 10.0), (30.0, 30.0), (20.0, 20.0)]);
+}
+
+/// `lpm`: of those that share a prefix which is not cached yet, one goes and the others wait to find it.
+#[test]
+fn lpm_lets_one_of_equal_prefixes_go_ahead() {
+    let mut lab = engine(1 << 20, |options| options.order = Order::Lpm).limits(|limits| limits.max_num_seqs = 2);
+    lab.arrive_with(0.0, 500, 1, &[segment(0, 400)]);
+    lab.arrive_with(0.0, 500, 1, &[segment(0, 400)]);
+    lab.arrive_with(0.0, 500, 1, &[segment(1, 400)]);
+    // The second is put behind the third; the first and the third go, then the second finds 400 tokens.
+    let outcomes = lab.log().outcomes;
+    assert_eq!(times(&outcomes), [(10.0, 10.0), (20.0, 20.0), (10.0, 10.0)]);
+    assert_eq!(outcomes[1].cached_tokens, 400);
+}
+
+/// `lof`: the longest declared output first; `shortest-prefill-first`: the fewest prompt tokens.
+#[test]
+fn orders_by_length() {
+    let run = |order| {
+        let mut lab = engine(1 << 20, |options| options.order = order).limits(|limits| limits.max_num_seqs = 1);
+        lab.arrive(0.0, 10, 1);
+        lab.arrive(1.0, 300, 1);
+        lab.arrive(2.0, 100, 2);
+        lab.run().into_iter().map(|(first, _)| first).collect::<Vec<_>>()
+    };
+    assert_eq!(run(Order::Lof), [10.0, 31.0, 20.0]);
+    assert_eq!(run(Order::ShortestPrefillFirst), [10.0, 31.0, 20.0]);
+    assert_eq!(run(Order::Fcfs), [10.0, 20.0, 30.0]);
+}
+
+/// More urgent requests first.
+#[test]
+fn priority_goes_first() {
+    let mut lab = engine(1 << 20, |options| options.priority = true).limits(|limits| limits.max_num_seqs = 1);
+    lab.arrive(0.0, 10, 1);
+    for (at_ms, priority) in [(1.0, 5), (2.0, 1)] {
+        lab.arrive(at_ms, 10, 1);
+        lab.change(|request| request.priority = priority);
+    }
+    assert_eq!(lab.run(), [(10.0, 10.0), (30.0, 30.0), (20.0, 20.0)]);
+}
+
+/// Without a radix cache and with `ignore_eos` completion is simulated. Pool 200: the first (10 in, 100 out) and the second (50 in, 20 out)
+/// would not fit by the sum 60 + 120 + 2 < 200? They would: 11 + 100 and 71 make 182. A third (10 in, 20 out) needs 31 > 18 by the sum; by
+/// completion: 200 - 70 = 130 free after prompts; when the second and third end, 20 steps of 3 have taken 60, 70 are left, and 50 + 10
+/// of their prompts come back: 130 against 80 steps of the first. It is admitted at once.
+#[test]
+fn without_a_cache_completion_is_simulated() {
+    let run = |caching| {
+        let mut lab = engine(200, |options| options.caching = caching);
+        lab.arrive(0.0, 10, 100);
+        lab.arrive(0.0, 50, 20);
+        lab.arrive(0.0, 10, 20);
+        lab.run()
+    };
+    assert_eq!(run(false), [(10.0, 109.0), (10.0, 29.0), (10.0, 29.0)]);
+    // By the sum the third waits for the end of the second at 29, and its batch stalls the first.
+    assert_eq!(run(true), [(10.0, 119.0), (10.0, 29.0), (39.0, 58.0)]);
+}
+
+/// The overlap scheduler reads results a step late: a prompt that arrives while the next step is being formed does not find the one
+/// before it.
+#[test]
+fn under_overlap_results_are_read_a_step_late() {
+    let run = |at_ms| {
+        let mut lab = sglang(1 << 20).pace(|pace| pace.overlap = true);
+        lab.arrive_with(0.0, 1024, 20, &[segment(0, 1024)]);
+        lab.arrive_with(at_ms, 1024, 2, &[segment(0, 1024)]);
+        lab.log().outcomes[1].cached_tokens
+    };
+    // The batch that starts at 10 is formed when the first starts: the second cannot be in it unless it is there by then.
+    assert_eq!(run(0.0), 0);
+    assert_eq!(run(5.0), 1023);
+}
