@@ -1,6 +1,8 @@
 //! The committed report against the present program: replays of the built-in records must give what docs/accuracy.md and
 //! configs/accuracy.json say. `UPDATE_ACCURACY=1` writes both anew.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 

@@ -177,7 +177,7 @@ fn defaults_follow_the_frameworks_own_tables() {
     assert_eq!(tokens(Engine::Vllm, "A100-SXM-80GB", 1), (2048, 256, 512));
     assert_eq!(tokens(Engine::Vllm, "L40S", 1), (2048, 256, 512));
     assert_eq!(tokens(Engine::Vllm, "H100-SXM", 1), (8192, 1024, 512));
-    assert_eq!(tokens(Engine::Vllm, "B200", 1), (16_384, 1024, 512));
+    assert_eq!(tokens(Engine::Vllm, "B200", 1), (16_384, 1024, 1024));
     assert_eq!(tokens(Engine::Vllm, "MI300X", 1), (16_384, 1024, 512));
     // SGLang 0.5.23.
     assert_eq!(tokens(Engine::Sglang, "H100-SXM", 1), (8192, 2048, 256));

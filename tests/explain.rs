@@ -1,5 +1,7 @@
 //! A moment of a run, against steps worked out by hand, and the same with and without the fast path.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use llmperforacle::engine::{Doing, HoldRule};
 use llmperforacle::sim::{Files, Inspection, Moment, NoMoment, RunPlan};
 use llmperforacle::units::Time;

@@ -1,6 +1,8 @@
 //! The same scheduler, step times and load as another simulator give the same means: AISimulate 0.13.0 (the engine of Dynamo's mocker) with
 //! its polynomial step times, where a mixed step takes the sum of both. Its results are no measurements of GPUs.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use llmperforacle::{config, sim};
 
 struct NoFiles;

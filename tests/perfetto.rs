@@ -1,6 +1,8 @@
 //! The trace against the rules of the "Trace Event Format" that importers check: known phases, finite times, complete events that do
 //! not overlap on a track, async begins and ends that nest. And against the run that it draws.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use std::collections::BTreeMap;
 
 use llmperforacle::metrics::RunResult;

@@ -1,5 +1,7 @@
 //! What separates runs: counters and findings of runs worked out by hand, and findings of made-up summaries.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use llmperforacle::metrics::RunResult;
 use llmperforacle::report::why;
 use llmperforacle::sim::{Files, Simulation};

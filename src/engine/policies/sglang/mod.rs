@@ -113,8 +113,7 @@ impl Sglang {
     fn retract(&mut self, core: &mut Core) {
         let mut order: Vec<JobId> = core.running().filter(|&id| core.jobs[id].stage == Stage::Decoding).collect();
         order.sort_by_key(|&id| (std::cmp::Reverse(core.decodes.generated(&core.jobs, id)), core.jobs[id].request.input_tokens));
-        loop {
-            let Some(victim) = order.pop() else { break };
+        while let Some(victim) = order.pop() {
             core.preempt(victim);
             if core.waiting.front() == Some(&victim) {
                 core.waiting.pop_front();

@@ -127,7 +127,8 @@ impl Sglang {
                 (needed as f64) < memory as f64 - room.expected
             };
             // One that was retracted and is alone now has nothing to wait for.
-            if !fits && !(alone && core.jobs[head].was_scheduled && room.ceil(extend) <= memory) {
+            let is_back_alone = alone && core.jobs[head].was_scheduled && room.ceil(extend) <= memory;
+            if !fits && !is_back_alone {
                 self.latched = !alone;
                 let available = (memory as f64 - room.expected).max(0.0) as u64;
                 return hold_head(core, HoldRule::KvBlocks, (extend + output + room.page).div_ceil(room.page), available / room.page);
