@@ -197,6 +197,9 @@ fn memory(case: &Case) -> Box<dyn KvCache> {
     }
 }
 
+/// Far more than any case takes: an engine that goes round in circles is a failure, not a hang.
+const MOST_EVENTS: u64 = 200_000;
+
 fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
     let core = Core::new(case.limits.clone(), memory(case));
     let pace = Pace { overlap: case.overlap, fast_path, horizon: case.horizon };
@@ -222,6 +225,7 @@ fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
         assert!(next >= now, "time went back");
         now = next;
         events += 1;
+        assert!(events < MOST_EVENTS, "no end in sight");
         if arrival == next {
             replica.arrive(requests.next().expect("peeked"), &mut recorder);
         } else {

@@ -326,6 +326,9 @@ struct Visit {
     stays: usize,
 }
 
+/// A request under way: its owner, visit, contents, and how far it has come.
+type Visitor = (u32, usize, Request, Vec<Token>, usize, usize, usize, bool);
+
 fn visit() -> impl Strategy<Value = Visit> {
     (0u32..3, 0u32..4, 0u32..20, 1u32..20, any::<bool>(), 0usize..5).prop_map(|(group, depth, private, reply, retracted, stays)| Visit {
         group,
@@ -352,7 +355,7 @@ proptest! {
         let size = page as usize;
         let mut reference = Reference { page: size, blank: pages as usize, clock: 0, nodes: BTreeMap::from([(0, root)]), next: 1 };
         // Owner, when it ends, its tokens, the node it locks, tokens locked, tokens in memory.
-        let mut there: Vec<(u32, usize, Request, Vec<Token>, usize, usize, usize, bool)> = Vec::new();
+        let mut there: Vec<Visitor> = Vec::new();
         for (index, visit) in visits.iter().enumerate() {
             while let Some(place) = there.iter().position(|&(_, ends, ..)| ends <= index) {
                 let (owner, _, request, tokens, node, locked, computed, retracted) = there.remove(place);

@@ -68,26 +68,26 @@ fn agree(ours: [f64; 3], theirs: [f64; 3]) {
 #[test]
 fn a_closed_loop_agrees() {
     let ours = simulate("VLLM", "concurrency: 64\n  total_requests_to_generate: 4096", "conversational_probability: 0");
-    agree(ours, [166.448_676_556, 18.618_235_032, 3236.033_747_871]);
+    agree(ours, [166.448_676_556, 18.618_235_032, 3_236.033_747_871]);
 }
 
 /// Its `poly_rate_vllm`: 15 requests a second at even distances, 2048 requests.
 #[test]
 fn a_constant_rate_agrees() {
     let ours = simulate("VLLM", "total_requests_to_generate: 2048", "inter_arrival_time_dist_config: {value: 0.06666666666666667}");
-    agree(ours, [43.323_432_683, 13.889_796_159, 1908.762_840_623]);
+    agree(ours, [43.323_432_683, 13.889_796_159, 1_908.762_840_623]);
 }
 
 /// Its `poly_dense_sglang`.
 #[test]
 fn sglang_agrees_in_a_closed_loop() {
     let ours = simulate("SGLANG", "concurrency: 64\n  total_requests_to_generate: 4096", "conversational_probability: 0");
-    agree(ours, [761.116_131, 13.874_218_346, 3246.745_704_878]);
+    agree(ours, [761.116_131, 13.874_218_346, 3_246.745_704_878]);
 }
 
 /// Its `poly_rate_sglang`.
 #[test]
 fn sglang_agrees_at_a_constant_rate() {
     let ours = simulate("SGLANG", "total_requests_to_generate: 2048", "inter_arrival_time_dist_config: {value: 0.06666666666666667}");
-    agree(ours, [36.093_074_671, 13.821_881_452, 1908.842_695_381]);
+    agree(ours, [36.093_074_671, 13.821_881_452, 1_908.842_695_381]);
 }

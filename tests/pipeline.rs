@@ -123,7 +123,7 @@ fn random(seed: u64, patient: bool) -> (Lab, Vec<u32>) {
         limits.max_num_batched_tokens = if chunked { budget.max(seats) } else { 1024 };
         limits.max_num_seqs = seats;
         limits.chunked_prefill = chunked;
-        limits.reserve_full_prompt = seed % 3 != 0;
+        limits.reserve_full_prompt = !seed.is_multiple_of(3);
     });
     let mut at = 0.0;
     let mut outputs = Vec::new();

@@ -340,8 +340,9 @@ struct Turn {
     preempted: bool,
 }
 
-/// The running request of the largest priority number, the latest of those; the first of equals.
+/// The running request of the largest priority number, the latest of those. Clocks of servers tell any two arrivals apart; here the later
+/// number is the later one, or two of equal rank could throw each other out for ever.
 fn least_important(core: &Core) -> Option<JobId> {
-    let rank = |id: JobId| (core.jobs[id].request.priority, core.jobs[id].request.arrival);
+    let rank = |id: JobId| (core.jobs[id].request.priority, core.jobs[id].request.arrival, core.jobs[id].request.id);
     core.running().reduce(|least, id| if rank(id) > rank(least) { id } else { least })
 }
