@@ -69,8 +69,6 @@ fn request(id: u32) -> Request {
         max_tokens: 250,
         ignore_eos: true,
         hangs_up: Time::NEVER,
-        sample: 0,
-        samples: 1,
         priority: 0,
         segments: Box::new([]),
         output_segment: None,

@@ -19,13 +19,6 @@
 //! ```
 //! use llmperforacle::{config, sim};
 //!
-//! struct NoFiles;
-//! impl sim::Files for NoFiles {
-//!     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-//!         Err(format!("there is no {path}"))
-//!     }
-//! }
-//!
 //! let read = config::read("
 //! simulation: {random_seed: 1}
 //! hardware_profile: {node: H100-SXM}
@@ -34,7 +27,7 @@
 //! - {name: engine, type: VLLM, config: {model_profile_id: Llama-3.1-8B}}
 //! ", "experiment.yaml");
 //! let document = read.document.expect("no errors in it");
-//! let plan = sim::plan(&document, &NoFiles).expect("nothing in the way");
+//! let plan = sim::plan(&document, &sim::NoFiles).expect("nothing in the way");
 //! let mut simulation = sim::Simulation::new(&plan.runs[0]).expect("a planned run");
 //! while !simulation.advance(1000).done {}
 //! let result = simulation.finish();

@@ -2,15 +2,10 @@
 
 use llmperforacle::config::{self, Diagnostic};
 use llmperforacle::metrics::RunResult;
-use llmperforacle::sim::{self, Files, Simulation};
+use llmperforacle::sim::{self, NoFiles, Simulation};
 
-struct NoFiles;
-
-impl Files for NoFiles {
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        Err(format!("no file {path}"))
-    }
-}
+#[path = "support/run.rs"]
+mod run;
 
 fn document(kind: &str, config: &str) -> String {
     format!(
@@ -37,11 +32,7 @@ fn findings(kind: &str, config: &str) -> Vec<Diagnostic> {
 }
 
 fn run(config: &str) -> RunResult {
-    let read = config::read(&document("TRTLLM", config), "");
-    let plan = sim::plan(&read.document.unwrap_or_else(|| panic!("{:#?}", read.diagnostics)), &NoFiles).expect("a plan");
-    let mut simulation = Simulation::new(&plan.runs[0]).expect("a simulation");
-    while !simulation.advance(u64::MAX).done {}
-    simulation.finish()
+    run::simulate(&document("TRTLLM", config), &NoFiles).remove(0)
 }
 
 fn number(result: &RunResult, pointer: &str) -> f64 {

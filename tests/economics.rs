@@ -4,16 +4,11 @@
 
 use llmperforacle::config;
 use llmperforacle::metrics::RunResult;
-use llmperforacle::sim::{Files, Simulation, plan};
+use llmperforacle::sim::{NoFiles, plan};
 use serde_json::{Value, json};
 
-struct NoFiles;
-
-impl Files for NoFiles {
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        Err(format!("there is no {path}"))
-    }
-}
+#[path = "support/run.rs"]
+mod run;
 
 /// Chats of 200 tokens in and 500 out, with so many clients at a time.
 fn document(node: &str, model: &str, tp: u32, clients: u32, economics: Value) -> Value {
@@ -30,12 +25,7 @@ fn document(node: &str, model: &str, tp: u32, clients: u32, economics: Value) ->
 }
 
 fn run(document: &Value) -> RunResult {
-    let read = config::read_value(document);
-    let document = read.document.unwrap_or_else(|| panic!("{:?}", read.diagnostics));
-    let plan = plan(&document, &NoFiles).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let mut simulation = Simulation::new(&plan.runs[0]).unwrap();
-    while !simulation.advance(10_000).done {}
-    simulation.finish()
+    run::simulate(&document.to_string(), &NoFiles).remove(0)
 }
 
 fn at(run: &RunResult, pointer: &str) -> f64 {

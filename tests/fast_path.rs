@@ -8,9 +8,12 @@ use llmperforacle::engine::policies::trtllm::{Capacity, Chunking, TrtllmOptions}
 use llmperforacle::engine::policies::vllm::VllmOptions;
 use llmperforacle::engine::{Core, Limits, Pace, PolicySpec, Replica};
 use llmperforacle::kv::{BlockTree, HashChain, KvCache, Reuse};
-use llmperforacle::metrics::{Recorder, RunInfo, RunResult, Status};
+use llmperforacle::metrics::{Recorder, RunResult};
 use llmperforacle::units::Time;
-use llmperforacle::workload::{Request, Segment, SegmentId};
+use llmperforacle::workload::Request;
+
+#[path = "support/engines.rs"]
+mod engines;
 
 /// An affine cost with a coefficient that changes on a grid of mean contexts, as a calibrated one does.
 #[derive(Clone, Debug)]
@@ -151,40 +154,10 @@ fn case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value = Case
     )
 }
 
-/// Prefix groups have one length each, since a segment does.
 fn requests(case: &Case) -> Vec<Request> {
-    let mut lengths = [None; 4];
-    let mut now = Time::ZERO;
-    case.requests
-        .iter()
-        .enumerate()
-        .map(|(id, &(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us, priority))| {
-            now += Time::from_us(f64::from(gap_us));
-            let segments = prefix.map(|(group, tokens)| {
-                let tokens = *lengths[group as usize].get_or_insert(tokens);
-                Segment { id: SegmentId(group), tokens }
-            });
-            let input_tokens = input_tokens.max(segments.map_or(1, |segment| segment.tokens));
-            Request {
-                id: id as u32,
-                profile: 0,
-                session: None,
-                turn: 0,
-                sent: now,
-                arrival: now,
-                input_tokens,
-                output_tokens,
-                max_tokens: output_tokens + undeclared,
-                ignore_eos: undeclared == 0,
-                hangs_up: patience_us.map_or(Time::NEVER, |us| now + Time::from_us(f64::from(us))),
-                sample: 0,
-                samples: 1,
-                priority,
-                segments: segments.into_iter().collect(),
-                output_segment: None,
-            }
-        })
-        .collect()
+    engines::requests(case.requests.iter().map(|&(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us, priority)| {
+        engines::Draft { gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us, ignore_eos: undeclared == 0, priority }
+    }))
 }
 
 fn memory(case: &Case) -> Box<dyn KvCache> {
@@ -197,13 +170,10 @@ fn memory(case: &Case) -> Box<dyn KvCache> {
     }
 }
 
-/// Far more than any case takes: an engine that goes round in circles is a failure, not a hang.
-const MOST_EVENTS: u64 = 200_000;
-
 fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
     let core = Core::new(case.limits.clone(), memory(case));
     let pace = Pace { overlap: case.overlap, fast_path, horizon: case.horizon };
-    let mut replica = Replica::new(0, core, case.policy.build(), Box::new(case.cost.clone()), pace);
+    let replica = Replica::new(0, core, case.policy.build(), Box::new(case.cost.clone()), pace);
     // Bounded in some steps: a run may cross the limit.
     let power = PowerModel {
         idle_mw: 80_000,
@@ -213,40 +183,8 @@ fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
         context_fj: 40_000,
         ..PowerModel::default()
     };
-    let mut recorder = Recorder::new(Time::ZERO, None).with_power(vec![Some(power)]);
-    let mut requests = requests(case).into_iter().peekable();
-    let (mut ended, mut events, mut now) = (Vec::new(), 0, Time::ZERO);
-    loop {
-        let arrival = requests.peek().map_or(Time::NEVER, |request| request.arrival);
-        let next = arrival.min(replica.next_event());
-        if next == Time::NEVER || next > case.horizon {
-            break;
-        }
-        assert!(next >= now, "time went back");
-        now = next;
-        events += 1;
-        assert!(events < MOST_EVENTS, "no end in sight");
-        if arrival == next {
-            replica.arrive(requests.next().expect("peeked"), &mut recorder);
-        } else {
-            replica.process(arrival, &mut recorder, &mut ended);
-        }
-    }
-    let used = replica.kv_blocks_used();
-    replica.close(&mut recorder);
-    let end = if case.horizon == Time::NEVER { now } else { case.horizon };
-    (recorder.finish(RunInfo::default(), end), used, events)
-}
-
-fn equals_single_steps(case: &Case) -> Result<(), TestCaseError> {
-    let (fast, _, fast_events) = run(case, true);
-    let (single, _, single_events) = run(case, false);
-    prop_assert_eq!(&fast.requests, &single.requests);
-    prop_assert_eq!(&fast.series, &single.series);
-    prop_assert_eq!(&fast.counters, &single.counters);
-    prop_assert_eq!(fast.hash(), single.hash());
-    prop_assert!(fast_events <= single_events);
-    Ok(())
+    let recorder = Recorder::new(Time::ZERO, None).with_power(vec![Some(power)]);
+    engines::drive(replica, recorder, requests(case), case.horizon)
 }
 
 fn ends_and_conserves(case: &Case) -> Result<(), TestCaseError> {
@@ -255,26 +193,7 @@ fn ends_and_conserves(case: &Case) -> Result<(), TestCaseError> {
     let r = &result.requests;
     prop_assert_eq!(r.len(), case.requests.len());
     for row in 0..r.len() {
-        if r.status[row] == Status::Rejected as u8 {
-            continue;
-        }
-        if r.status[row] == Status::Cancelled as u8 {
-            prop_assert!(r.cancelled_ps[row] >= r.arrival_ps[row] && r.output_tokens[row] <= case.requests[row].2);
-            prop_assert!(r.finish_ps[row] == u64::MAX);
-            continue;
-        }
-        prop_assert_eq!(r.status[row], Status::Success as u8);
-        prop_assert_eq!(r.output_tokens[row], case.requests[row].2);
-        prop_assert!(r.arrival_ps[row] <= r.scheduled_ps[row]);
-        prop_assert!(r.scheduled_ps[row] < r.first_token_ps[row]);
-        prop_assert!(r.first_token_ps[row] <= r.finish_ps[row]);
-        // Every prompt token is computed once or found once, unless a preemption makes it happen again (and a second
-        // admission may find what the first did not).
-        let known = r.prefilled_tokens[row] + u64::from(r.cached_tokens[row]);
-        prop_assert!(known == u64::from(r.input_tokens[row]) || r.preemptions[row] > 0);
-        if !case.caching {
-            prop_assert_eq!(r.cached_tokens[row], 0);
-        }
+        engines::ends(&result, row, case.requests[row].2, case.caching)?;
     }
     let (never_pauses, passes_over) = match &case.policy {
         PolicySpec::Trtllm(options) => {
@@ -310,12 +229,12 @@ proptest! {
 
     #[test]
     fn the_fast_path_equals_single_steps_to_the_bit(case in case(vllm())) {
-        equals_single_steps(&case)?;
+        engines::equals_single_steps(|fast_path| run(&case, fast_path))?;
     }
 
     #[test]
     fn the_fast_path_equals_single_steps_under_tensorrt_llm(case in case(trtllm())) {
-        equals_single_steps(&case)?;
+        engines::equals_single_steps(|fast_path| run(&case, fast_path))?;
     }
 
     #[test]

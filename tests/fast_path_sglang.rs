@@ -9,9 +9,12 @@ use llmperforacle::cost::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
 use llmperforacle::engine::policies::sglang::{Order, Sglang, SglangOptions};
 use llmperforacle::engine::{Core, Limits, Pace, Replica};
 use llmperforacle::kv::RadixCache;
-use llmperforacle::metrics::{Recorder, RunInfo, RunResult, Status};
+use llmperforacle::metrics::{Recorder, RunResult};
 use llmperforacle::units::Time;
 use llmperforacle::workload::{Request, Segment, SegmentId};
+
+#[path = "support/engines.rs"]
+mod engines;
 
 /// An affine cost.
 #[derive(Clone, Debug)]
@@ -114,63 +117,24 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 fn requests(case: &Case) -> Vec<Request> {
-    let mut lengths = [None; 4];
-    let mut now = Time::ZERO;
-    let request = |(id, &(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us)): (usize, &Draft)| {
-        now += Time::from_us(f64::from(gap_us));
-        let segments = prefix.map(|(group, tokens)| {
-            let tokens = *lengths[group as usize].get_or_insert(tokens);
-            Segment { id: SegmentId(group), tokens }
-        });
-        Request {
-            id: id as u32,
-            profile: 0,
-            session: None,
-            turn: 0,
-            sent: now,
-            arrival: now,
-            input_tokens: input_tokens.max(segments.map_or(1, |segment| segment.tokens)),
-            output_tokens,
-            max_tokens: output_tokens + undeclared,
-            ignore_eos: undeclared == 0 && output_tokens % 2 == 0,
-            hangs_up: patience_us.map_or(Time::NEVER, |us| now + Time::from_us(f64::from(us))),
-            sample: 0,
-            samples: 1,
-            priority: (output_tokens % 3) as i32,
-            segments: segments.into_iter().collect(),
-            output_segment: None,
-        }
-    };
-    case.requests.iter().enumerate().map(request).collect()
+    engines::requests(case.requests.iter().map(|&(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us)| engines::Draft {
+        gap_us,
+        input_tokens,
+        output_tokens,
+        prefix,
+        undeclared,
+        patience_us,
+        ignore_eos: undeclared == 0 && output_tokens % 2 == 0,
+        priority: (output_tokens % 3) as i32,
+    }))
 }
 
 fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
     let memory = RadixCache::new(case.pages, case.page, case.options.caching);
     let core = Core::new(case.limits.clone(), Box::new(memory));
     let pace = Pace { overlap: case.overlap, fast_path, horizon: case.horizon };
-    let mut replica = Replica::new(0, core, Box::new(Sglang::new(case.options.clone())), Box::new(case.cost.clone()), pace);
-    let mut recorder = Recorder::new(Time::ZERO, None);
-    let mut requests = requests(case).into_iter().peekable();
-    let (mut ended, mut events, mut now) = (Vec::new(), 0, Time::ZERO);
-    loop {
-        let arrival = requests.peek().map_or(Time::NEVER, |request| request.arrival);
-        let next = arrival.min(replica.next_event());
-        if next == Time::NEVER || next > case.horizon {
-            break;
-        }
-        assert!(next >= now, "time went back");
-        now = next;
-        events += 1;
-        if arrival == next {
-            replica.arrive(requests.next().expect("peeked"), &mut recorder);
-        } else {
-            replica.process(arrival, &mut recorder, &mut ended);
-        }
-    }
-    let used = replica.kv_blocks_used();
-    replica.close(&mut recorder);
-    let end = if case.horizon == Time::NEVER { now } else { case.horizon };
-    (recorder.finish(RunInfo::default(), end), used, events)
+    let replica = Replica::new(0, core, Box::new(Sglang::new(case.options.clone())), Box::new(case.cost.clone()), pace);
+    engines::drive(replica, Recorder::new(Time::ZERO, None), requests(case), case.horizon)
 }
 
 proptest! {
@@ -178,13 +142,7 @@ proptest! {
 
     #[test]
     fn the_fast_path_equals_single_steps_to_the_bit(case in case()) {
-        let (fast, _, fast_events) = run(&case, true);
-        let (single, _, single_events) = run(&case, false);
-        prop_assert_eq!(&fast.requests, &single.requests);
-        prop_assert_eq!(&fast.series, &single.series);
-        prop_assert_eq!(&fast.counters, &single.counters);
-        prop_assert_eq!(fast.hash(), single.hash());
-        prop_assert!(fast_events <= single_events);
+        engines::equals_single_steps(|fast_path| run(&case, fast_path))?;
     }
 
     #[test]
@@ -196,20 +154,9 @@ proptest! {
         prop_assert_eq!(r.len(), case.requests.len());
         let (mut gaps, mut span_ps) = (0u64, 0u128);
         for row in 0..r.len() {
-            if r.status[row] == Status::Rejected as u8 {
+            if !engines::ends(&result, row, case.requests[row].2, case.options.caching)? {
                 continue;
             }
-            if r.status[row] == Status::Cancelled as u8 {
-                continue;
-            }
-            prop_assert_eq!(r.status[row], Status::Success as u8);
-            prop_assert_eq!(r.output_tokens[row], case.requests[row].2);
-            prop_assert!(r.arrival_ps[row] <= r.scheduled_ps[row]);
-            prop_assert!(r.scheduled_ps[row] < r.first_token_ps[row]);
-            prop_assert!(r.first_token_ps[row] <= r.finish_ps[row]);
-            let known = r.prefilled_tokens[row] + u64::from(r.cached_tokens[row]);
-            prop_assert!(known == u64::from(r.input_tokens[row]) || r.preemptions[row] > 0);
-            prop_assert!(case.options.caching || r.cached_tokens[row] == 0);
             gaps += u64::from(r.output_tokens[row]) - 1;
             span_ps += u128::from(r.finish_ps[row] - r.first_token_ps[row]);
         }
@@ -391,8 +338,6 @@ proptest! {
                 max_tokens: visit.reply,
                 ignore_eos: true,
                 hangs_up: Time::NEVER,
-                sample: 0,
-                samples: 1,
                 priority: 0,
                 segments: segments.into(),
                 output_segment: None,

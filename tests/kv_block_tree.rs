@@ -258,8 +258,6 @@ fn check(blocks: usize, reuse: Reuse, moves: &[Move]) -> Result<(), TestCaseErro
                     max_tokens: reply,
                     ignore_eos: true,
                     hangs_up: Time::NEVER,
-                    sample: 0,
-                    samples: 1,
                     priority: 0,
                     segments: segments_here.into(),
                     output_segment,

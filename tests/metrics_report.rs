@@ -28,8 +28,6 @@ fn request(id: u32, arrival_s: f64, input_tokens: u32, output_tokens: u32, sessi
         max_tokens: output_tokens,
         ignore_eos: true,
         hangs_up: Time::NEVER,
-        sample: 0,
-        samples: 1,
         priority: 0,
         segments: Box::new([]),
         output_segment: None,

@@ -7,18 +7,10 @@ use std::collections::BTreeMap;
 
 use llmperforacle::metrics::RunResult;
 use llmperforacle::report::perfetto;
-use llmperforacle::sim::{Files, Simulation};
+use llmperforacle::sim::{NoFiles, Simulation};
 use llmperforacle::units::Time;
 use llmperforacle::{config, sim};
 use serde_json::Value;
-
-struct NoFiles;
-
-impl Files for NoFiles {
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        Err(format!("there is no {path}"))
-    }
-}
 
 fn run(fast_path: bool, from: f64, to: f64) -> Vec<RunResult> {
     let document = config::preset("kv-pressure-a100").unwrap();

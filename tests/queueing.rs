@@ -4,15 +4,10 @@ use serde_json::{Value, json};
 
 use llmperforacle::config::{self, Document};
 use llmperforacle::metrics::RunResult;
-use llmperforacle::sim::{Files, Simulation, plan};
+use llmperforacle::sim::{NoFiles, Simulation, plan};
 
-struct NoFiles;
-
-impl Files for NoFiles {
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        Err(format!("there is no {path}"))
-    }
-}
+#[path = "support/run.rs"]
+mod run;
 
 fn document(value: &Value) -> Document {
     let read = config::read(&value.to_string(), "test.json");
@@ -21,15 +16,7 @@ fn document(value: &Value) -> Document {
 }
 
 fn run(value: &Value) -> Vec<RunResult> {
-    let plan = plan(&document(value), &NoFiles).expect("a plan");
-    plan.runs
-        .iter()
-        .map(|run| {
-            let mut simulation = Simulation::new(run).expect("a planned run");
-            assert!(simulation.advance(u64::MAX).done);
-            simulation.finish()
-        })
-        .collect()
+    run::simulate(&value.to_string(), &NoFiles)
 }
 
 /// A server for one request at a time, with `output` tokens each: the first comes with the prompt after `prefill_ms`, each

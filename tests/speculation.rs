@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+use llmperforacle::config;
 use llmperforacle::engine::policies::vllm::Vllm;
 use llmperforacle::engine::speculation::mean_tokens_per_step;
 use llmperforacle::engine::testing::{Lab, Log};
 use llmperforacle::metrics::RunResult;
-use llmperforacle::sim::{Files, Simulation};
-use llmperforacle::{config, sim};
+use llmperforacle::sim::NoFiles;
 use proptest::prelude::*;
+
+#[path = "support/run.rs"]
+mod run;
 
 fn vllm(blocks: u64, acceptance: &[f64]) -> Lab {
     Lab::new(Box::new(Vllm::default()), blocks).speculate(acceptance)
@@ -90,14 +93,6 @@ proptest! {
     }
 }
 
-struct NoFiles;
-
-impl Files for NoFiles {
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        Err(format!("no {path}"))
-    }
-}
-
 fn serve(engine: &str, concurrency: u32, speculative: &str) -> RunResult {
     let document = format!(
         "
@@ -118,12 +113,7 @@ frameworks_to_test:
 ",
         concurrency * 2
     );
-    let read = config::read(&document, "document.yaml");
-    let document = read.document.unwrap_or_else(|| panic!("{:#?}", read.diagnostics));
-    let plan = sim::plan(&document, &NoFiles).unwrap_or_else(|found| panic!("{found:#?}"));
-    let mut simulation = Simulation::new(&plan.runs[0]).unwrap();
-    while !simulation.advance(10_000).done {}
-    simulation.finish()
+    run::simulate(&document, &NoFiles).remove(0)
 }
 
 fn tpot_ms(run: &RunResult) -> f64 {

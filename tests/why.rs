@@ -4,9 +4,11 @@
 
 use llmperforacle::metrics::RunResult;
 use llmperforacle::report::why;
-use llmperforacle::sim::{Files, Simulation};
-use llmperforacle::{config, sim};
+use llmperforacle::sim::Files;
 use serde_json::{Value, json};
+
+#[path = "support/run.rs"]
+mod run;
 
 struct Trace(&'static str);
 
@@ -21,15 +23,7 @@ fn runs(entries: &str, trace: &'static str) -> Vec<RunResult> {
     let document = format!(
         "simulation: {{random_seed: 1}}\nhardware_profile: {{node: H100-SXM}}\nworkload: {{trace: {{path: trace.csv}}}}\nframeworks_to_test:\n{entries}"
     );
-    let read = config::read(&document, "document.yaml");
-    let document = read.document.unwrap_or_else(|| panic!("{:#?}", read.diagnostics));
-    let plan = sim::plan(&document, &Trace(trace)).unwrap();
-    let run = |run| {
-        let mut simulation = Simulation::new(run).unwrap();
-        while !simulation.advance(1000).done {}
-        simulation.finish()
-    };
-    plan.runs.iter().map(run).collect()
+    run::simulate(&document, &Trace(trace))
 }
 
 fn entry(name: &str, more: &str) -> String {

@@ -96,8 +96,6 @@ mod tests {
             max_tokens: 1,
             ignore_eos: true,
             hangs_up: Time::NEVER,
-            sample: 0,
-            samples: 1,
             priority: 0,
             segments: Box::default(),
             output_segment: None,

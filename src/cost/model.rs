@@ -54,6 +54,29 @@ pub struct DecodeCost {
     pub valid_below_context: u64,
 }
 
+impl StepCost {
+    /// Adds the device time of `times` passes of another model; host time, padding and graphs stay those of this step.
+    pub fn add_device(&mut self, pass: &StepCost, times: u32) {
+        let times = u64::from(times);
+        self.device_ps += times * pass.device_ps;
+        self.parts.gemm_ps += times * pass.parts.gemm_ps;
+        self.parts.attention_ps += times * pass.parts.attention_ps;
+        self.parts.communication_ps += times * pass.parts.communication_ps;
+        self.parts.other_ps += times * pass.parts.other_ps;
+    }
+}
+
+impl DecodeCost {
+    /// The step whose contexts add up to `context` tokens.
+    pub fn at(&self, context: u64) -> StepCost {
+        let mut step = self.fixed;
+        let attention_ps = self.context_ps * context;
+        step.device_ps += attention_ps;
+        step.parts.attention_ps += attention_ps;
+        step
+    }
+}
+
 /// Step times of one engine on its GPUs.
 pub trait CostModel {
     /// A decode-only step of `sequences` (at least 1) with `context` tokens of KV in all, including the tokens being computed.

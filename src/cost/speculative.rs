@@ -31,7 +31,7 @@ impl CostModel for Speculative {
         let mut cost = self.verifier.decode(rows, context);
         if let Some(drafter) = &mut self.drafter {
             let draft = drafter.decode(sequences, context);
-            add(&mut cost.fixed, &draft.fixed, self.drafted);
+            cost.fixed.add_device(&draft.fixed, self.drafted);
             cost.context_ps += draft.context_ps * u64::from(self.drafted);
             cost.valid_below_context = cost.valid_below_context.min(draft.valid_below_context);
         }
@@ -41,25 +41,11 @@ impl CostModel for Speculative {
     fn mixed(&mut self, prefills: &[Prefill], sequences: u32, context: u64) -> StepCost {
         let mut cost = self.verifier.mixed(prefills, self.rows(sequences), context);
         if let Some(drafter) = &mut self.drafter {
-            add(&mut cost, &drafter.mixed(prefills, 0, 0), 1);
+            cost.add_device(&drafter.mixed(prefills, 0, 0), 1);
             if sequences > 0 {
-                let draft = drafter.decode(sequences, context);
-                let mut step = draft.fixed;
-                step.device_ps += draft.context_ps * context;
-                step.parts.attention_ps += draft.context_ps * context;
-                add(&mut cost, &step, self.drafted);
+                cost.add_device(&drafter.decode(sequences, context).at(context), self.drafted);
             }
         }
         cost
     }
-}
-
-/// Adds `times` passes of the drafter; its host time is the verifier's step's.
-fn add(cost: &mut StepCost, pass: &StepCost, times: u32) {
-    let times = u64::from(times);
-    cost.device_ps += times * pass.device_ps;
-    cost.parts.gemm_ps += times * pass.parts.gemm_ps;
-    cost.parts.attention_ps += times * pass.parts.attention_ps;
-    cost.parts.communication_ps += times * pass.parts.communication_ps;
-    cost.parts.other_ps += times * pass.parts.other_ps;
 }

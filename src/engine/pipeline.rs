@@ -63,11 +63,7 @@ impl Pipeline {
             }
             ready = ready.max(self.free_at[index]) + Time(cost.device_ps);
             self.free_at[index] = ready;
-            whole.device_ps += cost.device_ps;
-            whole.parts.gemm_ps += cost.parts.gemm_ps;
-            whole.parts.attention_ps += cost.parts.attention_ps;
-            whole.parts.communication_ps += cost.parts.communication_ps;
-            whole.parts.other_ps += cost.parts.other_ps;
+            whole.add_device(&cost, 1);
         }
         let start = now.max(self.last_end);
         let end = ready;
@@ -91,10 +87,5 @@ fn stage_cost(stage: &mut dyn CostModel, batch: &Batch, sequences: u32, context:
     if !batch.prefills.is_empty() {
         return stage.mixed(&batch.prefills, sequences, context);
     }
-    let decode = stage.decode(sequences, context);
-    let mut cost = decode.fixed;
-    let attention_ps = decode.context_ps * context;
-    cost.device_ps += attention_ps;
-    cost.parts.attention_ps += attention_ps;
-    cost
+    stage.decode(sequences, context).at(context)
 }

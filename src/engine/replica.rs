@@ -308,16 +308,12 @@ impl Replica {
         }
         let mut run = if self.core.batch.prefills.is_empty() {
             let cost = self.cost.decode(sequences, context);
-            let mut first = cost.fixed;
-            let attention_ps = cost.context_ps * context;
-            first.device_ps += attention_ps;
-            first.parts.attention_ps += attention_ps;
             let increment_ps = cost.context_ps * u64::from(sequences);
             let valid_steps = match cost.valid_below_context {
                 u64::MAX => u64::MAX,
                 below => below.saturating_sub(context).div_ceil(u64::from(sequences)),
             };
-            Run::new(&self.pace, idle, start, first, increment_ps, valid_steps)
+            Run::new(&self.pace, idle, start, cost.at(context), increment_ps, valid_steps)
         } else {
             let cost = self.cost.mixed(&self.core.batch.prefills, sequences, context);
             Run::new(&self.pace, idle, start, cost, 0, 1)

@@ -193,8 +193,6 @@ impl Lab {
             max_tokens: output_tokens,
             ignore_eos: true,
             hangs_up: Time::NEVER,
-            sample: 0,
-            samples: 1,
             priority: 0,
             segments: segments.into(),
             output_segment: None,

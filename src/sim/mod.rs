@@ -10,7 +10,7 @@ pub mod plan;
 
 pub use entry::is_modelled;
 pub use moment::{Inspection, Moment, NoMoment, ReplicaMoment};
-pub use plan::{Files, Plan, RunPlan, plan};
+pub use plan::{Files, NoFiles, Plan, RunPlan, plan};
 
 use crate::cluster::Router;
 use crate::config::Diagnostic;

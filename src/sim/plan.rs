@@ -16,6 +16,15 @@ pub trait Files {
     fn read(&self, path: &str) -> Result<Vec<u8>, String>;
 }
 
+/// For documents that name no file.
+pub struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        Err(format!("there is no {path}"))
+    }
+}
+
 /// Everything needed to simulate one entry (or the shared group of entries).
 #[derive(Clone, Debug)]
 pub struct RunPlan {
@@ -218,7 +227,7 @@ fn with_calibration(entry: &FrameworkEntry, files: &dyn Files, path: &str) -> Re
     if calibration.device_time.is_some() || calibration.host_time.is_some() {
         return Err(Diagnostic::error(at, "is given beside the factors themselves", "keep one of the two"));
     }
-    let hint = "`llmperforacle calibrate` writes such a file";
+    let hint = "such a file holds `{\"device_time\": 1.1, \"host_time\": 0.9}`";
     let bytes = files.read(file).map_err(|why| Diagnostic::error(&at, why, hint))?;
     let read: OwnCalibration =
         serde_json::from_slice(&bytes).map_err(|error| Diagnostic::error(&at, format!("{file} holds no calibration: {error}"), hint))?;

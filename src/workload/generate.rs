@@ -370,8 +370,6 @@ impl Source for Generated {
             max_tokens: first.output,
             ignore_eos: true,
             hangs_up: Time::NEVER,
-            sample: 0,
-            samples: 1,
             priority: first.priority,
             segments,
             output_segment,

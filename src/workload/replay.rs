@@ -128,8 +128,6 @@ impl Source for Replay {
             max_tokens: row.output_tokens,
             ignore_eos: true,
             hangs_up: Time::NEVER,
-            sample: 0,
-            samples: 1,
             priority: 0,
             segments: if self.contents { self.trace.segments(row) } else { Box::default() },
             output_segment: None,

@@ -47,10 +47,6 @@ pub struct Request {
     pub ignore_eos: bool,
     /// When the client gives up if the reply has not ended by then; [`Time::NEVER`] when it waits as long as it takes.
     pub hangs_up: Time,
-    /// Which of the parallel samples of one prompt this is, from 0; they have consecutive ids and arrive together.
-    pub sample: u16,
-    /// Parallel samples of the prompt (`n`), at least 1.
-    pub samples: u16,
     /// Smaller is more urgent.
     pub priority: i32,
     /// The shareable leading part of the prompt, in order; the sum of lengths is at most `input_tokens`.

@@ -5,7 +5,7 @@
 //! `UPDATE_GOLDEN=1 cargo test --test golden_hashes` writes them anew.
 
 use llmperforacle::config::{self, Diagnostic};
-use llmperforacle::sim::{Files, Simulation, plan};
+use llmperforacle::sim::{NoFiles, Simulation, plan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -38,14 +38,6 @@ pub const HASHES: &str = include_str!("hashes.json");
 
 /// Works in slices of this size: where a slice ends must not show in the result.
 const SLICE: u64 = 777;
-
-struct NoFiles;
-
-impl Files for NoFiles {
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        Err(format!("golden documents name no files, and so not `{path}`"))
-    }
-}
 
 impl Case {
     pub fn label(&self) -> String {

@@ -118,7 +118,7 @@ pub struct FrameworkConfig {
     /// Host time of a step. Absent: the built-in assumption.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_overhead: Option<HostOverhead>,
-    /// Factors on the model's step times, as `llmperforacle calibrate` finds them from a benchmark of one's own.
+    /// Factors on the model's step times, where a benchmark of one's own shows that they are off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<OwnCalibration>,
     /// Speculative decoding.

@@ -4,6 +4,7 @@
 pub mod distribution;
 mod frameworks;
 mod hardware;
+mod own_options;
 mod sglang;
 mod speculative;
 mod trtllm;

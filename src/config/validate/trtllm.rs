@@ -3,19 +3,19 @@
 use super::super::node::join_key;
 use super::super::schema::{CapacitySchedulerPolicy, FrameworkConfig, FrameworkKind, TrtllmConfig, TrtllmPreset};
 use super::Findings;
+use super::own_options::{differs, of_another_stack, two_words, without_effect};
 
 pub(super) fn trtllm(kind: FrameworkKind, config: &FrameworkConfig, config_path: &str, findings: &mut Findings) {
     if kind == FrameworkKind::Trtllm {
-        without_effect(config, config_path, findings);
+        without_effect("TensorRT-LLM", config, config_path, findings);
     }
     let Some(own) = &config.trtllm else { return };
     let path = join_key(config_path, "trtllm");
     if kind != FrameworkKind::Trtllm {
-        let hint = "take them out, or say `type: TRTLLM`";
-        findings.error(path, "these are options of TensorRT-LLM, and this entry is another stack", hint);
+        of_another_stack(&path, "TensorRT-LLM", "TRTLLM", findings);
         return;
     }
-    two_words(config, own, &path, findings);
+    common_words(config, own, &path, findings);
     if own.use_kv_cache_manager_v2 == Some(true)
         && own.capacity_scheduler_policy.is_some_and(|policy| policy != CapacitySchedulerPolicy::MaxUtilization)
     {
@@ -48,22 +48,9 @@ pub(super) fn trtllm(kind: FrameworkKind, config: &FrameworkConfig, config_path:
     }
 }
 
-/// Common options that TensorRT-LLM has nothing like.
-fn without_effect(config: &FrameworkConfig, path: &str, findings: &mut Findings) {
-    let given = [
-        ("long_prefill_token_threshold", config.long_prefill_token_threshold.is_some_and(|tokens| tokens > 0)),
-        ("prefill_chunk_size", config.prefill_chunk_size.is_some()),
-        ("scheduler_reserve_full_isl", config.scheduler_reserve_full_isl.is_some()),
-        ("watermark", config.watermark.is_some_and(|share| share > 0.0)),
-    ];
-    for (key, _) in given.iter().filter(|(_, given)| *given) {
-        findings.warning(join_key(path, key), format!("`{key}` has no effect: TensorRT-LLM has no such rule"), "take it out");
-    }
-}
-
 /// The same said in TensorRT-LLM's words and in the common ones.
-fn two_words(config: &FrameworkConfig, own: &TrtllmConfig, path: &str, findings: &mut Findings) {
-    let differ = [
+fn common_words(config: &FrameworkConfig, own: &TrtllmConfig, path: &str, findings: &mut Findings) {
+    let pairs = [
         ("max_batch_size", "max_num_seqs", differs(own.max_batch_size, config.max_num_seqs)),
         ("max_num_tokens", "max_num_batched_tokens", differs(own.max_num_tokens, config.max_num_batched_tokens)),
         ("max_seq_len", "max_model_len", differs(own.max_seq_len, config.max_model_len)),
@@ -76,12 +63,5 @@ fn two_words(config: &FrameworkConfig, own: &TrtllmConfig, path: &str, findings:
             differs(own.disable_overlap_scheduler.map(|disabled| !disabled), config.async_scheduling),
         ),
     ];
-    for (key, common, _) in differ.iter().filter(|(_, _, differs)| *differs) {
-        let message = format!("`{key}` and `{common}` say different things in two words for one option");
-        findings.error(join_key(path, key), message, "keep one of them");
-    }
-}
-
-fn differs<T: PartialEq>(own: Option<T>, common: Option<T>) -> bool {
-    matches!((own, common), (Some(own), Some(common)) if own != common)
+    two_words(&pairs, path, findings);
 }

@@ -3,12 +3,13 @@
 use super::super::node::join_key;
 use super::super::schema::{FrameworkConfig, FrameworkKind, VllmVersion};
 use super::Findings;
+use super::own_options::of_another_stack;
 
 pub(super) fn vllm(kind: FrameworkKind, config: &FrameworkConfig, config_path: &str, findings: &mut Findings) {
     let Some(own) = &config.vllm else { return };
     let path = join_key(config_path, "vllm");
     if !matches!(kind, FrameworkKind::Vllm | FrameworkKind::ParallelVllm) {
-        findings.error(path, "these are options of vLLM, and this entry is another stack", "take them out, or say `type: VLLM`");
+        of_another_stack(&path, "vLLM", "VLLM", findings);
         return;
     }
     if own.long_prefill_token_threshold_adaptive == Some(true)

@@ -1,0 +1,120 @@
+//! Engines driven by hand under random load, and what must hold of any of them.
+
+use proptest::prelude::*;
+
+use llmperforacle::engine::Replica;
+use llmperforacle::metrics::{Recorder, RunInfo, RunResult, Status};
+use llmperforacle::units::Time;
+use llmperforacle::workload::{Request, Segment, SegmentId};
+
+/// Far more than any case takes: an engine that goes round in circles is a failure, not a hang.
+const MOST_EVENTS: u64 = 200_000;
+
+/// What is drawn of a request.
+pub struct Draft {
+    /// After the one before it.
+    pub gap_us: u32,
+    pub input_tokens: u32,
+    pub output_tokens: u32,
+    /// Group of requests that share a prefix, of 4, and its length, which the group's first request sets.
+    pub prefix: Option<(u32, u32)>,
+    /// Declared beyond what comes.
+    pub undeclared: u32,
+    pub patience_us: Option<u32>,
+    pub ignore_eos: bool,
+    pub priority: i32,
+}
+
+/// Prefix groups have one length each, since a segment does.
+pub fn requests(drafts: impl Iterator<Item = Draft>) -> Vec<Request> {
+    let mut lengths = [None; 4];
+    let mut now = Time::ZERO;
+    let request = |(id, draft): (usize, Draft)| {
+        now += Time::from_us(f64::from(draft.gap_us));
+        let segments = draft.prefix.map(|(group, tokens)| {
+            let tokens = *lengths[group as usize].get_or_insert(tokens);
+            Segment { id: SegmentId(group), tokens }
+        });
+        Request {
+            id: id as u32,
+            profile: 0,
+            session: None,
+            turn: 0,
+            sent: now,
+            arrival: now,
+            input_tokens: draft.input_tokens.max(segments.map_or(1, |segment| segment.tokens)),
+            output_tokens: draft.output_tokens,
+            max_tokens: draft.output_tokens + draft.undeclared,
+            ignore_eos: draft.ignore_eos,
+            hangs_up: draft.patience_us.map_or(Time::NEVER, |us| now + Time::from_us(f64::from(us))),
+            priority: draft.priority,
+            segments: segments.into_iter().collect(),
+            output_segment: None,
+        }
+    };
+    drafts.enumerate().map(request).collect()
+}
+
+/// The result, the KV blocks still held, and the number of events.
+pub fn drive(mut replica: Replica, mut recorder: Recorder, requests: Vec<Request>, horizon: Time) -> (RunResult, u64, u64) {
+    let mut requests = requests.into_iter().peekable();
+    let (mut ended, mut events, mut now) = (Vec::new(), 0, Time::ZERO);
+    loop {
+        let arrival = requests.peek().map_or(Time::NEVER, |request| request.arrival);
+        let next = arrival.min(replica.next_event());
+        if next == Time::NEVER || next > horizon {
+            break;
+        }
+        assert!(next >= now, "time went back");
+        now = next;
+        events += 1;
+        assert!(events < MOST_EVENTS, "no end in sight");
+        if arrival == next {
+            replica.arrive(requests.next().expect("peeked"), &mut recorder);
+        } else {
+            replica.process(arrival, &mut recorder, &mut ended);
+        }
+    }
+    let used = replica.kv_blocks_used();
+    replica.close(&mut recorder);
+    let end = if horizon == Time::NEVER { now } else { horizon };
+    (recorder.finish(RunInfo::default(), end), used, events)
+}
+
+/// `run` with the fast path and without it leave the same bits behind.
+pub fn equals_single_steps(run: impl Fn(bool) -> (RunResult, u64, u64)) -> Result<(), TestCaseError> {
+    let (fast, _, fast_events) = run(true);
+    let (single, _, single_events) = run(false);
+    prop_assert_eq!(&fast.requests, &single.requests);
+    prop_assert_eq!(&fast.series, &single.series);
+    prop_assert_eq!(&fast.counters, &single.counters);
+    prop_assert_eq!(fast.hash(), single.hash());
+    prop_assert!(fast_events <= single_events);
+    Ok(())
+}
+
+/// A request is rejected, cancelled, or ends with all its `output_tokens` in order of time. True when it ended well.
+pub fn ends(result: &RunResult, row: usize, output_tokens: u32, caching: bool) -> Result<bool, TestCaseError> {
+    let r = &result.requests;
+    if r.status[row] == Status::Rejected as u8 {
+        return Ok(false);
+    }
+    if r.status[row] == Status::Cancelled as u8 {
+        prop_assert!(r.cancelled_ps[row] >= r.arrival_ps[row] && r.output_tokens[row] <= output_tokens);
+        prop_assert!(r.finish_ps[row] == u64::MAX);
+        return Ok(false);
+    }
+    prop_assert_eq!(r.status[row], Status::Success as u8);
+    prop_assert_eq!(r.output_tokens[row], output_tokens);
+    prop_assert!(r.arrival_ps[row] <= r.scheduled_ps[row]);
+    prop_assert!(r.scheduled_ps[row] < r.first_token_ps[row]);
+    prop_assert!(r.first_token_ps[row] <= r.finish_ps[row]);
+    // Every prompt token is computed once or found once, unless a preemption makes it happen again (and a second
+    // admission may find what the first did not).
+    let known = r.prefilled_tokens[row] + u64::from(r.cached_tokens[row]);
+    prop_assert!(known == u64::from(r.input_tokens[row]) || r.preemptions[row] > 0);
+    if !caching {
+        prop_assert_eq!(r.cached_tokens[row], 0);
+    }
+    Ok(true)
+}
