@@ -49,7 +49,7 @@ export async function createTrust() {
   const element = h('div', { class: 'trust' },
     h('h3', {}, 'These results'), own,
     h('h3', {}, 'Predicted against measured'),
-    h('p', {}, `${count(report.runs.length)} published benchmark runs, replayed. “Checks” were never looked at while a constant was chosen; “calibration” runs were. A dot on the diagonal is exact.`),
+    h('p', {}, `${count(report.runs.length)} published benchmark runs, replayed. “Calibration” runs may be looked at when a constant is chosen, “checks” are only compared with; docs/accuracy.md names the choices for which some were in view. A dot on the diagonal is exact.`),
     h('div', { class: 'segmented', role: 'group', 'aria-label': 'Metric compared' }, buttons), figure, holder, reasons);
 
   function draw() {
@@ -111,7 +111,7 @@ export function quantile(values, share) {
   return from + ((sorted[low + 1] ?? from) - from) * (place - low);
 }
 
-const SIZE = { width: 560, height: 420, left: 64, right: 12, top: 10, bottom: 44 };
+const SIZE = { width: 560, height: 420, left: 64, right: 28, top: 10, bottom: 44 };
 
 /**
  * Log-log, a dot a run.
@@ -146,7 +146,7 @@ function scatter(dots, kind) {
 /** @param {Dot[]} dots */
 function legend(dots) {
   const engines = ENGINES.filter((engine) => dots.some(({ run }) => run.framework === engine));
-  return h('div', { class: 'legend' },
+  return h('div', { class: 'legend phases' },
     engines.map((engine) => h('span', {}, h('span', { class: `phase key-${COLOUR[engine]}` }), ENGINE_NAMES[engine])),
     h('span', { class: 'muted' }, 'filled: check, ring: calibration'));
 }
