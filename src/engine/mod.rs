@@ -13,6 +13,7 @@ pub mod policies;
 pub mod policy;
 pub mod probe;
 pub mod replica;
+mod run;
 pub mod speculation;
 pub mod testing;
 
