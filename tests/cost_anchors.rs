@@ -19,6 +19,7 @@ fn cost(device: &str, model: Model, tp: u32) -> Calibrated {
         graphs,
         host,
         sorts_logits: false,
+        mixed_steps_add: false,
         device_time: 1.0,
     };
     Calibrated::new(builtin(), &spec).unwrap()

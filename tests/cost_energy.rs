@@ -21,6 +21,7 @@ fn spec(device: &str, model: &str, tp: u32, dtype: Dtype) -> CalibratedSpec {
         graphs: Graphs::of(Engine::Vllm, defaults.max_capture_tokens),
         host: defaults.host,
         sorts_logits: false,
+        mixed_steps_add: false,
         device_time: 1.0,
         device,
     }

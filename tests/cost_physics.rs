@@ -18,6 +18,7 @@ fn spec(device: &Device, model: &Model, engine: Engine, tp: u32, dtype: Dtype) -
         graphs: Graphs::of(engine, defaults.max_capture_tokens),
         host: defaults.host,
         sorts_logits: false,
+        mixed_steps_add: false,
         device_time: 1.0,
     }
 }
@@ -310,4 +311,32 @@ fn what_hardware_and_formats_change_has_its_direction_and_size() {
     // Half the layers: half the prompt but for the LM head and sampling.
     let mut half = cost(&|spec| spec.model.layers /= 2);
     assert!((0.5..0.55).contains(&ratio(&mut half, &mut base, &prompt_ps)));
+}
+
+/// `sum` is the prompts' pass and then the decodes' to the picosecond; one pass over both reads the weights once, so it takes less. The
+/// host puts one step together either way.
+#[test]
+fn a_mixed_step_as_a_sum_takes_both_passes() {
+    let catalog = builtin();
+    let model = catalog.model("Llama-3.1-8B").unwrap();
+    for engine in Engine::ALL {
+        let fused = spec(catalog.device("H100-SXM").unwrap(), model, engine, 1, Dtype::Bf16);
+        let summed = CalibratedSpec { mixed_steps_add: true, ..fused.clone() };
+        let [mut fused, mut summed] = [fused, summed].map(|spec| Calibrated::new(catalog, &spec).unwrap());
+        for (prefills, sequences, context) in
+            [(vec![prompt(1024, 0)], 1, 500), (vec![prompt(2000, 48), prompt(100, 0)], 64, 64_000), (vec![prompt(8, 0)], 256, 700_000)]
+        {
+            let one_pass = fused.mixed(&prefills, sequences, context);
+            let two_passes = summed.mixed(&prefills, sequences, context);
+            let apart = fused.mixed(&prefills, 0, 0).device_ps + fused.decode(sequences, context).at(context).device_ps;
+            assert_eq!(two_passes.device_ps, apart);
+            assert!(two_passes.device_ps > one_pass.device_ps, "{engine:?} {sequences}: {two_passes:?} {one_pass:?}");
+            assert_eq!(two_passes.host_ps, one_pass.host_ps);
+            let parts = two_passes.parts;
+            assert_eq!(parts.gemm_ps + parts.attention_ps + parts.communication_ps + parts.other_ps, two_passes.device_ps);
+            // Steps of one kind are the same under both.
+            assert_eq!(summed.mixed(&prefills, 0, 0), fused.mixed(&prefills, 0, 0));
+            assert_eq!(summed.decode(sequences, context), fused.decode(sequences, context));
+        }
+    }
 }

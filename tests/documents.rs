@@ -347,6 +347,15 @@ fn each_fault_is_named_with_place_path_and_advice() {
             "listed twice",
             "",
         ),
+        (
+            "model_profile_id: Llama-3.1-8B}",
+            "model_profile_id: Llama-3.1-8B, mixed_step_cost: fused, timing: {polynomial: {}}}",
+            'E',
+            "14:61",
+            &format!("{config}.mixed_step_cost"),
+            "have no fused step",
+            "say `sum`",
+        ),
     ] {
         assert!(BASE.contains(from), "{from}");
         let read = read(&BASE.replacen(from, to, 1), "x.yaml");

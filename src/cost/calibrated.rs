@@ -3,7 +3,8 @@
 //! A layer is: add + norm, QKV product, rotary embedding with the KV write, attention, output product, all-reduce, add + norm, gate and
 //! up product, activation, down product, all-reduce (experts in place of the last three products in a mixture). Around the
 //! layers: embedding, and LM head, all-gather and sampling for the rows that are sampled. A mixed step runs one product over
-//! the tokens of prompts and decodes together; attention runs once for the prompts and once for the decodes.
+//! the tokens of prompts and decodes together; attention runs once for the prompts and once for the decodes. On request it is charged as
+//! two passes, as simulators do that know no fused step.
 
 use super::attention::{DecodeAttention, DecodeLayer, PrefillAttention};
 use super::collective::Collective;
@@ -49,6 +50,8 @@ pub struct CalibratedSpec {
     pub host: HostTime,
     /// Sampling cuts the distribution (top-p, top-k), which sorts the logits; else it takes the greatest.
     pub sorts_logits: bool,
+    /// A mixed step takes the time of a step with its prompts and one with its decodes, not that of one pass over both.
+    pub mixed_steps_add: bool,
     /// Factor on every device time, from a measurement of one's own; 1 without one.
     pub device_time: f64,
 }
@@ -81,6 +84,7 @@ pub struct Calibrated {
     host: HostTime,
     device_time: f64,
     sorts_logits: bool,
+    mixed_steps_add: bool,
     products: Vec<Product>,
     gemm: Gemm,
     gemm_16bit: Gemm,
@@ -169,6 +173,7 @@ impl Calibrated {
             host: spec.host,
             device_time: spec.device_time,
             sorts_logits: spec.sorts_logits,
+            mixed_steps_add: spec.mixed_steps_add,
             products: products(model, tp),
             footprint: Footprint::new(model, sheet, tp, &Arithmetic::of(sheet, dtype), kv_bytes),
             gemm,
@@ -289,6 +294,17 @@ impl Calibrated {
         ps(host.per_step_us + host.per_sequence_us * f64::from(sequences) + host.per_new_request_us * f64::from(new_requests))
     }
 
+    /// The prompts' pass and then the decodes', put together by the host as one step.
+    fn sum_of_passes(&mut self, prefills: &[Prefill], sequences: u32, context: u64) -> StepCost {
+        let decode = self.decode(sequences, context).at(context);
+        let mut step = self.mixed(prefills, 0, 0);
+        step.add_device(&decode, 1);
+        step.padded_tokens += decode.padded_tokens;
+        step.eager |= decode.eager;
+        step.host_ps = self.host_ps(sequences + prefills.len() as u32, prefills.len() as u32);
+        step
+    }
+
     fn step(rows: RowsCost, sampled: RowsCost, attention_ps: u64, host_ps: u64, padded_tokens: u32) -> StepCost {
         let parts = StepParts {
             gemm_ps: rows.gemm_ps + sampled.gemm_ps,
@@ -323,6 +339,9 @@ impl CostModel for Calibrated {
     }
 
     fn mixed(&mut self, prefills: &[Prefill], sequences: u32, context: u64) -> StepCost {
+        if self.mixed_steps_add && sequences > 0 {
+            return self.sum_of_passes(prefills, sequences, context);
+        }
         let new: u64 = prefills.iter().map(|piece| u64::from(piece.new_tokens)).sum();
         let completed = prefills.iter().filter(|piece| piece.completes).count() as u32;
         let tokens = u32::try_from(new + u64::from(sequences)).unwrap_or(u32::MAX);

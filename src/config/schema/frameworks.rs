@@ -112,6 +112,10 @@ pub struct FrameworkConfig {
     /// How tokens are chosen: `greedy` (absent means this) or `top_p`, which sorts every row of logits and costs time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
+    /// What a step with prompts and decodes takes: `fused` (absent means this) is one pass over the tokens of both, `sum` the pass of the
+    /// prompts and then that of the decodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixed_step_cost: Option<MixedStepCost>,
     /// Step times other than the calibrated cost model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timing: Option<Timing>,
@@ -208,6 +212,14 @@ pub struct HostOverhead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1e5))]
     pub per_request_api_ms: Option<f64>,
+}
+
+/// What a step with prompts and decodes takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MixedStepCost {
+    Fused,
+    Sum,
 }
 
 /// How tokens are chosen.

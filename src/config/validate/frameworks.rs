@@ -2,7 +2,7 @@
 
 use super::super::names::did_you_mean;
 use super::super::node::{join_index, join_key};
-use super::super::schema::{ComputeDevice, Document, FrameworkConfig, FrameworkEntry, FrameworkKind, Parallelism};
+use super::super::schema::{ComputeDevice, Document, FrameworkConfig, FrameworkEntry, FrameworkKind, MixedStepCost, Parallelism};
 use super::Findings;
 use super::hardware::is_gpu;
 use super::sglang::sglang;
@@ -88,6 +88,10 @@ fn contradictions(config: &FrameworkConfig, path: &str, findings: &mut Findings)
             "`timing` takes exactly one of `fixed` and `polynomial`",
             "leave `timing` out for the calibrated cost model",
         );
+    }
+    if config.timing.is_some() && config.mixed_step_cost == Some(MixedStepCost::Fused) {
+        let message = "step times given by `timing` have no fused step: a mixed one takes the sum of both passes";
+        findings.error(join_key(path, "mixed_step_cost"), message, "say `sum`, or leave it out");
     }
     if let Some(degree) = config.parallelism.as_ref().and_then(|parallelism| parallelism.tp_degree)
         && config.tensor_parallel_size.is_some_and(|size| size != degree)

@@ -14,7 +14,7 @@ use speculation::Drafting;
 use super::hardware::Hardware;
 use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model, framework_defaults, hf};
 use crate::config::Diagnostic;
-use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, FrameworkKind, Sampling};
+use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, FrameworkKind, MixedStepCost, Sampling};
 use crate::cost::memory::{self, Drafter, MemorySpec};
 use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, PolynomialTiming, PowerModel};
 use crate::engine::{Limits, PolicySpec};
@@ -179,6 +179,7 @@ impl Parts<'_> {
             graphs: rules.graphs.clone(),
             host,
             sorts_logits: self.config.sampling == Some(Sampling::TopP),
+            mixed_steps_add: self.config.mixed_step_cost == Some(MixedStepCost::Sum),
             device_time: own.device_time.unwrap_or(1.0),
         };
         let calibrated = Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
