@@ -44,6 +44,8 @@ pub enum Purpose {
     Terms = 14,
     /// Order of a queue that is served at random, by engine.
     QueueOrder = 15,
+    /// Waits before second tries, by run.
+    Retries = 16,
 }
 
 /// A stream of random numbers: ChaCha with 8 rounds, keyed by the seed, with purpose and index as the nonce.
