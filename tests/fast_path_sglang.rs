@@ -86,6 +86,7 @@ fn case() -> impl Strategy<Value = Case> {
                     schedule_conservativeness,
                     mixed_chunk,
                     prefill_decode_interval,
+                    latch: max_prefill_tokens % 4 > 0,
                     caching,
                     seed: 7,
                 }

@@ -119,6 +119,21 @@ fn g7_the_latch_holds_until_a_request_leaves() {
     assert!(log.outcomes.iter().all(|outcome| outcome.preemptions == 0));
 }
 
+/// g7 without the latch: the first two take two tokens in each step, of which the first had been expected, and the ratio falls by 0.602 / 600:
+/// k steps after 40 ms 1314 - 2k - (992 - 2k) * (0.7 - (20 + k) * 0.602 / 600) tokens are left, 640.9 for k = 4 and 641.2 for k = 5. So the
+/// third, which needs less than that to be 641, enters at 45 ms, and when memory runs out it has the fewest output tokens.
+#[test]
+fn g7_without_the_latch_the_ratio_lets_the_third_in() {
+    let mut lab = engine(1600, |options| options.latch = false);
+    for at_ms in [0.0, 20.0, 40.0] {
+        arrive_guessed(&mut lab, at_ms, 128, 512);
+    }
+    let log = lab.log();
+    assert_eq!(times(&log.outcomes)[2].0, 55.0);
+    let preemptions: Vec<u32> = log.outcomes.iter().map(|outcome| outcome.preemptions).collect();
+    assert_eq!(preemptions, [0, 0, 1]);
+}
+
 /// g8: a cascade of retractions: everybody is served in the end, and nobody finds more than its own prompt again.
 #[test]
 fn g8_a_cascade_of_retractions_ends() {

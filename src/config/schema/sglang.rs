@@ -36,6 +36,10 @@ pub struct SglangConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100000))]
     pub prefill_decode_interval: Option<u32>,
+    /// After a refusal try nobody until a request leaves, as SGLang does. False tries in every iteration, as AISimulate does: no option of
+    /// SGLang's, but a way to see what the rule costs. Absent means true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_is_full_latch: Option<bool>,
     /// Reuse nothing (the opposite of `enable_prefix_caching`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disable_radix_cache: Option<bool>,

@@ -39,6 +39,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             schedule_conservativeness: own.schedule_conservativeness.unwrap_or(default.schedule_conservativeness),
             mixed_chunk: own.enable_mixed_chunk.unwrap_or(default.mixed_chunk),
             prefill_decode_interval: own.prefill_decode_interval.unwrap_or(default.prefill_decode_interval),
+            latch: own.batch_is_full_latch.unwrap_or(default.latch),
             caching,
             seed: default.seed,
         }),

@@ -43,6 +43,8 @@ pub struct SglangOptions {
     pub mixed_chunk: bool,
     /// Rounds of decoding forced after each batch of prompts.
     pub prefill_decode_interval: u32,
+    /// `batch_is_full`, without which admission is tried in every iteration.
+    pub latch: bool,
     /// The radix cache is on.
     pub caching: bool,
     /// For the random order.
@@ -58,6 +60,7 @@ impl Default for SglangOptions {
             schedule_conservativeness: 1.0,
             mixed_chunk: false,
             prefill_decode_interval: 0,
+            latch: true,
             caching: true,
             seed: 0,
         }
@@ -146,7 +149,7 @@ impl Policy for Sglang {
     }
 
     fn form(&mut self, core: &mut Core) -> Steadiness {
-        if core.running_len() < self.running {
+        if core.running_len() < self.running || !self.options.latch {
             self.latched = false;
         }
         let was_idle = core.running_len() == 0 && core.waiting.iter().all(|&id| core.jobs[id].request.arrival > core.last_end);
