@@ -96,3 +96,8 @@ fn what_vllm_leaves_out_is_refused() {
 fn what_sglang_leaves_out_is_refused() {
     left_out_is_refused("SGLang", "SGLANG", "sglang", "schedule_policy: lpm");
 }
+
+#[test]
+fn what_dynamo_leaves_out_is_refused() {
+    left_out_is_refused("Dynamo, replicas and routers", "DYNAMO", "dynamo", "router_mode: kv");
+}

@@ -1,4 +1,5 @@
-//! What happens between replicas: which of them serves a request, how many there are, what breaks. Knows engines only by their load.
+//! What happens between replicas: which of them serves a request, whose turn it is, how many there are, what breaks. Knows engines only
+//! by what they tell.
 
 pub mod admission;
 pub mod faults;
@@ -6,5 +7,7 @@ pub mod network;
 pub mod planner;
 pub mod retries;
 pub mod router;
+pub mod tournament;
 
-pub use router::Router;
+pub use router::{Fleet, Router, RouterSpec};
+pub use tournament::Tournament;

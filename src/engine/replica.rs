@@ -83,6 +83,7 @@ pub struct Replica {
     gaps: Vec<u64>,
     stalled_gaps: Vec<(u64, u32)>,
     probe: Option<Probe>,
+    prefilled: Option<Vec<u32>>,
     hang_ups: HangUps,
     speculation: Option<Speculation>,
 }
@@ -102,6 +103,7 @@ impl Replica {
             gaps: Vec::new(),
             stalled_gaps: Vec::new(),
             probe: None,
+            prefilled: None,
             hang_ups: HangUps::default(),
             speculation: None,
         }
@@ -146,6 +148,21 @@ impl Replica {
     /// KV blocks that requests hold now.
     pub fn kv_blocks_used(&self) -> u64 {
         self.core.pool.used()
+    }
+
+    /// Leading tokens in memory of a prompt that is not here yet, where the cache can say.
+    pub fn held(&self, request: &Request) -> Option<u64> {
+        self.core.pool.held(request)
+    }
+
+    /// From now on keeps whose first token has come out, for `take_prefilled`.
+    pub fn keep_prefilled(&mut self) {
+        self.prefilled = Some(Vec::new());
+    }
+
+    /// Requests whose first token came out in the last `process`.
+    pub fn take_prefilled(&mut self) -> impl Iterator<Item = u32> + '_ {
+        self.prefilled.iter_mut().flat_map(|ids| ids.drain(..))
     }
 
     /// KV blocks of the pool.
@@ -221,7 +238,11 @@ impl Replica {
     fn finish_flight(&mut self, observer: &mut impl Observer, ended: &mut Vec<u32>) {
         let Some(mut flight) = self.flights.pop_front() else { return };
         for &id in flight.first_tokens.iter().filter(|&&id| !self.core.jobs[id].hung_up) {
-            observer.first_token(self.core.jobs[id].request.id, flight.end);
+            let request = self.core.jobs[id].request.id;
+            observer.first_token(request, flight.end);
+            if let Some(prefilled) = &mut self.prefilled {
+                prefilled.push(request);
+            }
         }
         for &id in &flight.completed {
             self.core.pool.read(id);

@@ -79,6 +79,11 @@ pub trait KvCache {
     /// A batch is about to take `count` blocks: for caches that evict for a batch as a whole.
     fn prepare(&mut self, _count: u64) {}
 
+    /// Leading tokens in memory of a prompt that nobody here has opened; `None` where the cache does not say.
+    fn held(&self, _request: &Request) -> Option<u64> {
+        None
+    }
+
     /// Blocks that requests hold.
     fn used(&self) -> u64 {
         self.total() - self.free()

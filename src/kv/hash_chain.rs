@@ -54,6 +54,10 @@ impl KvCache for HashChain {
         Hit { tokens: blocks * size, free_blocks }
     }
 
+    fn held(&self, request: &Request) -> Option<u64> {
+        Some(self.pool.leading(&request.segments))
+    }
+
     fn acquire(&mut self, owner: u32, tokens: u64) {
         let blocks = tokens / u64::from(self.pool.block_size());
         self.holdings[owner as usize].acquire(&mut self.pool, blocks);

@@ -237,6 +237,25 @@ impl BlockPool {
         }
     }
 
+    /// Leading tokens of a prompt with these segments in memory, in full blocks.
+    pub(super) fn leading(&self, segments: &[Segment]) -> u64 {
+        let mut blocks = 0;
+        let (size, mut end) = (u64::from(self.block_size), 0);
+        for segment in segments {
+            end += u64::from(segment.tokens);
+            let SegmentSlots { first_slot, count } = match self.segments.get(segment.id.0 as usize) {
+                Some(known) if known.first_slot != NONE => *known,
+                _ => break,
+            };
+            let found = (first_slot..first_slot + count).take_while(|&slot| self.present(slot)).count() as u64;
+            blocks += found;
+            if found < end / size - (end - u64::from(segment.tokens)) / size {
+                break;
+            }
+        }
+        blocks * size
+    }
+
     /// Appends to `chain` the slots of the blocks that end in `segment`, which starts after `start` tokens.
     pub(super) fn chain_segment(&mut self, segment: Segment, start: u64, chain: &mut Vec<u32>) {
         let SegmentSlots { first_slot, count } = self.segment_slots(segment, start);

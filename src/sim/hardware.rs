@@ -135,6 +135,11 @@ impl<'a> Hardware<'a> {
         })
     }
 
+    /// Devices in all, where the document lists them one by one; a catalog node may be had as often as wanted.
+    pub(super) fn listed_devices(&self) -> Option<u64> {
+        self.node_devices.is_none().then_some(self.devices.len() as u64)
+    }
+
     /// The link by which prompts reach the server: the first from the clients.
     pub(super) fn client_link(&self) -> Option<ClientLink> {
         let links = self.profile.network_links.as_deref().unwrap_or_default();

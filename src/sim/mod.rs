@@ -4,6 +4,7 @@
 //! earliest of the next arrival and each replica's own next event, arrivals first, then the lower replica number.
 
 mod entry;
+mod fleet;
 mod hardware;
 mod moment;
 pub mod plan;
@@ -12,12 +13,13 @@ pub use entry::is_modelled;
 pub use moment::{Inspection, Moment, NoMoment, ReplicaMoment};
 pub use plan::{Files, NoFiles, Plan, RunPlan, plan};
 
-use crate::cluster::Router;
+use crate::cluster::{Router, Tournament};
 use crate::config::Diagnostic;
 use crate::engine::Replica;
 use crate::metrics::{Recorder, RunResult};
 use crate::units::Time;
 use crate::workload::{self, Source};
+use fleet::Engines;
 
 /// How far a simulation has come.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,6 +39,8 @@ pub struct Simulation {
     planned_warnings: Vec<Diagnostic>,
     router: Router,
     replicas: Vec<Replica>,
+    /// When something happens next at each.
+    events: Tournament,
     recorder: Recorder,
     horizon: Time,
     now: Time,
@@ -52,9 +56,14 @@ impl Simulation {
         let horizon = plan.max_simulation_time_s.map_or(Time::NEVER, Time::from_s);
         let replicas =
             plan.replicas.iter().enumerate().map(|(index, replica)| replica.build(index as u16, plan.source.seed, plan.fast_path, horizon));
-        let replicas = replicas.collect::<Result<Vec<Replica>, Diagnostic>>().map_err(|found| vec![found])?;
+        let mut replicas = replicas.collect::<Result<Vec<Replica>, Diagnostic>>().map_err(|found| vec![found])?;
+        let router = Router::new(&plan.router, replicas.len(), plan.source.seed);
+        if router.listens_for_prefills() {
+            replicas.iter_mut().for_each(Replica::keep_prefilled);
+        }
         Ok(Simulation {
-            router: Router::new(plan.balancing, &plan.weights, plan.source.seed),
+            router,
+            events: Tournament::new(replicas.len(), Time::NEVER.0),
             recorder: Recorder::new(Time::from_s(plan.warm_up_s), source.expected_requests())
                 .with_power(plan.info.replicas.iter().map(|replica| replica.power).collect()),
             plan: plan.clone(),
@@ -88,10 +97,16 @@ impl Simulation {
     /// The next event; false when there is none before the end.
     fn step(&mut self) -> bool {
         let arrival = self.source.next_arrival().unwrap_or(Time::NEVER);
-        let (event, replica, second) = self.next_events();
-        let next = arrival.min(event);
+        let (event, replica) = self.events.first();
+        let waits = self.source.waits_for_replies();
+        let look = self.router.next_snapshot(arrival, waits);
+        let next = arrival.min(Time(event));
         if next == Time::NEVER || next > self.horizon {
             return false;
+        }
+        if look <= next {
+            self.router.snapshot(look, &Engines(&mut self.replicas));
+            return true;
         }
         debug_assert!(next >= self.now, "time went back");
         self.now = next;
@@ -99,9 +114,14 @@ impl Simulation {
             self.deliver();
         } else {
             // Where a reply makes a request, no replica may run past the next event of another.
-            let limit = if self.source.waits_for_replies() { arrival.min(second) } else { arrival };
-            self.replicas[replica].process(limit, &mut self.recorder, &mut self.ended);
+            let limit = if waits { arrival.min(Time(self.events.least_beside(replica))) } else { arrival };
+            self.replicas[replica].process(limit.min(look), &mut self.recorder, &mut self.ended);
+            self.events.set(replica, self.replicas[replica].next_event().0);
+            for id in self.replicas[replica].take_prefilled() {
+                self.router.prefilled(replica, id, next);
+            }
             for id in self.ended.drain(..) {
+                self.router.ended(replica, id, next);
                 self.source.ended(id, next);
                 self.requests_ended += 1;
             }
@@ -111,31 +131,14 @@ impl Simulation {
 
     fn deliver(&mut self) {
         let Some(request) = self.source.take() else { return };
-        let replicas = &self.replicas;
-        let replica = self.router.route(&request, |replica| {
-            let (waiting, running) = replicas[replica].load();
-            waiting + running
-        });
         let id = request.id;
+        let replica = self.router.route(&request, self.now, &mut Engines(&mut self.replicas));
         if self.replicas[replica].arrive(request, &mut self.recorder) {
+            self.router.ended(replica, id, self.now);
             self.source.ended(id, self.now);
             self.requests_ended += 1;
         }
-    }
-
-    /// The earliest event of the replicas, whose it is, and the earliest of the others.
-    fn next_events(&self) -> (Time, usize, Time) {
-        let (mut first, mut whose, mut second) = (Time::NEVER, 0, Time::NEVER);
-        for (index, replica) in self.replicas.iter().enumerate() {
-            let event = replica.next_event();
-            if event < first {
-                second = first;
-                (first, whose) = (event, index);
-            } else {
-                second = second.min(event);
-            }
-        }
-        (first, whose, second)
+        self.events.set(replica, self.replicas[replica].next_event().0);
     }
 
     /// What had to be changed in the requests given out so far (lengths cut, prompts lengthened), beyond what the plan has said.

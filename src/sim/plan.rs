@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::entry::{self, Context, ReplicaPlan};
+use super::fleet::{self, Group};
 use super::hardware::Hardware;
 use crate::catalog::{self, Catalog, Model};
-use crate::config::schema::{Comparison, Economics, FrameworkEntry, LoadBalancing, OwnCalibration, Workload};
+use crate::cluster::RouterSpec;
+use crate::config::schema::{Comparison, Economics, FrameworkEntry, FrameworkKind, LoadBalancing, OwnCalibration, Workload};
 use crate::config::{self, Diagnostic, Document};
 use crate::metrics::{ReplicaInfo, RunEconomics, RunInfo};
 use crate::workload::{self, SourceSpec, Trace, Upload};
@@ -33,8 +35,7 @@ pub struct RunPlan {
     pub fast_path: bool,
     pub(super) source: SourceSpec,
     pub(super) replicas: Vec<ReplicaPlan>,
-    pub(super) balancing: LoadBalancing,
-    pub(super) weights: Vec<f64>,
+    pub(super) router: RouterSpec,
     pub(super) max_simulation_time_s: Option<f64>,
     /// How long requests come in, for progress, where the document says.
     pub(super) expected_duration_s: Option<f64>,
@@ -83,7 +84,8 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
     let electricity = electricity(&economics, catalog).map_err(|error| errors.push(error)).unwrap_or_default();
     let context = Context { catalog, hardware: &hardware, models: &models, economics: &economics };
 
-    let mut replicas = Vec::new();
+    let shared = document.simulation.comparison == Some(Comparison::Shared);
+    let mut groups = Vec::new();
     for (index, entry) in document.frameworks_to_test.iter().enumerate() {
         let path = format!("frameworks_to_test[{index}]");
         if entry.is_target_for_workload == Some(false) {
@@ -91,11 +93,24 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
             continue;
         }
         match with_calibration(entry, files, &path) {
-            Ok(entry) => replicas.extend(entry::replica(&context, &entry, &path, &mut errors, &mut warnings)),
+            Ok(entry) => {
+                if shared && (entry.router.is_some() || entry.kind == FrameworkKind::Dynamo) {
+                    let message = "in a shared comparison all entries are behind one load balancer";
+                    let hint = "say workload.load_balancing_strategy, or compare side by side";
+                    errors.push(Diagnostic::error(path, message, hint));
+                    continue;
+                }
+                let replica = entry::replica(&context, &entry, &path, &mut errors, &mut warnings);
+                match replica.map(|replica| fleet::group(&entry, replica, &hardware, &path, &mut warnings)) {
+                    Some(Ok(group)) => groups.push(group),
+                    Some(Err(error)) => errors.push(error),
+                    None => {}
+                }
+            }
             Err(error) => errors.push(error),
         }
     }
-    if replicas.is_empty() && errors.is_empty() {
+    if groups.is_empty() && errors.is_empty() {
         let hint = "remove `is_target_for_workload: false` from one entry";
         errors.push(Diagnostic::error("frameworks_to_test", "No frameworks marked as workload targets", hint));
     }
@@ -110,14 +125,14 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
     }
     let Some(workload) = workload.filter(|_| errors.is_empty()) else { return Err(errors) };
 
-    let groups: Vec<Vec<ReplicaPlan>> = match document.simulation.comparison.unwrap_or(Comparison::SideBySide) {
-        Comparison::SideBySide => replicas.into_iter().map(|replica| vec![replica]).collect(),
-        Comparison::Shared => vec![replicas],
-    };
+    if shared {
+        let replicas = groups.into_iter().flat_map(|group| group.replicas).collect();
+        groups = vec![Group { replicas, router: None }];
+    }
     let mut runs = Vec::new();
     let mut estimated_work: u64 = 0;
-    for replicas in groups {
-        let run = run(document, &workload, trace.clone(), &hardware, electricity.clone(), replicas);
+    for group in groups {
+        let run = run(document, &workload, trace.clone(), &hardware, electricity.clone(), group);
         // Every distribution, rate and pattern is checked by making the source once.
         let source = workload::source(&run.source)?;
         if runs.is_empty() {
@@ -137,8 +152,9 @@ fn run(
     trace: Option<Arc<Trace>>,
     hardware: &Hardware<'_>,
     electricity: RunEconomics,
-    replicas: Vec<ReplicaPlan>,
+    group: Group,
 ) -> RunPlan {
+    let Group { replicas, router } = group;
     let seed = document.simulation.random_seed.unwrap_or(0);
     let metrics = document.metrics_config.clone().unwrap_or_default();
     let bytes_per_token = workload.bytes_per_token_estimate_for_network.unwrap_or(0.0);
@@ -149,7 +165,9 @@ fn run(
     });
     let profiles = workload.client_profiles.as_deref().unwrap_or_default();
     let names: Vec<&str> = replicas.iter().map(|replica| replica.info.entry.as_str()).collect();
-    let name = names.join(" + ");
+    let mut distinct = names.clone();
+    distinct.dedup();
+    let name = distinct.join(" + ");
     let weight = |name: &&str| workload.framework_weights.as_ref().and_then(|weights| weights.get(*name)).copied().unwrap_or(1.0);
     let mut confidence: Vec<&str> = replicas.iter().map(|replica| replica.confidence.as_str()).collect();
     confidence.dedup();
@@ -165,8 +183,10 @@ fn run(
             upload,
             api_time: replicas.iter().map(|replica| replica.api_time).max().unwrap_or_default(),
         },
-        balancing: workload.load_balancing_strategy.unwrap_or(LoadBalancing::RoundRobin),
-        weights: names.iter().map(weight).collect(),
+        router: router.unwrap_or_else(|| {
+            let weights: Vec<f64> = names.iter().map(weight).collect();
+            RouterSpec::of_strategy(workload.load_balancing_strategy.unwrap_or(LoadBalancing::RoundRobin), &weights)
+        }),
         max_simulation_time_s: document.simulation.max_simulation_time,
         expected_duration_s: expected_duration_s.filter(|duration| *duration > 0.0),
         warm_up_s: metrics.warm_up_duration_s.unwrap_or(0.0),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LevelOfDetail, SglangConfig, SpeculativeConfig, TrtllmConfig, VllmConfig};
+use super::{DynamoBackend, DynamoConfig, LevelOfDetail, RouterConfig, SglangConfig, SpeculativeConfig, TrtllmConfig, VllmConfig};
 
 /// One serving stack under test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,8 +18,29 @@ pub struct FrameworkEntry {
     /// Receives requests (in `comparison: shared`), is simulated (in `side_by_side`). Absent means true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_target_for_workload: Option<bool>,
+    /// Identical engines, each on GPUs of its own, behind one router. Absent means 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub replicas: Option<u32>,
+    /// How requests are spread over the replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<RouterConfig>,
     /// Its options.
     pub config: FrameworkConfig,
+}
+
+impl FrameworkEntry {
+    /// The stack whose engine serves: Dynamo's workers run one of the others.
+    pub fn worker_kind(&self) -> FrameworkKind {
+        if self.kind != FrameworkKind::Dynamo {
+            return self.kind;
+        }
+        match self.config.dynamo.as_ref().and_then(|dynamo| dynamo.backend).unwrap_or_default() {
+            DynamoBackend::Vllm => FrameworkKind::Vllm,
+            DynamoBackend::Sglang => FrameworkKind::Sglang,
+            DynamoBackend::Trtllm => FrameworkKind::Trtllm,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -137,6 +158,9 @@ pub struct FrameworkConfig {
     /// Options of vLLM that no other stack has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vllm: Option<VllmConfig>,
+    /// Options of NVIDIA Dynamo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamo: Option<DynamoConfig>,
     // Keys of the original project.
     /// Longest chunk of one prompt, tokens (the original project's name of `long_prefill_token_threshold`).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@
 mod economics;
 mod frameworks;
 mod hardware;
+mod router;
 mod sglang;
 mod speculative;
 mod trtllm;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use economics::*;
 pub use frameworks::*;
 pub use hardware::*;
+pub use router::*;
 pub use sglang::*;
 pub use speculative::*;
 pub use trtllm::*;

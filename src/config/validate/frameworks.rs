@@ -23,9 +23,13 @@ pub fn frameworks(document: &Document, findings: &mut Findings) {
         let config = &entry.config;
         model(config, &path, findings);
         contradictions(config, &path, findings);
-        trtllm(entry.kind, config, &path, findings);
-        vllm(entry.kind, config, &path, findings);
-        sglang(entry.kind, config, &path, findings);
+        if config.dynamo.is_some() && entry.kind != FrameworkKind::Dynamo {
+            let hint = "take them out, or say `type: DYNAMO`";
+            findings.error(join_key(&path, "dynamo"), "these are options of NVIDIA Dynamo, and this entry is another stack", hint);
+        }
+        trtllm(entry.worker_kind(), config, &path, findings);
+        vllm(entry.worker_kind(), config, &path, findings);
+        sglang(entry.worker_kind(), config, &path, findings);
         speculative(config, &path, findings);
         match &config.parallelism {
             Some(parallelism) => parallel(entry, parallelism, devices, &path, findings),

@@ -23,7 +23,7 @@ use crate::units::Time;
 
 /// Whether a framework can be simulated.
 pub fn is_modelled(framework: FrameworkKind) -> bool {
-    engine_of(framework).is_some()
+    framework == FrameworkKind::Dynamo || engine_of(framework).is_some()
 }
 
 /// The engine that serves for a framework; `None` for one that is not modelled yet.
@@ -38,7 +38,7 @@ fn engine_of(framework: FrameworkKind) -> Option<Engine> {
 
 fn not_modelled(path: &str, framework: FrameworkKind) -> Diagnostic {
     let message = format!("{} is not modelled yet", framework_name(framework));
-    Diagnostic::error(path, message, "use VLLM; see `llmperforacle list frameworks`")
+    Diagnostic::error(path, message, "see `llmperforacle list frameworks`")
 }
 
 /// A framework's name as documents write it.
@@ -80,9 +80,9 @@ pub(super) fn replica(
 ) -> Option<ReplicaPlan> {
     let config = &entry.config;
     let before = errors.len();
-    let engine = engine_of(entry.kind);
+    let engine = engine_of(entry.worker_kind());
     if engine.is_none() {
-        errors.push(not_modelled(&format!("{path}.type"), entry.kind));
+        errors.push(not_modelled(&format!("{path}.type"), entry.worker_kind()));
     }
     let model = model(context, config, path).map_err(|error| errors.push(error)).ok();
     let tp = degree(config, path).map_err(|error| errors.push(error)).ok();

@@ -58,6 +58,11 @@ pub(super) enum TimingPlan {
 }
 
 impl ReplicaPlan {
+    /// Whether its cache can be asked what it holds of a prompt.
+    pub(in crate::sim) fn tells_what_it_holds(&self) -> bool {
+        matches!(self.kv, KvPlan::HashChain { .. })
+    }
+
     /// Builds the replica.
     pub(in crate::sim) fn build(&self, index: u16, seed: u64, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
         let mut cost: Box<dyn CostModel> = match &self.timing {

@@ -1,0 +1,228 @@
+//! Which replica serves a request: one file for each family of rules. A router knows what passes through it, and of engines what they
+//! tell; both may be old. Which options a document may give is decided in `spec`.
+
+pub mod cache_aware;
+pub mod kv;
+mod loads;
+mod prefix_index;
+pub mod signals;
+mod spec;
+pub mod turns;
+
+use std::collections::VecDeque;
+
+use crate::rng::{Purpose, Stream};
+use crate::units::Time;
+use crate::workload::Request;
+use cache_aware::{CacheAware, CacheAwareOptions};
+use kv::{KvOptions, KvRouter};
+use loads::Loads;
+use signals::{ScorerWeights, Scorers, Signal, Signals};
+use turns::{Sessions, Turns, Weighted};
+
+/// What engines tell a router, when asked.
+pub trait Fleet {
+    fn signal(&self, replica: usize) -> Signal;
+
+    /// Leading tokens of the prompt in the replica's memory; `None` when its kind of cache does not say.
+    fn held(&mut self, replica: usize, request: &Request) -> Option<u64>;
+}
+
+/// A rule with its options.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rule {
+    RoundRobin,
+    Random,
+    Weighted(Vec<f64>),
+    LeastLoaded,
+    PowerOfTwo,
+    SessionAffinity,
+    PrefixHash { tokens: u32 },
+    CacheAware(CacheAwareOptions),
+    Kv(KvOptions),
+    Scorers(ScorerWeights),
+    VllmDp,
+}
+
+/// A router as planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouterSpec {
+    pub rule: Rule,
+    /// Time between two looks at the engines; zero is all the time.
+    pub snapshot_interval: Time,
+    /// Time until the router hears that a prompt is computed or a request has ended.
+    pub event_delay: Time,
+}
+
+impl RouterSpec {
+    pub fn new(rule: Rule) -> RouterSpec {
+        RouterSpec { rule, snapshot_interval: Time::ZERO, event_delay: Time::ZERO }
+    }
+}
+
+enum State {
+    RoundRobin(Turns),
+    Random,
+    Weighted(Weighted),
+    LeastLoaded,
+    PowerOfTwo,
+    SessionAffinity(Sessions),
+    PrefixHash { tokens: u32 },
+    CacheAware(Box<CacheAware>),
+    Kv(Box<KvRouter>),
+    Scorers(Box<Scorers>),
+    VllmDp,
+}
+
+/// News on their way to the router.
+#[derive(Clone, Copy, Debug)]
+struct News {
+    known: Time,
+    replica: usize,
+    id: u32,
+    ended: bool,
+}
+
+/// Chooses a replica for each request, in order of arrival.
+pub struct Router {
+    state: State,
+    replicas: usize,
+    stream: Stream,
+    loads: Loads,
+    signals: Signals,
+    event_delay: Time,
+    snapshot_interval: Time,
+    last_snapshot: Time,
+    news: VecDeque<News>,
+}
+
+impl Router {
+    /// A router over `replicas` (at least 1) replicas; `Rule::Weighted` has as many weights.
+    pub fn new(spec: &RouterSpec, replicas: usize, seed: u64) -> Router {
+        let state = match &spec.rule {
+            Rule::RoundRobin => State::RoundRobin(Turns::default()),
+            Rule::Random => State::Random,
+            Rule::Weighted(weights) => State::Weighted(Weighted::new(weights)),
+            Rule::LeastLoaded => State::LeastLoaded,
+            Rule::PowerOfTwo => State::PowerOfTwo,
+            Rule::SessionAffinity => State::SessionAffinity(Sessions::default()),
+            Rule::PrefixHash { tokens } => State::PrefixHash { tokens: *tokens },
+            Rule::CacheAware(options) => State::CacheAware(Box::new(CacheAware::new(*options, replicas))),
+            Rule::Kv(options) => State::Kv(Box::new(KvRouter::new(*options, replicas))),
+            Rule::Scorers(weights) => State::Scorers(Box::new(Scorers::new(*weights, replicas))),
+            Rule::VllmDp => State::VllmDp,
+        };
+        let stale = spec.snapshot_interval > Time::ZERO;
+        Router {
+            state,
+            replicas,
+            stream: Stream::new(seed, Purpose::Routing, 0),
+            loads: Loads::new(replicas, stale),
+            signals: Signals::new(replicas, !stale),
+            event_delay: spec.event_delay,
+            snapshot_interval: spec.snapshot_interval,
+            last_snapshot: Time::ZERO,
+            news: VecDeque::new(),
+        }
+    }
+
+    /// The replica for a request that arrives at `now`. The request counts as in flight from here on.
+    pub fn route(&mut self, request: &Request, now: Time, fleet: &mut dyn Fleet) -> usize {
+        if self.replicas == 1 {
+            return 0;
+        }
+        self.hear(now);
+        let (replicas, loads) = (self.replicas, &self.loads);
+        let replica = match &mut self.state {
+            State::RoundRobin(turns) => turns.next(replicas),
+            State::Random => turns::below(&mut self.stream, replicas as f64) as usize,
+            State::Weighted(weighted) => weighted.choose(&mut self.stream),
+            State::LeastLoaded => loads.least().1,
+            State::PowerOfTwo => {
+                let one = self.stream.below(replicas as u64) as usize;
+                let two = self.stream.below(replicas as u64 - 1) as usize;
+                let two = if two < one { two } else { two + 1 };
+                if loads.seen(two) < loads.seen(one) { two } else { one }
+            }
+            State::SessionAffinity(sessions) => sessions.choose(request, replicas),
+            State::PrefixHash { tokens } => turns::jump_hash(turns::prefix_key(request, *tokens), replicas),
+            State::CacheAware(state) => state.choose(request, now, loads),
+            State::Kv(state) => state.choose(request, now, fleet, &mut self.stream),
+            State::Scorers(state) => state.choose(request, now, &mut self.signals, fleet, &mut self.stream),
+            State::VllmDp => signals::vllm_dp(&mut self.signals, fleet, |replica| loads.now(replica)),
+        };
+        self.loads.add(replica);
+        replica
+    }
+
+    /// A prompt's first token has come out.
+    pub fn prefilled(&mut self, replica: usize, id: u32, now: Time) {
+        self.tell(News { known: now + self.event_delay, replica, id, ended: false });
+    }
+
+    /// A request has ended, one way or another.
+    pub fn ended(&mut self, replica: usize, id: u32, now: Time) {
+        self.tell(News { known: now + self.event_delay, replica, id, ended: true });
+    }
+
+    /// Whether it matters when prompts are computed.
+    pub fn listens_for_prefills(&self) -> bool {
+        matches!(self.state, State::Kv(_)) && self.replicas > 1
+    }
+
+    fn tell(&mut self, news: News) {
+        if self.replicas == 1 {
+        } else if self.event_delay == Time::ZERO {
+            self.take(news);
+        } else {
+            self.news.push_back(news);
+        }
+    }
+
+    fn hear(&mut self, now: Time) {
+        while let Some(news) = self.news.front().copied().filter(|news| news.known <= now) {
+            self.news.pop_front();
+            self.take(news);
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        if news.ended {
+            self.loads.remove(news.replica);
+        }
+        if let State::Kv(state) = &mut self.state {
+            if news.ended { state.ended(news.id, news.known) } else { state.prefilled(news.id) }
+        }
+    }
+
+    /// When the router must look at the engines next so that it decides about a request at `arrival` by what it saw last;
+    /// [`Time::NEVER`] when it does not. `may_come_sooner`: requests before that may become known.
+    pub fn next_snapshot(&self, arrival: Time, may_come_sooner: bool) -> Time {
+        let interval = self.snapshot_interval;
+        if interval == Time::ZERO || self.replicas == 1 {
+            return Time::NEVER;
+        }
+        let next = self.last_snapshot + interval;
+        if may_come_sooner {
+            return next;
+        }
+        if arrival == Time::NEVER {
+            return Time::NEVER;
+        }
+        let last_before = Time(arrival.0 / interval.0 * interval.0);
+        if last_before > self.last_snapshot { last_before } else { Time::NEVER }
+    }
+
+    /// Looks at the engines.
+    pub fn snapshot(&mut self, now: Time, fleet: &dyn Fleet) {
+        self.hear(now);
+        self.last_snapshot = now;
+        self.loads.snapshot();
+        if matches!(self.state, State::Scorers(_) | State::VllmDp) {
+            self.signals.snapshot(fleet);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! Which replicas may hold which prefixes, by what was routed to them: one list of holders for each segment of contents.
+//! What is held for sure only a replica's own cache knows.
+
+use crate::units::Time;
+use crate::workload::{Request, Segment};
+
+/// A replica that was sent a segment.
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    replica: u32,
+    /// Requests with it that are there now.
+    in_flight: u32,
+    /// When a request with it was last sent there.
+    touched: Time,
+}
+
+/// What a replica may hold of a prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overlap {
+    /// Leading tokens sent there before.
+    pub cached: u32,
+    /// Of those, leading ones that requests there now share.
+    pub active: u32,
+}
+
+/// Holders of segments, and the overlap of the prompt looked at last.
+#[derive(Debug)]
+pub struct PrefixIndex {
+    /// By segment, in order of replicas.
+    holders: Vec<Vec<Holder>>,
+    /// How long a holder counts after its last request has been sent; [`Time::NEVER`]: until it is forgotten.
+    ttl: Time,
+    overlaps: Vec<Overlap>,
+    touched: Vec<u32>,
+    /// Tokens remembered for each replica.
+    remembered: Vec<u64>,
+    lengths: Vec<u32>,
+}
+
+impl PrefixIndex {
+    pub fn new(replicas: usize, ttl: Time) -> PrefixIndex {
+        PrefixIndex {
+            holders: Vec::new(),
+            ttl,
+            overlaps: vec![Overlap::default(); replicas],
+            touched: Vec::new(),
+            remembered: vec![0; replicas],
+            lengths: Vec::new(),
+        }
+    }
+
+    /// Looks a prompt up; `overlap` and `found` tell of it until the next.
+    pub fn look_up(&mut self, request: &Request, now: Time) {
+        for replica in self.touched.drain(..) {
+            self.overlaps[replica as usize] = Overlap::default();
+        }
+        let mut start = 0;
+        for segment in &request.segments {
+            let Some(holders) = self.holders.get_mut(segment.id.0 as usize) else { return };
+            let mut any = false;
+            let (ttl, remembered) = (self.ttl, &mut self.remembered);
+            holders.retain(|holder| {
+                let kept = holder.in_flight > 0 || ttl == Time::NEVER || now <= holder.touched + ttl;
+                if !kept {
+                    remembered[holder.replica as usize] -= u64::from(segment.tokens);
+                }
+                kept
+            });
+            for holder in holders {
+                let overlap = &mut self.overlaps[holder.replica as usize];
+                if overlap.cached == start {
+                    overlap.cached += segment.tokens;
+                    any = true;
+                    if start == 0 {
+                        self.touched.push(holder.replica);
+                    }
+                    if overlap.active == start && holder.in_flight > 0 {
+                        overlap.active += segment.tokens;
+                    }
+                }
+            }
+            if !any {
+                return;
+            }
+            start += segment.tokens;
+        }
+    }
+
+    /// What the replica may hold of the prompt looked up last.
+    pub fn overlap(&self, replica: usize) -> Overlap {
+        self.overlaps[replica]
+    }
+
+    /// Replicas with some overlap, in no useful order.
+    pub fn found(&self) -> &[u32] {
+        &self.touched
+    }
+
+    /// A request has been sent there. Returns the tokens of its segments that no other request there has now.
+    pub fn sent(&mut self, segments: &[Segment], replica: usize, now: Time) -> u64 {
+        let mut alone = 0;
+        for segment in segments {
+            let holder = self.holder(*segment, replica);
+            holder.touched = now;
+            holder.in_flight += 1;
+            if holder.in_flight == 1 {
+                alone += u64::from(segment.tokens);
+            }
+        }
+        alone
+    }
+
+    /// It has ended. Returns the tokens of its segments that no other request there has now.
+    pub fn ended(&mut self, segments: &[Segment], replica: usize) -> u64 {
+        let mut alone = 0;
+        for segment in segments {
+            let holder = self.holder(*segment, replica);
+            holder.in_flight = holder.in_flight.saturating_sub(1);
+            if holder.in_flight == 0 {
+                alone += u64::from(segment.tokens);
+            }
+        }
+        alone
+    }
+
+    /// A reply that later prompts contain was made there.
+    pub fn replied(&mut self, reply: Segment, replica: usize, now: Time) {
+        self.holder(reply, replica).touched = now;
+    }
+
+    /// The replica's cache says that it holds only `tokens` tokens of the prompt: what no request there has now is forgotten.
+    pub fn correct(&mut self, request: &Request, replica: usize, tokens: u64) {
+        let mut start = 0;
+        for segment in &request.segments {
+            // One that is there in part may still be found in part.
+            if start >= tokens {
+                self.forget(*segment, replica);
+            }
+            start += u64::from(segment.tokens);
+        }
+    }
+
+    /// Forgets what was sent there longest ago until `most` tokens are left.
+    pub fn evict(&mut self, most: u64) {
+        for replica in 0..self.remembered.len() {
+            if self.remembered[replica] <= most {
+                continue;
+            }
+            let mut held: Vec<(Time, u32)> = Vec::new();
+            for (id, holders) in self.holders.iter().enumerate() {
+                let there = holders.iter().find(|holder| holder.replica as usize == replica && holder.in_flight == 0);
+                held.extend(there.map(|holder| (holder.touched, id as u32)));
+            }
+            // Of those sent together the later segments go first: they follow the earlier ones.
+            held.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+            for (_, id) in held {
+                if self.remembered[replica] <= most {
+                    break;
+                }
+                let segment = Segment { id: crate::workload::SegmentId(id), tokens: self.lengths[id as usize] };
+                self.forget(segment, replica);
+            }
+        }
+    }
+
+    fn forget(&mut self, segment: Segment, replica: usize) {
+        let Some(holders) = self.holders.get_mut(segment.id.0 as usize) else { return };
+        if let Ok(at) = holders.binary_search_by_key(&(replica as u32), |holder| holder.replica)
+            && holders[at].in_flight == 0
+        {
+            holders.remove(at);
+            self.remembered[replica] -= u64::from(segment.tokens);
+        }
+    }
+
+    fn holder(&mut self, segment: Segment, replica: usize) -> &mut Holder {
+        let id = segment.id.0 as usize;
+        if self.holders.len() <= id {
+            self.holders.resize_with(id + 1, Vec::new);
+            self.lengths.resize(id + 1, 0);
+        }
+        self.lengths[id] = segment.tokens;
+        let holders = &mut self.holders[id];
+        let at = holders.binary_search_by_key(&(replica as u32), |holder| holder.replica).unwrap_or_else(|at| {
+            self.remembered[replica] += u64::from(segment.tokens);
+            holders.insert(at, Holder { replica: replica as u32, in_flight: 0, touched: Time::ZERO });
+            at
+        });
+        &mut holders[at]
+    }
+}

@@ -1,0 +1,290 @@
+use super::cache_aware::CacheAwareOptions;
+use super::kv::{KvOptions, Terms, weights};
+use super::signals::{ScorerWeights, Signal, vllm_dp_score};
+use super::turns::{jump_hash, prefix_key};
+use super::*;
+use crate::workload::{Segment, SegmentId};
+
+/// Engines that hold what a test says.
+#[derive(Default)]
+struct Said {
+    signals: Vec<Signal>,
+    held: Vec<u64>,
+}
+
+impl Fleet for Said {
+    fn signal(&self, replica: usize) -> Signal {
+        self.signals.get(replica).copied().unwrap_or_default()
+    }
+
+    fn held(&mut self, replica: usize, request: &Request) -> Option<u64> {
+        let all = request.segments.iter().map(|segment| u64::from(segment.tokens)).sum();
+        Some(self.held.get(replica).copied().unwrap_or(u64::MAX).min(all))
+    }
+}
+
+fn request(id: u32, input_tokens: u32, segments: &[(u32, u32)]) -> Request {
+    Request {
+        id,
+        profile: 0,
+        session: Some(id),
+        turn: 0,
+        sent: Time::ZERO,
+        arrival: Time::ZERO,
+        input_tokens,
+        output_tokens: 1,
+        max_tokens: 1,
+        ignore_eos: true,
+        hangs_up: Time::NEVER,
+        priority: 0,
+        segments: segments.iter().map(|&(id, tokens)| Segment { id: SegmentId(id), tokens }).collect(),
+        output_segment: None,
+    }
+}
+
+fn plain(id: u32) -> Request {
+    request(id, 160, &[])
+}
+
+fn router(rule: Rule, replicas: usize) -> Router {
+    Router::new(&RouterSpec::new(rule), replicas, 7)
+}
+
+fn shares(rule: Rule, replicas: usize) -> Vec<u32> {
+    let mut router = router(rule, replicas);
+    let mut shares = vec![0; replicas];
+    for id in 0..9000 {
+        shares[router.route(&plain(id), Time::ZERO, &mut Said::default())] += 1;
+    }
+    shares
+}
+
+#[test]
+fn shares_follow_the_rule() {
+    assert_eq!(shares(Rule::RoundRobin, 3), [3000; 3]);
+    assert_eq!(shares(Rule::LeastLoaded, 3), [3000; 3]);
+    assert!(shares(Rule::Random, 3).iter().all(|&share| (2800..3200).contains(&share)));
+    assert!(shares(Rule::PrefixHash { tokens: 256 }, 3).iter().all(|&share| (2800..3200).contains(&share)));
+    let weighted = shares(Rule::Weighted(vec![1.0, 0.0, 2.0]), 3);
+    assert!(weighted[1] == 0 && (2800..3200).contains(&weighted[0]));
+    // Two choices of the requests in flight keep 3,000 each to within a few.
+    assert!(shares(Rule::PowerOfTwo, 3).iter().all(|&share| (2990..3010).contains(&share)));
+}
+
+#[test]
+fn least_loaded_counts_what_is_in_flight() {
+    let mut router = router(Rule::LeastLoaded, 3);
+    let fleet = &mut Said::default();
+    assert_eq!([0, 1, 2, 3].map(|id| router.route(&plain(id), Time::ZERO, fleet)), [0, 1, 2, 0]);
+    router.ended(2, 2, Time::ZERO);
+    assert_eq!(router.route(&plain(4), Time::ZERO, fleet), 2);
+}
+
+#[test]
+fn a_stale_router_sends_all_to_the_same() {
+    let mut spec = RouterSpec::new(Rule::LeastLoaded);
+    spec.snapshot_interval = Time(100);
+    let mut router = Router::new(&spec, 3, 7);
+    let fleet = &mut Said::default();
+    assert_eq!([0, 1, 2].map(|id| router.route(&plain(id), Time(10), fleet)), [0, 0, 0]);
+    assert_eq!(router.next_snapshot(Time(350), false), Time(300));
+    assert_eq!(router.next_snapshot(Time(350), true), Time(100));
+    assert_eq!(router.next_snapshot(Time(99), false), Time::NEVER);
+    router.snapshot(Time(100), fleet);
+    assert_eq!([3, 4].map(|id| router.route(&plain(id), Time(110), fleet)), [1, 1]);
+}
+
+#[test]
+fn news_that_are_late_are_not_known_yet() {
+    let mut spec = RouterSpec::new(Rule::LeastLoaded);
+    spec.event_delay = Time(50);
+    let mut router = Router::new(&spec, 2, 7);
+    let fleet = &mut Said::default();
+    assert_eq!([0, 1].map(|id| router.route(&plain(id), Time(0), fleet)), [0, 1]);
+    router.ended(1, 1, Time(10));
+    assert_eq!(router.route(&plain(2), Time(59), fleet), 0);
+    assert_eq!(router.route(&plain(3), Time(60), fleet), 1);
+}
+
+#[test]
+fn a_conversation_stays_where_it_began() {
+    let mut router = router(Rule::SessionAffinity, 3);
+    let fleet = &mut Said::default();
+    let first: Vec<usize> = (0..6).map(|id| router.route(&plain(id), Time::ZERO, fleet)).collect();
+    assert_eq!(first, [0, 1, 2, 0, 1, 2]);
+    let second: Vec<usize> = (0..6).rev().map(|id| router.route(&plain(id), Time::ZERO, fleet)).collect();
+    assert_eq!(second, [2, 1, 0, 2, 1, 0]);
+}
+
+#[test]
+fn equal_beginnings_have_equal_keys() {
+    let shared = |id, tail| prefix_key(&request(id, 500, &[(3, 300), (tail, 100)]), 256);
+    assert_eq!(shared(1, 4), shared(2, 5));
+    // The hash sees past a beginning that is too short, into text of each one's own.
+    assert_ne!(prefix_key(&request(1, 500, &[(3, 200)]), 256), prefix_key(&request(2, 500, &[(3, 200)]), 256));
+    assert_ne!(prefix_key(&request(1, 500, &[(3, 300)]), 256), prefix_key(&request(1, 500, &[(4, 300)]), 256));
+}
+
+#[test]
+fn one_bucket_more_moves_its_own_share_only() {
+    for buckets in [1, 2, 9, 63] {
+        let moved = (0..20_000u64).map(|key| (jump_hash(key << 20, buckets), jump_hash(key << 20, buckets + 1)));
+        let mut count = 0;
+        for (before, after) in moved {
+            assert!(before < buckets && (after == before || after == buckets));
+            count += u32::from(after == buckets);
+        }
+        let expected = 20_000.0 / (buckets + 1) as f64;
+        assert!((f64::from(count) - expected).abs() < 6.0 * expected.sqrt(), "{buckets}: {count} moved, {expected} expected");
+    }
+}
+
+#[test]
+fn cache_aware_follows_the_prefix_while_load_is_balanced() {
+    let mut router = router(Rule::CacheAware(CacheAwareOptions::default()), 2);
+    let fleet = &mut Said::default();
+    let with = |id, segment| request(id, 100, &[(segment, 40)]);
+    assert_eq!(router.route(&with(0, 0), Time::ZERO, fleet), 0);
+    assert_eq!(router.route(&with(1, 1), Time::ZERO, fleet), 1);
+    // 40 of 100 is above the threshold of 0.3.
+    for id in 2..66 {
+        assert_eq!(router.route(&with(id, 0), Time::ZERO, fleet), 0);
+    }
+    // 65 against 1: a difference of 64 is not above the threshold; 66 against 1 is.
+    assert_eq!(router.route(&with(66, 0), Time::ZERO, fleet), 0);
+    assert_eq!(router.route(&with(67, 0), Time::ZERO, fleet), 1);
+    // 20 of 100 is too little of a match.
+    let mut fresh = Router::new(&RouterSpec::new(Rule::CacheAware(CacheAwareOptions::default())), 2, 7);
+    assert_eq!(fresh.route(&request(0, 100, &[(0, 20)]), Time::ZERO, fleet), 0);
+    assert_eq!(fresh.route(&request(1, 100, &[(0, 20)]), Time::ZERO, fleet), 1);
+}
+
+#[test]
+fn cache_aware_forgets_the_oldest() {
+    let options = CacheAwareOptions { max_tree_tokens: 80, eviction_interval: Time(100), ..CacheAwareOptions::default() };
+    let mut router = router(Rule::CacheAware(options), 2);
+    let fleet = &mut Said::default();
+    // All go to replica 0 while the other is kept busy.
+    for _ in 0..10 {
+        router.loads.add(1);
+    }
+    for (id, at) in [(0, 10), (1, 20), (2, 30)] {
+        assert_eq!(router.route(&request(id, 100, &[(id, 80)]), Time(at), fleet), 0);
+    }
+    for _ in 0..20 {
+        router.loads.add(0);
+    }
+    // Of three times 80 tokens, the last sent is left.
+    assert_eq!(router.route(&request(3, 100, &[(2, 80)]), Time(150), fleet), 0);
+    assert_eq!(router.route(&request(4, 100, &[(0, 80)]), Time(160), fleet), 1);
+}
+
+/// By hand: raw prefill (320 + 640) / 16 = 60 blocks. Decay 1 / (1 + 0.5 * 20 / 40) = 0.8. Credit 1.0 * 0.8 * 10 + 0.75 * 8 +
+/// 0.25 * 4 = 15. Cost 2 * (60 - 15) + 55 + 3 * 7 = 166.
+#[test]
+fn every_term_of_dynamos_cost_counts() {
+    let options =
+        KvOptions { overlap_score_credit_decay: 0.5, prefill_load_scale: 2.0, decode_active_request_weight: 3.0, ..KvOptions::default() };
+    let terms = Terms {
+        active_prefill_tokens: 320.0,
+        prompt_tokens: 640.0,
+        device_hit: 10.0,
+        host_hit: 8.0,
+        disk_hit: 4.0,
+        excess_prefill: 20.0,
+        potential_decode: 55.0,
+        active_requests: 7.0,
+    };
+    assert_eq!(options.cost(&terms), 166.0);
+    // Credit beyond the prefill there is counts for nothing: 2 * 0 + 55 + 21.
+    assert_eq!(options.cost(&Terms { device_hit: 1000.0, ..terms }), 76.0);
+    // The defaults: 60 - (10 + 6 + 1) + 55.
+    assert_eq!(KvOptions::default().cost(&terms), 98.0);
+}
+
+#[test]
+fn temperature_spreads_over_costs() {
+    let found = weights(&[10.0, 20.0, 30.0], 0.5);
+    let expected = [1.0, 0.367_879_441_171_442_3, 0.135_335_283_236_612_7];
+    assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?}");
+    assert_eq!(weights(&[4.0, 4.0], 0.5), [1.0, 1.0]);
+}
+
+/// Prompts of 160 equal tokens in blocks of 16; costs by hand.
+#[test]
+fn dynamo_weighs_cache_against_load() {
+    let mut router = router(Rule::Kv(KvOptions::default()), 2);
+    let fleet = &mut Said { held: vec![0, 0], ..Said::default() };
+    let with = |id| request(id, 160, &[(0, 160)]);
+    let a = router.route(&with(0), Time::ZERO, fleet);
+    // Nothing is computed yet: A costs 20 + 10, B 10 + 10.
+    assert_eq!(router.route(&with(1), Time::ZERO, fleet), 1 - a);
+    for (replica, id) in [(a, 0), (1 - a, 1)] {
+        router.prefilled(replica, id, Time::ZERO);
+    }
+    router.ended(1 - a, 1, Time::ZERO);
+    // A holds all of it: 10 - 10 + 10, its blocks counted once. B holds half: 10 - 5 + 10.
+    fleet.held = vec![80; 2];
+    fleet.held[a] = 160;
+    assert_eq!(router.route(&with(2), Time::ZERO, fleet), a);
+    router.prefilled(a, 2, Time::ZERO);
+    // A has evicted it, B still holds half.
+    fleet.held[a] = 0;
+    router.ended(a, 0, Time::ZERO);
+    router.ended(a, 2, Time::ZERO);
+    assert_eq!(router.route(&with(3), Time::ZERO, fleet), 1 - a);
+}
+
+#[test]
+fn dynamos_books_are_empty_when_all_has_ended() {
+    let options = KvOptions { kv_events: false, ttl: Time(100), ..KvOptions::default() };
+    let mut router = router(Rule::Kv(options), 4);
+    let fleet = &mut Said::default();
+    let mut stream = Stream::new(5, Purpose::Routing, 1);
+    let mut there = Vec::new();
+    for id in 0..2000 {
+        let first = stream.below(5) as u32;
+        let one = request(id, 500, &[(first, 100), (5 + first * 5 + stream.below(5) as u32, 64)]);
+        there.push((router.route(&one, Time(u64::from(id)), fleet), id));
+        while there.len() > 20 {
+            let (replica, id) = there.swap_remove(stream.below(20) as usize);
+            if stream.below(2) == 0 {
+                router.prefilled(replica, id, Time(u64::from(id)));
+            }
+            router.ended(replica, id, Time(u64::from(id)));
+        }
+    }
+    for (replica, id) in there {
+        router.ended(replica, id, Time(2000));
+    }
+    let State::Kv(state) = &router.state else { unreachable!() };
+    assert!(state.is_idle());
+}
+
+#[test]
+fn scorers_weigh_queue_memory_and_prefix() {
+    // By hand: queue (8 - 2) / (8 - 0) = 0.75, memory 1 - 0.5, prefix 0.4: 2 * 0.75 + 2 * 0.5 + 3 * 0.4 = 3.7.
+    let signal = Signal { waiting: 2, running: 9, kv_usage: 0.5 };
+    assert!((ScorerWeights::default().score(signal, (0, 8), 0.4) - 3.7).abs() < 1e-12);
+    let mut router = router(Rule::Scorers(ScorerWeights::default()), 2);
+    let fleet = &mut Said { signals: vec![Signal { waiting: 3, ..signal }, signal], ..Said::default() };
+    assert_eq!(router.route(&request(0, 100, &[(0, 90)]), Time::ZERO, fleet), 1);
+    // 2 + 1.8 against 0 + 0.2.
+    fleet.signals = vec![Signal { kv_usage: 0.1, waiting: 2, running: 0 }, Signal { kv_usage: 0.9, waiting: 3, running: 0 }];
+    assert_eq!(router.route(&request(1, 100, &[(1, 90)]), Time::ZERO, fleet), 0);
+    // With little memory free, 2 + 0.8 against 0.2 + 2.7.
+    fleet.signals[0].kv_usage = 0.6;
+    assert_eq!(router.route(&request(2, 100, &[(0, 90)]), Time::ZERO, fleet), 1);
+    // With more of it, 2 + 1.8 against 0.2 + 2.7; from then on the prefix counts as cached there too.
+    fleet.signals[0].kv_usage = 0.1;
+    assert_eq!(router.route(&request(3, 100, &[(0, 90)]), Time::ZERO, fleet), 0);
+    fleet.signals[0].kv_usage = 0.6;
+    assert_eq!(router.route(&request(4, 100, &[(0, 90)]), Time::ZERO, fleet), 0);
+}
+
+#[test]
+fn vllms_balancer_fears_queues_on_full_memory() {
+    // max(3, 2 + 4) + 6 * 2 * (0.75 - 0.5) = 9.
+    assert_eq!(vllm_dp_score(3, Signal { waiting: 2, running: 4, kv_usage: 0.75 }), 9.0);
+    assert_eq!(vllm_dp_score(30, Signal { waiting: 2, running: 4, kv_usage: 0.4 }), 30.0);
+}

@@ -1,0 +1,77 @@
+//! An entry as a group of replicas behind a router: how many, on which hardware, and by which rule requests are spread.
+
+use super::entry::ReplicaPlan;
+use super::hardware::Hardware;
+use crate::cluster::router::signals::Signal;
+use crate::cluster::{Fleet, RouterSpec};
+use crate::config::Diagnostic;
+use crate::config::schema::{FrameworkEntry, FrameworkKind, KvRouterConfig, RouterConfig};
+use crate::engine::Replica;
+use crate::workload::Request;
+
+/// Replicas behind one router.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub replicas: Vec<ReplicaPlan>,
+    /// Absent: as the workload's load balancing says.
+    pub router: Option<RouterSpec>,
+}
+
+/// The group that an entry is, given one of its replicas.
+pub(super) fn group(
+    entry: &FrameworkEntry,
+    replica: ReplicaPlan,
+    hardware: &Hardware<'_>,
+    path: &str,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<Group, Diagnostic> {
+    let count = entry.replicas.unwrap_or(1);
+    let gpus = u64::from(replica.info.gpus) * u64::from(count);
+    if let Some(devices) = hardware.listed_devices().filter(|devices| gpus > *devices && count > 1) {
+        let message = format!("{count} replicas of {} GPUs need {gpus} GPUs, and the hardware lists {devices}", replica.info.gpus);
+        return Err(Diagnostic::error(format!("{path}.replicas"), message, "list more compute_devices, or say `node:` instead"));
+    }
+    let block = replica.info.block_tokens;
+    let dynamo = entry.config.dynamo.clone().unwrap_or_default();
+    let router = match (entry.kind, &entry.router) {
+        (FrameworkKind::Dynamo, Some(_)) => {
+            let hint = "say `config.dynamo.router_mode`";
+            return Err(Diagnostic::error(format!("{path}.router"), "Dynamo's frontend is the router", hint));
+        }
+        (FrameworkKind::Dynamo, None) => Some(RouterSpec::of_dynamo(&dynamo, count, block, &format!("{path}.config.dynamo"))?),
+        (_, Some(config)) => Some(RouterSpec::of_config(config, count, block, &format!("{path}.router"))?),
+        (_, None) if count > 1 => Some(RouterSpec::of_config(&RouterConfig::default(), count, block, path)?),
+        (_, None) => None,
+    };
+    if count == 1 && entry.router.is_some() {
+        let message = "there is one replica, so nothing is routed";
+        warnings.push(Diagnostic::warning(format!("{path}.router"), message, "say `replicas:`"));
+    }
+    let (kv, at) = match (&dynamo.kv, entry.router.as_ref().and_then(|router| router.kv.as_ref())) {
+        (Some(kv), _) => (kv.clone(), format!("{path}.config.dynamo")),
+        (None, Some(kv)) => (kv.clone(), format!("{path}.router")),
+        (None, None) => (KvRouterConfig::default(), path.to_owned()),
+    };
+    let events = kv.use_kv_events.unwrap_or(true);
+    let by_kv = router.as_ref().is_some_and(|router| matches!(router.rule, crate::cluster::router::Rule::Kv(_)));
+    if by_kv && events && count > 1 && !replica.tells_what_it_holds() {
+        let message = "this engine's cache tells no router what it holds: what was routed there counts as cached until it is known better";
+        warnings.push(Diagnostic::warning(at, message, "say `use_kv_events: false` to let it count for a time only"));
+    }
+    Ok(Group { replicas: vec![replica; count as usize], router })
+}
+
+/// Replicas as a router sees them.
+pub(super) struct Engines<'a>(pub &'a mut [Replica]);
+
+impl Fleet for Engines<'_> {
+    fn signal(&self, replica: usize) -> Signal {
+        let engine = &self.0[replica];
+        let (waiting, running) = engine.load();
+        Signal { waiting, running, kv_usage: engine.kv_blocks_used() as f64 / engine.kv_blocks_total().max(1) as f64 }
+    }
+
+    fn held(&mut self, replica: usize, request: &Request) -> Option<u64> {
+        self.0[replica].held(request)
+    }
+}
