@@ -27,6 +27,7 @@ use crate::workload::prefix::fitting;
 use crate::workload::profile::{Lengths, Profile};
 use crate::workload::queue::Queue;
 use crate::workload::request::{Request, Segment, SegmentId, Source};
+use crate::workload::rhythm::Rhythm;
 use crate::workload::sampler::MAX_TOKENS;
 use crate::workload::source::Transit;
 use crate::workload::starts::{Starts, draw_index};
@@ -45,6 +46,8 @@ pub(crate) struct Rules {
     /// No more requests than this, all turns counted.
     pub max_requests: Option<u64>,
     pub rate_scale: f64,
+    /// How the rate changes with time; none: it does not.
+    pub rhythm: Option<Rhythm>,
 }
 
 /// Requests made from client profiles.
@@ -178,7 +181,11 @@ impl Generated {
 
     /// Sends every first request that may arrive before the first of those on their way.
     fn fill(&mut self) {
-        while let Some((sent, profile)) = self.starts.peek() {
+        while let Some((shown, profile)) = self.starts.peek() {
+            let sent = self.rules.rhythm.as_ref().map_or(shown, |rhythm| rhythm.when(shown));
+            if sent == Time::NEVER {
+                return;
+            }
             let known = self.pending.peek().map(|first| first.arrival);
             if self.remaining == 0 || sent >= self.rules.end || known.is_some_and(|arrival| sent + self.transit.shortest() > arrival) {
                 return;

@@ -7,6 +7,7 @@ mod profile;
 mod queue;
 mod replay;
 pub mod request;
+mod rhythm;
 pub mod sampler;
 pub mod source;
 mod starts;

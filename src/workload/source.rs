@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::config::Diagnostic;
-use crate::config::schema::{ArrivalModel, ClientProfile, Workload};
+use crate::config::schema::{ArrivalModel, ClientProfile, RateOverTime, Workload};
 use crate::units::Time;
 use crate::workload::generate::{Generated, Rules};
 use crate::workload::prefix::{self, Prefixes};
 use crate::workload::profile::{self, Profile};
 use crate::workload::replay::Replay;
 use crate::workload::request::Source;
+use crate::workload::rhythm::Rhythm;
 use crate::workload::sampler::cumulative_weights;
 use crate::workload::starts::{Choice, Starts};
 use crate::workload::terms::Terms;
@@ -151,6 +152,11 @@ fn replay(
     }
 }
 
+fn rhythm(given: &RateOverTime) -> Rhythm {
+    let points: Vec<(f64, f64)> = given.points.iter().map(|point| (point.at_s, point.factor)).collect();
+    Rhythm::new(&points, given.period_s)
+}
+
 fn generated(
     spec: &SourceSpec,
     client_profiles: &[ClientProfile],
@@ -233,6 +239,7 @@ fn generated(
         end: end(workload),
         max_requests: workload.total_requests_to_generate,
         rate_scale,
+        rhythm: workload.rate_over_time.as_ref().map(rhythm),
     };
     let clients = workload.concurrency.unwrap_or(0);
     Ok(Box::new(Generated::new(seed, profiles, prefix_weights, prefixes.count(), starts, rules, transit, terms, clients, notes)))

@@ -40,6 +40,9 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1e-6, max = 1e6))]
     pub rate_scale: Option<f64>,
+    /// Rates that change with time, such as a day's. Absent: they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_over_time: Option<RateOverTime>,
     /// Seed of the workload alone; absent: the simulation's seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 9007199254740991_u64))]
@@ -86,6 +89,30 @@ pub struct Workload {
     /// Shared prefixes, drawn by weight for each request (needs `generate_prompt_tokens`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_patterns: Option<PrefixPatterns>,
+}
+
+/// A factor on the rate of all arrivals that changes linearly from point to point.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateOverTime {
+    /// In order of time, the first at 0. Two points at one time are a step.
+    #[schemars(length(min = 1, max = 1000))]
+    pub points: Vec<RatePoint>,
+    /// Repeat after this long, s; from the last point the factor goes back to the first one's. Absent: the last factor stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-3, max = 1e7))]
+    pub period_s: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RatePoint {
+    /// When, s.
+    #[schemars(range(min = 0.0, max = 1e7))]
+    pub at_s: f64,
+    /// The rate then, over the profiles' own.
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub factor: f64,
 }
 
 /// Requests that their client cancels.

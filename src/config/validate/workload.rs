@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::check::readable;
 use super::super::names::did_you_mean;
 use super::super::node::{join_index, join_key};
 use super::super::presets;
@@ -24,7 +25,33 @@ pub fn workload(document: &Document, findings: &mut Findings) {
     if let Some(patterns) = &workload.prefix_patterns {
         prefix_patterns(workload, &patterns.patterns, findings);
     }
+    rate_over_time(workload, findings);
     terms(workload, findings);
+}
+
+fn rate_over_time(workload: &Workload, findings: &mut Findings) {
+    let Some(given) = &workload.rate_over_time else { return };
+    let path = join_key(PATH, "rate_over_time");
+    if workload.trace.is_some() || workload.concurrency.is_some() {
+        let message = "`rate_over_time` is for arrivals drawn at a rate: a trace has its own times, and a closed loop has none";
+        findings.error(&path, message, "take it out");
+    }
+    let list = join_key(&path, "points");
+    for (index, pair) in given.points.windows(2).enumerate() {
+        if pair[1].at_s < pair[0].at_s {
+            findings.error(join_index(&list, index + 1), "comes before the point above it", "put the points in order of time");
+        }
+    }
+    if given.points.first().is_some_and(|first| first.at_s != 0.0) {
+        findings.error(join_index(&list, 0), "the first point is not at 0", "say what the rate is at `at_s: 0`");
+    }
+    let last = given.points.last().map_or(0.0, |last| last.at_s);
+    if given.period_s.is_some_and(|period| period < last) {
+        findings.error(join_key(&path, "period_s"), "is over before the last point", format!("use {} or more", readable(last)));
+    }
+    if given.points.iter().all(|point| point.factor <= 0.0) {
+        findings.error(list, "no point has a rate above zero", "give one a factor above 0");
+    }
 }
 
 /// What clients ask for beside prompt and reply.
