@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::decodes::Decodes;
 use super::held::{HeldBack, HoldRule};
-use super::job::{Arena, Job, JobId, Stage};
+use super::job::{Arena, Job, JobId, Leg, Stage};
 use super::lanes::Lanes;
 use super::observer::RejectReason;
 use crate::cost::Prefill;
@@ -89,6 +89,8 @@ pub struct Core {
     pub events: Vec<Event>,
     /// Why the head of the queue is not in the batch being put together; none when the queue is empty.
     pub held_back: Option<HeldBack>,
+    /// Requests that hold KV and neither wait nor run.
+    pub(super) parked: u32,
     running: RunningList,
     pub(super) lanes: Lanes,
     /// The request being preempted has taken the block of its next token already.
@@ -115,6 +117,7 @@ impl Core {
             stopping: Vec::new(),
             events: Vec::new(),
             held_back: None,
+            parked: 0,
             running: RunningList::default(),
             lanes: Lanes::default(),
             with_next_block: false,
@@ -127,6 +130,11 @@ impl Core {
     /// Requests admitted and not ended, those whose last token is in flight included.
     pub fn running_len(&self) -> u32 {
         self.running.live as u32
+    }
+
+    /// Requests that hold KV for or from another replica, and neither wait nor run.
+    pub fn parked(&self) -> u32 {
+        self.parked
     }
 
     /// Running requests in order of admission. Of a pipeline: without those that decode in other batches, which are in flight.
@@ -164,8 +172,16 @@ impl Core {
 
     /// Puts a request at the end of the queue.
     pub fn enqueue(&mut self, request: Request) -> JobId {
+        let id = self.open(request);
+        self.waiting.push_back(id);
+        id
+    }
+
+    /// A request without KV that is not in the queue yet.
+    pub(super) fn open(&mut self, request: Request) -> JobId {
         let id = self.jobs.insert(Job {
             request,
+            leg: Leg::Whole,
             stage: Stage::Waiting,
             computed: 0,
             generated: 0,
@@ -181,8 +197,20 @@ impl Core {
             last_token: Time::ZERO,
         });
         self.pool.open(id, &self.jobs[id].request);
-        self.waiting.push_back(id);
         id
+    }
+
+    /// A request becomes the newest running one.
+    pub(super) fn take_seat(&mut self, id: JobId) {
+        self.admissions += 1;
+        self.jobs[id].admission = self.admissions;
+        self.jobs[id].position = self.running.push(id);
+    }
+
+    /// A running request is one no more.
+    pub(super) fn leave_seat(&mut self, id: JobId) {
+        self.running.remove(self.jobs[id].position);
+        self.running.compact(&mut self.jobs);
     }
 
     /// Starts a new batch.
@@ -314,7 +342,7 @@ impl Core {
             }
             Stage::Prefilling => self.prefilling.retain(|&other| other != id),
             Stage::Finishing => return self.evict_finishing(id),
-            Stage::Waiting | Stage::Leaving => return,
+            Stage::Waiting | Stage::Leaving | Stage::Parked => return,
         }
         let job = &mut self.jobs[id];
         self.pool.preempt(id, job.computed + u64::from(self.with_next_block), &job.request);
@@ -421,7 +449,7 @@ impl Core {
                 self.stopping.retain(|&other| other != id);
                 self.switch_to(lane);
             }
-            Stage::Finishing | Stage::Leaving => {}
+            Stage::Finishing | Stage::Leaving | Stage::Parked => {}
         }
         self.end(id);
     }
@@ -430,8 +458,10 @@ impl Core {
     pub(super) fn end(&mut self, id: JobId) {
         let job = &mut self.jobs[id];
         self.pool.end(id, job.computed, &job.request);
-        if !matches!(job.stage, Stage::Waiting | Stage::Leaving) {
-            self.running.remove(job.position);
+        match job.stage {
+            Stage::Waiting | Stage::Leaving => {}
+            Stage::Parked => self.parked -= 1,
+            Stage::Prefilling | Stage::Decoding | Stage::Finishing => self.running.remove(job.position),
         }
         self.jobs.remove(id);
         self.running.compact(&mut self.jobs);

@@ -19,12 +19,35 @@ pub enum Stage {
     Finishing,
     /// Its last token is in flight, and it has lost its KV and its place to others.
     Leaving,
+    /// It holds KV for or from another replica, and neither waits nor runs.
+    Parked,
+}
+
+/// Which part of a request's way lies in this engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leg {
+    #[default]
+    Whole,
+    /// The prompt and the first token; then its KV is kept for another replica.
+    Prefill,
+    /// As `Prefill`, and the token is thrown away: the other replica samples it again.
+    SilentPrefill,
+    /// What comes after, with KV from another replica.
+    Decode,
+}
+
+impl Leg {
+    /// What becomes of it is told by whoever moves its KV, not here.
+    pub fn is_prefill(self) -> bool {
+        matches!(self, Leg::Prefill | Leg::SilentPrefill)
+    }
 }
 
 /// A request inside an engine.
 #[derive(Debug)]
 pub struct Job {
     pub request: Request,
+    pub leg: Leg,
     pub stage: Stage,
     /// Tokens whose KV is in memory; while decoding, as of `joined`.
     pub computed: u64,

@@ -3,6 +3,7 @@
 
 pub mod core;
 pub mod decodes;
+pub mod handover;
 mod hang_ups;
 pub mod held;
 pub mod job;
@@ -18,7 +19,9 @@ pub mod speculation;
 pub mod testing;
 
 pub use core::{Core, Limits};
+pub use handover::{FirstToken, News};
 pub use held::{HeldBack, HoldRule};
+pub use job::JobId;
 pub use observer::{Observer, RejectReason, StepRun};
 pub use pipeline::{Pipeline, Transfer};
 pub use policy::{Policy, PolicySpec, Steadiness};

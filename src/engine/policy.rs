@@ -52,6 +52,18 @@ pub trait Policy {
     /// A request that its client has given up leaves the engine; for policies that remember requests of their own accord.
     fn forget(&mut self, _id: JobId) {}
 
+    /// Whether memory may be taken for a request whose KV comes from another replica, which needs `blocks` for it. By default what
+    /// admission keeps free is kept free.
+    fn has_room_for(&self, core: &Core, _id: JobId, blocks: u64) -> bool {
+        let watermark = if core.running_len() > 0 { core.limits.watermark_blocks } else { 0 };
+        blocks + watermark <= core.pool.free()
+    }
+
+    /// Tokens up to which such a request may then grow for certain, where the engine promises that.
+    fn reserves(&self, _core: &Core, _id: JobId) -> Option<u64> {
+        None
+    }
+
     /// Why this request can never be served, if so.
     fn unfit(&self, core: &Core, request: &Request) -> Option<RejectReason> {
         core.unfit(request)

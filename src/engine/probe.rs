@@ -182,7 +182,7 @@ fn members(core: &Core, index: u64) -> Vec<Member> {
             }),
             Stage::Prefilling => Some(Member { request, doing: Doing::LeftOut, context: job.computed, generated: job.generated }),
             // A request whose last token is in flight takes no part any more.
-            Stage::Waiting | Stage::Finishing | Stage::Leaving => None,
+            Stage::Waiting | Stage::Finishing | Stage::Leaving | Stage::Parked => None,
         }
     });
     prefills.chain(others).collect()

@@ -9,8 +9,9 @@
 use std::collections::VecDeque;
 
 use super::core::{Core, Event};
+use super::handover::{Handovers, News};
 use super::hang_ups::HangUps;
-use super::job::{Job, JobId, Stage};
+use super::job::{Job, JobId, Leg, Stage};
 use super::observer::{Observer, StepRun};
 use super::pipeline::Pipeline;
 use super::policy::{Policy, Steadiness};
@@ -49,6 +50,8 @@ struct Flight {
     finishing: Vec<JobId>,
     /// Drafted tokens accepted in its (single) step, by sequence.
     accepted: Vec<(JobId, u32)>,
+    /// Pieces of prompts whose KV goes to another replica: tokens computed with it.
+    pieces: Vec<(JobId, u64)>,
 }
 
 impl Flight {
@@ -72,20 +75,21 @@ impl Flight {
 pub struct Replica {
     index: u16,
     pace: Pace,
-    core: Core,
-    policy: Box<dyn Policy>,
+    pub(super) core: Core,
+    pub(super) policy: Box<dyn Policy>,
     cost: Box<dyn CostModel>,
     /// In place of `cost`, for an engine with stages.
     pipeline: Option<Pipeline>,
     flights: VecDeque<Flight>,
     spare_flights: Vec<Flight>,
-    form_at: Time,
+    pub(super) form_at: Time,
     gaps: Vec<u64>,
     stalled_gaps: Vec<(u64, u32)>,
     probe: Option<Probe>,
     prefilled: Option<Vec<u32>>,
-    hang_ups: HangUps,
+    pub(super) hang_ups: HangUps,
     speculation: Option<Speculation>,
+    pub(super) handovers: Handovers,
 }
 
 impl Replica {
@@ -106,6 +110,7 @@ impl Replica {
             prefilled: None,
             hang_ups: HangUps::default(),
             speculation: None,
+            handovers: Handovers::default(),
         }
     }
 
@@ -142,7 +147,7 @@ impl Replica {
 
     /// Requests waiting and running.
     pub fn load(&self) -> (u32, u32) {
-        (self.core.waiting.len() as u32, self.core.running_len())
+        (self.core.waiting.len() as u32 + self.handovers.unseated(), self.core.running_len())
     }
 
     /// KV blocks that requests hold now.
@@ -182,11 +187,15 @@ impl Replica {
         let (at, request_id) = (request.hangs_up, request.id);
         let id = self.core.enqueue(request);
         self.hang_ups.expect(at, request_id, id);
-        let room = self.pipeline.as_ref().map_or(self.flights.is_empty(), |pipeline| self.flights.len() < pipeline.depth());
-        if room && self.form_at == Time::NEVER {
+        if self.has_room_for_a_batch() && self.form_at == Time::NEVER {
             self.form_at = now;
         }
         false
+    }
+
+    /// Nothing keeps the next batch from being formed but that nobody wants one.
+    pub(super) fn has_room_for_a_batch(&self) -> bool {
+        self.pipeline.as_ref().map_or(self.flights.is_empty(), |pipeline| self.flights.len() < pipeline.depth())
     }
 
     /// Does what happens at `next_event`. `limit` is the next instant at which a request may arrive here: steps formed at or
@@ -209,6 +218,7 @@ impl Replica {
                 for list in [&mut flight.first_tokens, &mut flight.completed, &mut flight.finishing] {
                     list.retain(|&other| other != id);
                 }
+                flight.pieces.retain(|&(other, _)| other != id);
             }
             self.policy.forget(id);
             self.core.drop_job(id);
@@ -217,7 +227,9 @@ impl Replica {
 
     fn report_cancelled(&self, id: JobId, observer: &mut impl Observer) {
         let job = &self.core.jobs[id];
-        observer.cancelled(self.index, job.request.id, job.request.hangs_up, self.tokens_out(id), job.prefilled);
+        if !job.leg.is_prefill() {
+            observer.cancelled(self.index, job.request.id, job.request.hangs_up, self.tokens_out(id), job.prefilled);
+        }
     }
 
     /// Tokens of a request that have come out, when a batch is being formed: of each run in flight, the last step has not ended.
@@ -237,7 +249,7 @@ impl Replica {
     /// Tokens come out, ended requests leave.
     fn finish_flight(&mut self, observer: &mut impl Observer, ended: &mut Vec<u32>) {
         let Some(mut flight) = self.flights.pop_front() else { return };
-        for &id in flight.first_tokens.iter().filter(|&&id| !self.core.jobs[id].hung_up) {
+        for &id in flight.first_tokens.iter().filter(|&&id| !self.core.jobs[id].hung_up && !self.core.jobs[id].leg.is_prefill()) {
             let request = self.core.jobs[id].request.id;
             observer.first_token(request, flight.end);
             if let Some(prefilled) = &mut self.prefilled {
@@ -247,6 +259,10 @@ impl Replica {
         for &id in &flight.completed {
             self.core.pool.read(id);
         }
+        for &(id, computed) in flight.pieces.iter().filter(|(id, _)| !self.core.jobs[*id].hung_up) {
+            let request = self.core.jobs[id].request.id;
+            self.handovers.news.push(News::Computed { request, job: id, computed });
+        }
         for &id in &flight.finishing {
             if self.core.stopping.contains(&id) {
                 self.core.stop(id, false);
@@ -254,7 +270,12 @@ impl Replica {
             let job = &self.core.jobs[id];
             if job.hung_up {
                 self.hang_ups.pending.retain(|&other| other != id);
-                observer.cancelled(self.index, job.request.id, job.request.hangs_up, job.generated, job.prefilled);
+                if !job.leg.is_prefill() {
+                    observer.cancelled(self.index, job.request.id, job.request.hangs_up, job.generated, job.prefilled);
+                }
+            } else if job.leg.is_prefill() {
+                self.keep_prefilled(id);
+                continue;
             } else {
                 observer.finished(self.index, job.request.id, flight.end, job.generated, job.prefilled);
                 ended.push(job.request.id);
@@ -268,21 +289,24 @@ impl Replica {
         flight.completed.clear();
         flight.finishing.clear();
         flight.accepted.clear();
+        flight.pieces.clear();
         self.spare_flights.push(flight);
     }
 
     /// When the next batch is to be formed, at `now` or later; [`Time::NEVER`] while the pipeline is full.
     fn next_formation(&self, now: Time) -> Time {
         if let Some(pipeline) = &self.pipeline {
-            let work =
-                !self.core.waiting.is_empty() || !self.core.prefilling.is_empty() || self.free_lanes().any(|(decoding, ..)| decoding);
+            let work = self.handovers.wait_for_a_batch()
+                || !self.core.waiting.is_empty()
+                || !self.core.prefilling.is_empty()
+                || self.free_lanes().any(|(decoding, ..)| decoding);
             return if self.flights.len() < pipeline.depth() && work { now } else { Time::NEVER };
         }
         let depth = if self.pace.overlap { 2 } else { 1 };
         match self.flights.back() {
             _ if self.flights.len() >= depth => Time::NEVER,
             Some(last) => last.last_step_start.max(now),
-            None if self.core.waiting.is_empty() && self.core.running_len() == 0 => Time::NEVER,
+            None if self.core.waiting.is_empty() && self.core.running_len() == 0 && !self.handovers.wait_for_a_batch() => Time::NEVER,
             None => now,
         }
     }
@@ -305,7 +329,9 @@ impl Replica {
             self.core.switch_to(lane);
         }
         self.core.clear_batch();
+        self.seat_ready(now, observer);
         let steadiness = self.policy.form(&mut self.core);
+        self.grant_memory();
         let preempted = self.core.events.iter().any(|event| matches!(event, Event::Preempted { .. }));
         self.report_events(now, observer);
         if self.core.batch.is_empty() {
@@ -373,6 +399,7 @@ impl Replica {
             completed: Vec::new(),
             finishing: Vec::new(),
             accepted: Vec::new(),
+            pieces: Vec::new(),
         });
         flight.end = end;
         flight.lane = core.lane();
@@ -388,10 +415,13 @@ impl Replica {
             let starved = &core.batch.starved;
             let jobs = &core.jobs;
             let gaps = &mut self.gaps;
+            let first_tokens = &mut flight.first_tokens;
             let stopping = &core.stopping;
             core.paused.retain(|&id| {
                 let resumes = !starved.contains(&id);
-                if resumes && !stopping.contains(&id) {
+                if resumes && jobs[id].generated == 0 {
+                    first_tokens.push(id);
+                } else if resumes && !stopping.contains(&id) {
                     gaps.push((end - jobs[id].last_token).0);
                 }
                 !resumes
@@ -406,7 +436,7 @@ impl Replica {
         // Sequences that decode beyond an end of which the scheduler does not know yet.
         let stopping = &core.stopping;
         let wasted = if core.batch.decodes { stopping.iter().filter(|id| !core.batch.starved.contains(id)).count() as u32 } else { 0 };
-        let mut regular_gaps = sequences - self.gaps.len() as u32 - stalled - wasted;
+        let mut regular_gaps = sequences - self.gaps.len() as u32 - flight.first_tokens.len() as u32 - stalled - wasted;
         if self.pipeline.is_some() {
             // The lane's last tokens are older than the batch that came out before this one.
             let gap = (end - core.last_end).0;
@@ -441,11 +471,15 @@ impl Replica {
             if piece.completes {
                 flight.completed.push(id);
                 let job = &core.jobs[id];
-                if job.generated == 0 {
+                if job.leg == Leg::SilentPrefill {
+                    // Sampled, and never seen by anybody.
+                } else if job.generated == 0 {
                     flight.first_tokens.push(id);
                 } else {
                     self.gaps.push((end - job.last_token).0);
                 }
+            } else if core.jobs[id].leg.is_prefill() {
+                flight.pieces.push((id, u64::from(piece.past_tokens) + new));
             }
         }
 
@@ -561,7 +595,7 @@ impl Replica {
     /// Nothing runs and nothing could be scheduled: no later event would change that, so the head of the queue is turned away
     /// rather than left to hang. A policy that keeps its promises never gets here.
     fn turn_away_the_stuck(&mut self, now: Time, observer: &mut impl Observer) {
-        if !self.flights.is_empty() || self.core.running_len() > 0 {
+        if !self.flights.is_empty() || self.core.running_len() > 0 || self.core.parked > 0 {
             return;
         }
         if let Some(id) = self.core.waiting.pop_front() {
@@ -581,6 +615,9 @@ impl Replica {
         let leaving = leaving.filter(|&id| core.jobs[id].stage == Stage::Leaving);
         for id in core.waiting.iter().copied().chain(core.running_everywhere()).chain(leaving) {
             let job = &core.jobs[id];
+            if job.leg.is_prefill() {
+                continue;
+            }
             // Tokens in flight at the end have not come out.
             let in_flight: u64 = self.flights.iter().map(|flight| flight.yields(job, id, flight.undone)).sum();
             let generated = self.tokens_scheduled(id).saturating_sub(in_flight as u32);

@@ -280,7 +280,7 @@ impl Rules {
         let mut stopped = false;
         for id in order {
             let (blocks, tokens) = match core.jobs[id].stage {
-                Stage::Waiting | Stage::Finishing | Stage::Leaving => continue,
+                Stage::Waiting | Stage::Finishing | Stage::Leaving | Stage::Parked => continue,
                 Stage::Decoding if stopped || *budget == 0 => {
                     turn.starved.push(id);
                     continue;

@@ -29,6 +29,9 @@ use crate::workload::Request;
 /// `SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION`: most output reserved for one request, tokens.
 const CLIP: u32 = 4096;
 
+/// `num_reserved_decode_tokens`: kept free for each active request when memory is taken for one that is prefilled elsewhere, tokens.
+const RESERVED_DECODE_TOKENS: u64 = 512;
+
 /// Options of the scheduler. `Limits::max_num_batched_tokens` is `chunked_prefill_size`, `max_num_seqs` is `max_running_requests`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SglangOptions {

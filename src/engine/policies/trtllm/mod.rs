@@ -121,6 +121,14 @@ impl Policy for Trtllm {
         None
     }
 
+    fn has_room_for(&self, core: &Core, id: JobId, blocks: u64) -> bool {
+        if self.pauses() { blocks <= core.pool.free() } else { core.pool.blocks_for(declared(core, id)) <= self.available(core) }
+    }
+
+    fn reserves(&self, core: &Core, id: JobId) -> Option<u64> {
+        (!self.pauses()).then(|| declared(core, id))
+    }
+
     fn form(&mut self, core: &mut Core) -> Steadiness {
         let mut room = Room { tokens: core.limits.max_num_batched_tokens, requests: core.limits.max_num_seqs };
         let paused = generation(core, &mut room, self.pauses());
