@@ -184,7 +184,7 @@ impl Replica {
     }
 
     /// A prefill leg's last step has ended.
-    pub(super) fn keep_prefilled(&mut self, id: JobId) {
+    pub(super) fn park_prefilled(&mut self, id: JobId) {
         self.core.park(id);
         let job = &self.core.jobs[id];
         self.handovers.news.push(News::Prefilled { request: job.request.id, job: id, prefilled: job.prefilled });

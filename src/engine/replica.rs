@@ -274,7 +274,7 @@ impl Replica {
                     observer.cancelled(self.index, job.request.id, job.request.hangs_up, job.generated, job.prefilled);
                 }
             } else if job.leg.is_prefill() {
-                self.keep_prefilled(id);
+                self.park_prefilled(id);
                 continue;
             } else {
                 observer.finished(self.index, job.request.id, flight.end, job.generated, job.prefilled);

@@ -151,6 +151,12 @@ impl Policy for Sglang {
         None
     }
 
+    fn has_room_for(&self, core: &Core, _id: JobId, blocks: u64) -> bool {
+        let active = u64::from(core.running_len()) + u64::from(core.parked());
+        let reserved = core.pool.blocks_for(active * RESERVED_DECODE_TOKENS);
+        blocks + reserved <= core.pool.free()
+    }
+
     fn form(&mut self, core: &mut Core) -> Steadiness {
         if core.running_len() < self.running || !self.options.latch {
             self.latched = false;
