@@ -5,6 +5,7 @@
 
 use super::loads::Loads;
 use super::prefix_index::PrefixIndex;
+use super::ready::Ready;
 use crate::units::Time;
 use crate::workload::Request;
 
@@ -46,7 +47,11 @@ impl CacheAware {
         CacheAware { options, index: PrefixIndex::new(replicas, Time::NEVER), next_eviction: options.eviction_interval }
     }
 
-    pub fn choose(&mut self, request: &Request, now: Time, loads: &Loads) -> usize {
+    pub fn forget(&mut self, replica: usize) {
+        self.index.forget_all(replica);
+    }
+
+    pub fn choose(&mut self, request: &Request, now: Time, loads: &Loads, ready: &Ready) -> usize {
         if now >= self.next_eviction {
             self.index.evict(self.options.max_tree_tokens);
             let periods = now.0 / self.options.eviction_interval.0.max(1) + 1;
@@ -59,7 +64,8 @@ impl CacheAware {
             idlest
         } else {
             self.index.look_up(request, now);
-            let best = self.index.found().iter().map(|&replica| (self.index.overlap(replica as usize).cached, replica));
+            let found = self.index.found().iter().filter(|&&replica| ready.is(replica as usize));
+            let best = found.map(|&replica| (self.index.overlap(replica as usize).cached, replica));
             match best.min_by_key(|&(matched, replica)| (u32::MAX - matched, replica)) {
                 Some((matched, replica)) if f64::from(matched) > self.options.cache_threshold * f64::from(request.input_tokens) => {
                     replica as usize

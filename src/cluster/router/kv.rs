@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::Fleet;
 use super::prefix_index::PrefixIndex;
+use super::ready::Ready;
 use super::signals::any;
 use crate::math;
 use crate::rng::Stream;
@@ -79,14 +80,17 @@ impl KvOptions {
     }
 }
 
-/// The chances of the replicas at a temperature: `exp(-(cost - least) / ((most - least) * temperature))`, not normalised.
+/// The chances of the replicas at a temperature: `exp(-(cost - least) / ((most - least) * temperature))`, not normalised. None for an
+/// infinite cost.
 pub fn weights(costs: &[f64], temperature: f64) -> Vec<f64> {
     let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = costs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if most <= least {
-        return vec![1.0; costs.len()];
-    }
-    costs.iter().map(|cost| math::exp(-(cost - least) / ((most - least) * temperature))).collect()
+    let most = costs.iter().copied().filter(|cost| cost.is_finite()).fold(f64::NEG_INFINITY, f64::max);
+    let weight = |&cost: &f64| match cost.is_finite() {
+        false => 0.0,
+        true if most <= least => 1.0,
+        true => math::exp(-(cost - least) / ((most - least) * temperature)),
+    };
+    costs.iter().map(weight).collect()
 }
 
 /// What was sent where and has not ended.
@@ -151,16 +155,21 @@ impl KvRouter {
         }
     }
 
-    pub fn choose(&mut self, request: &Request, now: Time, fleet: &mut dyn Fleet, stream: &mut Stream) -> usize {
+    pub fn forget(&mut self, replica: usize) {
+        self.index.forget_all(replica);
+    }
+
+    pub fn choose(&mut self, request: &Request, now: Time, fleet: &mut dyn Fleet, ready: &Ready, stream: &mut Stream) -> usize {
         self.index.look_up(request, now);
-        let least_prefill = self.prefill_tokens.iter().copied().min().unwrap_or(0);
-        for replica in 0..self.costs.len() {
+        let least_prefill = ready.list().iter().map(|&replica| self.prefill_tokens[replica as usize]).min().unwrap_or(0);
+        self.costs.fill(f64::INFINITY);
+        for replica in ready.list().iter().map(|&replica| replica as usize) {
             let cached = u64::from(self.index.overlap(replica).cached);
             self.costs[replica] = self.options.cost(&self.terms(request, replica, cached, least_prefill));
         }
         self.known.clear();
         let (chosen, cached) = if self.options.temperature > 0.0 {
-            self.draw(request, least_prefill, fleet, stream)
+            self.draw(request, least_prefill, fleet, ready, stream)
         } else {
             self.cheapest(request, least_prefill, fleet, stream)
         };
@@ -205,10 +214,11 @@ impl KvRouter {
         }
     }
 
-    fn draw(&mut self, request: &Request, least_prefill: u64, fleet: &mut dyn Fleet, stream: &mut Stream) -> (usize, u64) {
-        let cached: Vec<u64> = (0..self.costs.len()).map(|replica| self.cached(request, replica, fleet)).collect();
-        for (replica, &cached) in cached.iter().enumerate() {
-            self.costs[replica] = self.options.cost(&self.terms(request, replica, cached, least_prefill));
+    fn draw(&mut self, request: &Request, least_prefill: u64, fleet: &mut dyn Fleet, ready: &Ready, stream: &mut Stream) -> (usize, u64) {
+        let mut cached = vec![0; self.costs.len()];
+        for replica in ready.list().iter().map(|&replica| replica as usize) {
+            cached[replica] = self.cached(request, replica, fleet);
+            self.costs[replica] = self.options.cost(&self.terms(request, replica, cached[replica], least_prefill));
         }
         let weights = super::turns::Weighted::new(&weights(&self.costs, self.options.temperature));
         let chosen = weights.choose(stream);
@@ -216,6 +226,8 @@ impl KvRouter {
     }
 
     fn book(&mut self, request: &Request, replica: usize, cached: u64, now: Time) {
+        // A second try, of whose first end the router has not heard yet.
+        self.ended(request.id, now);
         let alone = self.index.sent(&request.segments, replica, now);
         let shared: u32 = request.segments.iter().map(|segment| segment.tokens).sum();
         let private_tokens = request.input_tokens.saturating_sub(shared);

@@ -5,6 +5,7 @@ pub mod cache_aware;
 pub mod kv;
 mod loads;
 mod prefix_index;
+mod ready;
 pub mod signals;
 mod spec;
 pub mod turns;
@@ -17,6 +18,7 @@ use crate::workload::Request;
 use cache_aware::{CacheAware, CacheAwareOptions};
 use kv::{KvOptions, KvRouter};
 use loads::Loads;
+use ready::Ready;
 use signals::{ScorerWeights, Scorers, Signal, Signals};
 use turns::{Sessions, Turns, Weighted};
 
@@ -87,6 +89,7 @@ struct News {
 pub struct Router {
     state: State,
     replicas: usize,
+    ready: Ready,
     stream: Stream,
     loads: Loads,
     signals: Signals,
@@ -116,6 +119,7 @@ impl Router {
         Router {
             state,
             replicas,
+            ready: Ready::new(replicas),
             stream: Stream::new(seed, Purpose::Routing, 0),
             loads: Loads::new(replicas, stale),
             signals: Signals::new(replicas, !stale),
@@ -126,30 +130,59 @@ impl Router {
         }
     }
 
-    /// The replica for a request that arrives at `now`. The request counts as in flight from here on.
+    /// Whether the replica takes requests from now on. What it has in flight stays.
+    pub fn set_available(&mut self, replica: usize, available: bool) {
+        if !self.ready.set(replica, available) {
+            return;
+        }
+        self.loads.set_available(replica, available);
+        if let State::Weighted(weighted) = &mut self.state {
+            weighted.choose_among(self.ready.list());
+        }
+    }
+
+    /// Replicas that take requests.
+    pub fn available(&self) -> &[u32] {
+        self.ready.list()
+    }
+
+    /// The replica has lost its memory: what was sent there is no longer cached.
+    pub fn forget(&mut self, replica: usize) {
+        match &mut self.state {
+            State::CacheAware(state) => state.forget(replica),
+            State::Kv(state) => state.forget(replica),
+            State::Scorers(state) => state.forget(replica),
+            _ => {}
+        }
+    }
+
+    /// The replica for a request that arrives at `now`, one of those available, of which there is at least one. The request counts as
+    /// in flight from here on.
     pub fn route(&mut self, request: &Request, now: Time, fleet: &mut dyn Fleet) -> usize {
         if self.replicas == 1 {
             return 0;
         }
         self.hear(now);
-        let (replicas, loads) = (self.replicas, &self.loads);
+        let (replicas, loads, ready) = (self.replicas, &self.loads, &self.ready);
+        let count = ready.list().len();
         let replica = match &mut self.state {
-            State::RoundRobin(turns) => turns.next(replicas),
-            State::Random => turns::below(&mut self.stream, replicas as f64) as usize,
+            State::RoundRobin(turns) => turns.next(ready),
+            State::Random => ready.nth(turns::below(&mut self.stream, count as f64) as usize),
             State::Weighted(weighted) => weighted.choose(&mut self.stream),
             State::LeastLoaded => loads.least().1,
             State::PowerOfTwo => {
-                let one = self.stream.below(replicas as u64) as usize;
-                let two = self.stream.below(replicas as u64 - 1) as usize;
-                let two = if two < one { two } else { two + 1 };
+                let one = self.stream.below(count as u64) as usize;
+                let two = self.stream.below((count as u64).saturating_sub(1)) as usize;
+                let two = if two < one || count == 1 { two } else { two + 1 };
+                let (one, two) = (ready.nth(one), ready.nth(two));
                 if loads.seen(two) < loads.seen(one) { two } else { one }
             }
-            State::SessionAffinity(sessions) => sessions.choose(request, replicas),
-            State::PrefixHash { tokens } => turns::jump_hash(turns::prefix_key(request, *tokens), replicas),
-            State::CacheAware(state) => state.choose(request, now, loads),
-            State::Kv(state) => state.choose(request, now, fleet, &mut self.stream),
-            State::Scorers(state) => state.choose(request, now, &mut self.signals, fleet, &mut self.stream),
-            State::VllmDp => signals::vllm_dp(&mut self.signals, fleet, |replica| loads.now(replica)),
+            State::SessionAffinity(sessions) => sessions.choose(request, ready),
+            State::PrefixHash { tokens } => turns::hashed(turns::prefix_key(request, *tokens), replicas, ready),
+            State::CacheAware(state) => state.choose(request, now, loads, ready),
+            State::Kv(state) => state.choose(request, now, fleet, ready, &mut self.stream),
+            State::Scorers(state) => state.choose(request, now, &mut self.signals, fleet, ready, &mut self.stream),
+            State::VllmDp => signals::vllm_dp(&mut self.signals, fleet, ready, |replica| loads.now(replica)),
         };
         self.loads.add(replica);
         replica

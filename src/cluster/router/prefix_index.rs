@@ -163,6 +163,13 @@ impl PrefixIndex {
         }
     }
 
+    /// Forgets everything that no request there has now.
+    pub fn forget_all(&mut self, replica: usize) {
+        for id in 0..self.holders.len() {
+            self.forget(Segment { id: crate::workload::SegmentId(id as u32), tokens: self.lengths[id] }, replica);
+        }
+    }
+
     fn forget(&mut self, segment: Segment, replica: usize) {
         let Some(holders) = self.holders.get_mut(segment.id.0 as usize) else { return };
         if let Ok(at) = holders.binary_search_by_key(&(replica as u32), |holder| holder.replica)

@@ -2,6 +2,7 @@
 
 use super::Fleet;
 use super::prefix_index::PrefixIndex;
+use super::ready::Ready;
 use crate::rng::Stream;
 use crate::units::Time;
 use crate::workload::Request;
@@ -49,9 +50,10 @@ pub fn vllm_dp_score(in_flight: u32, signal: Signal) -> f64 {
     f64::from(requests) + 6.0 * f64::from(signal.waiting) * (signal.kv_usage - 0.5).max(0.0)
 }
 
-pub fn vllm_dp(signals: &mut Signals, fleet: &dyn Fleet, in_flight: impl Fn(usize) -> u32) -> usize {
+pub fn vllm_dp(signals: &mut Signals, fleet: &dyn Fleet, ready: &Ready, in_flight: impl Fn(usize) -> u32) -> usize {
     let mut best = (f64::INFINITY, 0);
-    for (replica, signal) in signals.refresh(fleet).iter().enumerate() {
+    let signals = signals.refresh(fleet);
+    for (replica, signal) in ready.list().iter().map(|&replica| (replica as usize, &signals[replica as usize])) {
         let score = vllm_dp_score(in_flight(replica), *signal);
         if score < best.0 {
             best = (score, replica);
@@ -96,13 +98,26 @@ impl Scorers {
         Scorers { weights, index: PrefixIndex::new(replicas, Time::NEVER), best: Vec::new() }
     }
 
-    pub fn choose(&mut self, request: &Request, now: Time, signals: &mut Signals, fleet: &dyn Fleet, stream: &mut Stream) -> usize {
+    pub fn forget(&mut self, replica: usize) {
+        self.index.forget_all(replica);
+    }
+
+    pub fn choose(
+        &mut self,
+        request: &Request,
+        now: Time,
+        signals: &mut Signals,
+        fleet: &dyn Fleet,
+        ready: &Ready,
+        stream: &mut Stream,
+    ) -> usize {
         let signals = signals.refresh(fleet);
-        let queues = signals.iter().fold((u32::MAX, 0), |(low, high), signal| (low.min(signal.waiting), high.max(signal.waiting)));
+        let ready = || ready.list().iter().map(|&replica| (replica as usize, &signals[replica as usize]));
+        let queues = ready().fold((u32::MAX, 0), |(low, high), (_, signal)| (low.min(signal.waiting), high.max(signal.waiting)));
         self.index.look_up(request, now);
         let mut top = f64::NEG_INFINITY;
         self.best.clear();
-        for (replica, signal) in signals.iter().enumerate() {
+        for (replica, signal) in ready() {
             let matched = f64::from(self.index.overlap(replica).cached) / f64::from(request.input_tokens.max(1));
             let score = self.weights.score(*signal, queues, matched);
             if score > top {

@@ -288,3 +288,85 @@ fn vllms_balancer_fears_queues_on_full_memory() {
     assert_eq!(vllm_dp_score(3, Signal { waiting: 2, running: 4, kv_usage: 0.75 }), 9.0);
     assert_eq!(vllm_dp_score(30, Signal { waiting: 2, running: 4, kv_usage: 0.4 }), 30.0);
 }
+
+fn every_rule(replicas: usize) -> Vec<Rule> {
+    let kv = KvOptions::default();
+    vec![
+        Rule::RoundRobin,
+        Rule::Random,
+        Rule::Weighted((0..replicas).map(|replica| replica as f64).collect()),
+        Rule::LeastLoaded,
+        Rule::PowerOfTwo,
+        Rule::SessionAffinity,
+        Rule::PrefixHash { tokens: 64 },
+        Rule::CacheAware(CacheAwareOptions::default()),
+        Rule::Kv(kv),
+        Rule::Kv(KvOptions { temperature: 0.7, ..kv }),
+        Rule::Scorers(ScorerWeights::default()),
+        Rule::VllmDp,
+    ]
+}
+
+/// Replicas come and go at random under every rule, with and without old news: none is chosen that takes no requests, and in the end
+/// the books are as if they had stayed.
+#[test]
+fn only_available_replicas_are_chosen() {
+    for rule in every_rule(6) {
+        for (snapshot, delay) in [(Time::ZERO, Time::ZERO), (Time::from_s(3.0), Time::from_s(2.0))] {
+            let spec = RouterSpec { rule: rule.clone(), snapshot_interval: snapshot, event_delay: delay };
+            let mut router = Router::new(&spec, 6, 7);
+            let mut stream = Stream::new(9, Purpose::Routing, 1);
+            let mut up = [true; 6];
+            let mut there: Vec<(usize, u32)> = Vec::new();
+            let mut chosen = [0u32; 6];
+            for id in 0..3000 {
+                let now = Time::from_s(f64::from(id));
+                let replica = stream.below(6) as usize;
+                up[replica] = !up[replica] || up.iter().filter(|&&up| up).count() == 1;
+                router.set_available(replica, up[replica]);
+                if !up[replica] {
+                    router.forget(replica);
+                }
+                if id % 5 == 0 && snapshot > Time::ZERO {
+                    router.snapshot(now, &Said::default());
+                }
+                let request = request(id, 160, &[(id % 7, 80), (7 + id % 13, 80)]);
+                let to = router.route(&request, now, &mut Said::default());
+                assert!(up[to], "{rule:?}: {id} to {to}");
+                chosen[to] += 1;
+                there.push((to, id));
+                if there.len() > 12 {
+                    let (from, id) = there.swap_remove(stream.below(12) as usize);
+                    router.ended(from, id, now);
+                }
+            }
+            assert!(chosen.iter().all(|&count| count > 20), "{rule:?}: {chosen:?}");
+            for (from, id) in there {
+                router.ended(from, id, Time::from_s(3001.0));
+            }
+            (0..6).for_each(|replica| router.set_available(replica, true));
+            router.snapshot(Time::from_s(4000.0), &Said::default());
+            assert_eq!((router.loads.least().0, router.loads.most()), (0, 0), "{rule:?}");
+        }
+    }
+}
+
+/// While one of four is away, keys of the other three stay where they are, and its own come back with it.
+#[test]
+fn hashed_prefixes_move_only_from_the_replica_that_is_away() {
+    let mut router = router(Rule::PrefixHash { tokens: 16 }, 4);
+    let homes = |router: &mut Router| -> Vec<usize> {
+        (0..400).map(|id| router.route(&request(id, 160, &[(id, 160)]), Time::ZERO, &mut Said::default())).collect()
+    };
+    let before = homes(&mut router);
+    router.set_available(2, false);
+    let without = homes(&mut router);
+    for (home, moved) in before.iter().zip(&without) {
+        assert!(*moved != 2 && (*home == 2 || home == moved));
+    }
+    // Its keys are spread over all that are left.
+    let heirs: Vec<usize> = before.iter().zip(&without).filter(|(home, _)| **home == 2).map(|(_, heir)| *heir).collect();
+    assert!([0, 1, 3].iter().all(|heir| heirs.iter().filter(|to| *to == heir).count() > 15));
+    router.set_available(2, true);
+    assert_eq!(homes(&mut router), before);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ready::Ready;
 use crate::rng::Stream;
 use crate::workload::Request;
 
@@ -12,9 +13,11 @@ pub struct Turns {
 }
 
 impl Turns {
-    pub fn next(&mut self, replicas: usize) -> usize {
-        let replica = self.next;
-        self.next = (self.next + 1) % replicas;
+    /// The next one that is ready.
+    pub fn next(&mut self, ready: &Ready) -> usize {
+        let list = ready.list();
+        let replica = ready.nth(list.partition_point(|&replica| (replica as usize) < self.next) % list.len().max(1));
+        self.next = replica + 1;
         replica
     }
 }
@@ -22,18 +25,26 @@ impl Turns {
 /// Sums of weights.
 #[derive(Clone, Debug)]
 pub struct Weighted {
+    weights: Vec<f64>,
     cumulative: Vec<f64>,
 }
 
 impl Weighted {
     /// Weights are not negative and not all zero.
     pub fn new(weights: &[f64]) -> Weighted {
-        let mut sum = 0.0;
-        let add = |weight: &f64| {
-            sum += weight;
-            sum
+        Weighted { weights: weights.to_vec(), cumulative: running_sums(weights.iter().copied()) }
+    }
+
+    /// Only these are chosen from now on: evenly, if none of them has a weight.
+    pub fn choose_among(&mut self, list: &[u32]) {
+        let listed = |replica: usize| list.binary_search(&(replica as u32)).is_ok();
+        let weighed = self.weights.iter().enumerate().any(|(replica, weight)| listed(replica) && *weight > 0.0);
+        let weight = |(replica, weight): (usize, &f64)| match (listed(replica), weighed) {
+            (true, true) => *weight,
+            (true, false) => 1.0,
+            (false, _) => 0.0,
         };
-        Weighted { cumulative: weights.iter().map(add).collect() }
+        self.cumulative = running_sums(self.weights.iter().enumerate().map(weight));
     }
 
     pub fn choose(&self, stream: &mut Stream) -> usize {
@@ -41,6 +52,15 @@ impl Weighted {
         let point = below(stream, total);
         self.cumulative.partition_point(|&sum| sum <= point).min(self.cumulative.len().saturating_sub(1))
     }
+}
+
+fn running_sums(weights: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut sum = 0.0;
+    let add = |weight: f64| {
+        sum += weight;
+        sum
+    };
+    weights.map(add).collect()
 }
 
 /// Uniform in `[0, bound)`.
@@ -56,12 +76,12 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    pub fn choose(&mut self, request: &Request, replicas: usize) -> usize {
-        let Some(session) = request.session else { return self.turns.next(replicas) };
-        if let Some(&home) = self.homes.get(&session) {
+    pub fn choose(&mut self, request: &Request, ready: &Ready) -> usize {
+        let Some(session) = request.session else { return self.turns.next(ready) };
+        if let Some(&home) = self.homes.get(&session).filter(|&&home| ready.is(home)) {
             return home;
         }
-        let home = self.turns.next(replicas);
+        let home = self.turns.next(ready);
         self.homes.insert(session, home);
         home
     }
@@ -89,6 +109,23 @@ fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
+}
+
+/// Hashes spent on a key whose replicas are not ready, before one of the others takes it.
+const REHASHES: u32 = 64;
+
+/// The replica of a key: its own by consistent hashing or, while that is not ready, the first ready one of a chain of further hashes, so
+/// that no other key moves.
+pub fn hashed(key: u64, replicas: usize, ready: &Ready) -> usize {
+    let mut hash = key;
+    for _ in 0..REHASHES {
+        let replica = jump_hash(hash, replicas);
+        if ready.is(replica) {
+            return replica;
+        }
+        hash = mix(hash.wrapping_add(0x9e37_79b9_7f4a_7c15));
+    }
+    ready.nth(jump_hash(key, ready.list().len()))
 }
 
 /// Consistent hashing in logarithmic time (Lamping and Veach 2014): one bucket more moves only its own share of keys.
