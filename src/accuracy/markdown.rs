@@ -47,8 +47,9 @@ pub fn markdown(runs: &[Replayed], variants: &[Variant<'_>]) -> String {
     );
     text.push_str(
         "**Calibration** sets may be looked at when a constant or a default is chosen; **check** sets are only compared with, and no constant was fitted to \
-         them, with two reservations: set 05 was in view when MXFP4 on Blackwell was moved to the 8-bit rows and the popularity of experts adopted, and \
-         set 02 when the time of the API server was chosen. The kernels' constants come from neither (see [cost-model.md](cost-model.md)). Mean or median is not stated in some sources: there the nearer \
+         them, with these reservations: set 05 was in view when MXFP4 on Blackwell was moved to the 8-bit rows and the popularity of experts adopted, \
+         sets 05 and 06 when the experts' constants were moved from rows with balanced to rows with skewed routing, and set 02 when the time of the API \
+         server was chosen. The kernels' constants come from none of them (see [cost-model.md](cost-model.md)). Mean or median is not stated in some sources: there the nearer \
          one counts.\n\n",
     );
     section(&mut text, "Check sets and calibration sets", "use", &grouped(runs, |run, _| use_of(&run.set).name().to_owned()));

@@ -193,7 +193,7 @@ pub enum NcclOperation {
     AllToAll,
 }
 
-/// Experts of a layer as one fused kernel, balanced routing: src/cost/moe.rs.
+/// Experts of a layer as one fused kernel, routing as skewed as in src/cost/moe.rs.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MoeConstants {
