@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::node::{Node, shorten};
 use super::reader::read_shared;
-use super::{Diagnostic, Document, Preset, find_preset, json as json_text, migrate, presets, write, yaml};
+use super::{Diagnostic, Document, Preset, find_preset, json as json_text, migrate, preset_versions, write, yaml};
 
 /// Longest fragment that is made or opened, characters.
 pub const MAX_LINK_CHARS: usize = 16_384;
@@ -179,7 +179,7 @@ fn bases() -> &'static [(&'static Preset, Json)] {
             node.get("schema_version")?;
             Some((preset, write::to_json(&read_shared(&node.to_json()).document?)))
         };
-        presets().iter().filter_map(document).collect()
+        preset_versions().filter_map(document).collect()
     })
 }
 

@@ -23,7 +23,9 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use edit::set;
-pub use presets::{Preset, WorkloadPreset, find_preset, preset, presets, resolve_workload, workload_preset, workload_presets};
+pub use presets::{
+    Preset, WorkloadPreset, find_preset, preset, preset_versions, presets, resolve_workload, workload_preset, workload_presets,
+};
 pub use reader::{MAX_TEXT_BYTES, Read, locate, read, read_value};
 pub use schema::Document;
 pub use validate::distribution::{LARGEST_LOG_MEAN, parameters as distribution_parameters};

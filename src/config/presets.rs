@@ -37,9 +37,9 @@ macro_rules! preset {
 static PRESETS: [Preset; 9] = [
     preset!(
         "stacks-h100",
-        1,
-        "Three serving stacks on one H100",
-        "vLLM, SGLang and TensorRT-LLM with their own defaults serve the same chat traffic on Llama-3.1-8B, 18 requests a second. They compute alike; what differs is who waits for whom."
+        2,
+        "Four serving stacks on four H100",
+        "The same conversations on Llama-3.1-8B, four replicas of one GPU each: vLLM behind its data-parallel balancer, SGLang behind its cache-aware router, TensorRT-LLM in turn, Dynamo's KV router over vLLM. A turn is cheap where the conversation's KV already is."
     ),
     preset!(
         "chat-h100",
@@ -91,16 +91,29 @@ static PRESETS: [Preset; 9] = [
     ),
 ];
 
+/// Versions that newer ones replaced. Links name them for ever.
+static SUPERSEDED: [Preset; 1] = [preset!(
+    "stacks-h100",
+    1,
+    "Three serving stacks on one H100",
+    "vLLM, SGLang and TensorRT-LLM with their own defaults serve the same chat traffic on Llama-3.1-8B, 18 requests a second. They compute alike; what differs is who waits for whom."
+)];
+
 /// Newest version of every preset.
 pub fn presets() -> &'static [Preset] {
     &PRESETS
 }
 
-/// A preset's entry by name, `chat-h100` or `chat-h100@1`.
+/// Every version of every preset, newest first.
+pub fn preset_versions() -> impl Iterator<Item = &'static Preset> {
+    PRESETS.iter().chain(&SUPERSEDED)
+}
+
+/// A preset's entry by name, `chat-h100` (the newest) or `chat-h100@1`.
 pub fn find_preset(name: &str) -> Option<&'static Preset> {
     let (name, version) = name.split_once('@').map_or((name, None), |(name, version)| (name, Some(version)));
     let matches = |preset: &&Preset| preset.name == name && version.is_none_or(|version| version == preset.version.to_string());
-    presets().iter().find(matches)
+    preset_versions().find(matches)
 }
 
 /// A preset's document by name.
@@ -185,7 +198,7 @@ mod tests {
 
     #[test]
     fn every_preset_reads_cleanly_and_has_its_title() {
-        for preset in presets() {
+        for preset in preset_versions() {
             let read = read(preset.text, "preset.yaml");
             let warnings_allowed = preset.name == "original-quickstart";
             assert!(warnings_allowed || read.diagnostics.is_empty(), "{}: {:#?}", preset.name, read.diagnostics);
