@@ -72,8 +72,8 @@ struct Case {
 }
 
 /// Gap before it in us, prompt, output, shared prefix (group, tokens), declared limit beyond the output, us until the client
-/// gives up, priority.
-type Draft = (u32, u32, u32, Option<(u32, u32)>, u32, Option<u32>, i32);
+/// gives up, priority, replies.
+type Draft = (u32, u32, u32, Option<(u32, u32)>, u32, Option<u32>, i32, u32);
 
 /// vLLM with any options.
 fn vllm() -> impl Strategy<Value = PolicySpec> {
@@ -135,6 +135,7 @@ fn case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value = Case
         prop_oneof![Just(0u32), 1u32..50],
         prop_oneof![3 => Just(None), 1 => (0u32..30_000).prop_map(Some)],
         0i32..3,
+        prop_oneof![4 => Just(1u32), 1 => 2u32..5],
     );
     let shape = (prop_oneof![Just(1u32), Just(4u32), Just(16u32)], 8u64..120, any::<bool>(), any::<bool>());
     let horizon = prop_oneof![4 => Just(Time::NEVER), 1 => (1u64..5_000_000_000).prop_map(Time)];
@@ -155,9 +156,19 @@ fn case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value = Case
 }
 
 fn requests(case: &Case) -> Vec<Request> {
-    engines::requests(case.requests.iter().map(|&(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us, priority)| {
-        engines::Draft { gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us, ignore_eos: undeclared == 0, priority }
-    }))
+    engines::requests(case.requests.iter().map(
+        |&(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us, priority, samples)| engines::Draft {
+            gap_us,
+            input_tokens,
+            output_tokens,
+            prefix,
+            undeclared,
+            patience_us,
+            ignore_eos: undeclared == 0,
+            priority,
+            samples,
+        },
+    ))
 }
 
 fn memory(case: &Case) -> Box<dyn KvCache> {
@@ -193,7 +204,7 @@ fn ends_and_conserves(case: &Case) -> Result<(), TestCaseError> {
     let r = &result.requests;
     prop_assert_eq!(r.len(), case.requests.len());
     for row in 0..r.len() {
-        engines::ends(&result, row, case.requests[row].2, case.caching)?;
+        engines::ends(&result, row, case.requests[row].2, case.requests[row].7, case.caching)?;
     }
     let (never_pauses, passes_over) = match &case.policy {
         PolicySpec::Trtllm(options) => {

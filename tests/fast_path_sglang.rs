@@ -43,8 +43,8 @@ impl CostModel for Affine {
     }
 }
 
-/// Gap before it in us, prompt, output, shared prefix (group, tokens), declared limit beyond the output, us until the client gives up.
-type Draft = (u32, u32, u32, Option<(u32, u32)>, u32, Option<u32>);
+/// Gap before it in us, prompt, output, shared prefix (group, tokens), declared limit beyond the output, us until the client gives up, replies.
+type Draft = (u32, u32, u32, Option<(u32, u32)>, u32, Option<u32>, u32);
 
 #[derive(Clone, Debug)]
 struct Case {
@@ -100,6 +100,7 @@ fn case() -> impl Strategy<Value = Case> {
         prop::option::of((0u32..4, 1u32..150)),
         prop_oneof![Just(0u32), 1u32..50],
         prop_oneof![3 => Just(None), 1 => (0u32..30_000).prop_map(Some)],
+        prop_oneof![4 => Just(1u32), 1 => 2u32..5],
     );
     let shape = (prop_oneof![Just(1u32), Just(4u32), Just(16u32)], 8u64..120, any::<bool>());
     let horizon = prop_oneof![4 => Just(Time::NEVER), 1 => (1u64..5_000_000_000).prop_map(Time)];
@@ -118,15 +119,18 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 fn requests(case: &Case) -> Vec<Request> {
-    engines::requests(case.requests.iter().map(|&(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us)| engines::Draft {
-        gap_us,
-        input_tokens,
-        output_tokens,
-        prefix,
-        undeclared,
-        patience_us,
-        ignore_eos: undeclared == 0 && output_tokens % 2 == 0,
-        priority: (output_tokens % 3) as i32,
+    engines::requests(case.requests.iter().map(|&(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us, samples)| {
+        engines::Draft {
+            gap_us,
+            input_tokens,
+            output_tokens,
+            prefix,
+            undeclared,
+            patience_us,
+            ignore_eos: undeclared == 0 && output_tokens % 2 == 0,
+            priority: (output_tokens % 3) as i32,
+            samples,
+        }
     }))
 }
 
@@ -155,16 +159,16 @@ proptest! {
         prop_assert_eq!(r.len(), case.requests.len());
         let (mut gaps, mut span_ps) = (0u64, 0u128);
         for row in 0..r.len() {
-            if !engines::ends(&result, row, case.requests[row].2, case.options.caching)? {
+            if !engines::ends(&result, row, case.requests[row].2, case.requests[row].6, case.options.caching)? {
                 continue;
             }
-            gaps += u64::from(r.output_tokens[row]) - 1;
+            gaps += u64::from(r.output_tokens[row] - case.requests[row].6);
             span_ps += u128::from(r.finish_ps[row] - r.first_token_ps[row]);
         }
         if case.requests.iter().all(|draft| draft.5.is_none()) {
             // The gaps of all requests are one for each token but the first, and fill the time from first to last token.
             prop_assert_eq!(result.inter_token.count(), gaps);
-            if gaps > 0 {
+            if gaps > 0 && case.requests.iter().all(|draft| draft.6 == 1) {
                 let mean = result.inter_token.mean().expect("gaps");
                 prop_assert!((mean * gaps as f64 - span_ps as f64).abs() <= 1e-9 * span_ps as f64 + 1.0, "{} {}", mean * gaps as f64, span_ps);
             }
@@ -340,6 +344,7 @@ proptest! {
                 ignore_eos: true,
                 hangs_up: Time::NEVER,
                 priority: 0,
+                samples: 1,
                 segments: segments.into(),
                 output_segment: None,
             };

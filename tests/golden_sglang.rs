@@ -92,6 +92,21 @@ fn g5_equal_prompts_of_one_batch_do_not_share() {
     assert_eq!(times(&outcomes), [(10.0, 11.0), (10.0, 11.0)]);
 }
 
+/// Four replies to one prompt: a request that makes no token computes the prompt until 10 ms; then four find 1023 tokens of it and compute
+/// the last in a second batch, and decode twice. When that batch has been read the prompt goes into the tree, where its last token is
+/// too: 1024 tokens are shared, and each has two of its own.
+#[test]
+fn replies_wait_until_their_prompt_is_computed() {
+    let mut lab = sglang(1 << 14);
+    lab.arrive(0.0, 1024, 3);
+    lab.change(|request| request.samples = 4);
+    let log = lab.log();
+    assert_eq!(times(&log.outcomes), [(20.0, 22.0)]);
+    let outcome = &log.outcomes[0];
+    assert_eq!((outcome.output_tokens, outcome.prefilled_tokens, outcome.cached_tokens), (12, 1024 + 4, 0));
+    assert_eq!((log.peak_kv_blocks, log.kv_blocks_at_end), (1024 + 4 * 2, 0));
+}
+
 /// g6: each reserves 1153 of 1280 tokens: one after the other, and nothing is computed twice.
 #[test]
 fn g6_one_after_the_other() {

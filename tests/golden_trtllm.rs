@@ -116,6 +116,21 @@ fn g5_equal_prompts_are_deferred() {
     assert_eq!(times(&log.outcomes), [(ms(10.0), ms(11.0)); 2]);
 }
 
+/// Four replies to one prompt: three are deferred until the first has computed it, then find its 32 full blocks and compute the 16 tokens
+/// left of it each beside the first's decode (11 ms), and end a step after it. In the last step of the first all hold 33 blocks, of which
+/// 32 are shared.
+#[test]
+fn replies_are_deferred_until_the_first_has_computed_their_prompt() {
+    let mut lab = trtllm(100_000);
+    lab.arrive(0.0, 1040, 3);
+    lab.change(|request| request.samples = 4);
+    let log = lab.log();
+    assert_eq!(times(&log.outcomes), [(ms(10.0), ms(23.0))]);
+    let outcome = &log.outcomes[0];
+    assert_eq!((outcome.output_tokens, outcome.prefilled_tokens, outcome.cached_tokens), (12, 1040 + 3 * 16, 0));
+    assert_eq!((log.peak_kv_blocks, log.kv_blocks_at_end), (33 + 3, 0));
+}
+
 /// g6: 36 of 40 blocks each: one after the other, and nothing is computed twice.
 #[test]
 fn g6_nothing_is_paused() {

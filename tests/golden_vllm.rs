@@ -6,6 +6,7 @@ use llmperforacle::engine::{
     RejectReason,
     policies::vllm::{Vllm, VllmOptions},
 };
+use llmperforacle::kv::HashChain;
 use llmperforacle::units::Time;
 use llmperforacle::workload::{Segment, SegmentId};
 
@@ -82,6 +83,36 @@ fn g5_equal_prompts_share_within_a_step() {
     let log = lab.log();
     assert_eq!([log.outcomes[0].cached_tokens, log.outcomes[1].cached_tokens], [0, 1008]);
     assert_eq!([log.outcomes[0].finish, log.outcomes[1].finish], [ms(11.0), ms(11.0)]);
+}
+
+/// Four replies to one prompt are four requests: in the step in which they enter the first computes 1024 tokens and each other finds 63
+/// blocks of 16 and computes the last. One first token, at 10 ms; each reply ends with two decode steps. 64 + 3 blocks hold the prompt, and
+/// each reply takes one more.
+#[test]
+fn replies_to_one_prompt_share_its_full_blocks() {
+    let mut lab = vllm(100_000);
+    lab.arrive(0.0, 1024, 3);
+    lab.change(|request| request.samples = 4);
+    let log = lab.log();
+    let [outcome] = log.outcomes.as_slice() else { panic!("{:?}", log.outcomes) };
+    assert_eq!((outcome.first_token, outcome.finish), (ms(10.0), ms(12.0)));
+    assert_eq!((outcome.output_tokens, outcome.prefilled_tokens, outcome.cached_tokens), (12, 1024 + 3 * 16, 0));
+    assert_eq!((log.peak_kv_blocks, log.kv_blocks_at_end), (64 + 3 + 4, 0));
+}
+
+/// Without the prefix cache each reply computes the prompt, and what does not fit into the step's budget follows: 8192 tokens are eight
+/// of nine prompts, of which one reply has its first token a step later.
+#[test]
+fn replies_without_a_cache_compute_the_prompt_each() {
+    let memory = HashChain::new(100_000, 16, false);
+    let mut lab = vllm(100_000).memory(Box::new(memory));
+    lab.arrive(0.0, 1024, 3);
+    lab.change(|request| request.samples = 9);
+    let log = lab.log();
+    // Eight end with decodes at 21 (mixed) and 22 ms, the ninth at 23 ms.
+    assert_eq!((log.outcomes[0].first_token, log.outcomes[0].finish), (ms(10.0), ms(23.0)));
+    assert_eq!((log.outcomes[0].output_tokens, log.outcomes[0].prefilled_tokens), (27, 9 * 1024));
+    assert_eq!(log.peak_kv_blocks, 9 * 65);
 }
 
 /// g6: recomputation after preemption is a prefill of everything not cached, generated tokens included.

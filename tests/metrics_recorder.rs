@@ -143,6 +143,7 @@ fn request(id: u32, arrival: Time) -> Request {
         ignore_eos: true,
         hangs_up: Time::NEVER,
         priority: 0,
+        samples: 1,
         segments: Box::new([]),
         output_segment: None,
     }

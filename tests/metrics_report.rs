@@ -29,6 +29,7 @@ fn request(id: u32, arrival_s: f64, input_tokens: u32, output_tokens: u32, sessi
         ignore_eos: true,
         hangs_up: Time::NEVER,
         priority: 0,
+        samples: 1,
         segments: Box::new([]),
         output_segment: None,
     }

@@ -15,6 +15,7 @@ pub mod policy;
 pub mod probe;
 pub mod replica;
 mod run;
+mod samples;
 pub mod speculation;
 pub mod testing;
 

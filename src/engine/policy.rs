@@ -64,6 +64,12 @@ pub trait Policy {
         None
     }
 
+    /// Whether a request with several replies first has its prompt computed, and the replies are asked for when that is done; else all are
+    /// asked for on its arrival.
+    fn computes_prompt_before_replies(&self) -> bool {
+        false
+    }
+
     /// Why this request can never be served, if so.
     fn unfit(&self, core: &Core, request: &Request) -> Option<RejectReason> {
         core.unfit(request)

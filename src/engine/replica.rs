@@ -17,6 +17,7 @@ use super::pipeline::Pipeline;
 use super::policy::{Policy, Steadiness};
 use super::probe::Probe;
 use super::run::Run;
+use super::samples::Samples;
 use super::speculation::Speculation;
 use crate::cost::CostModel;
 use crate::units::Time;
@@ -88,6 +89,7 @@ pub struct Replica {
     probe: Option<Probe>,
     prefilled: Option<Vec<u32>>,
     pub(super) hang_ups: HangUps,
+    samples: Samples,
     speculation: Option<Speculation>,
     pub(super) handovers: Handovers,
 }
@@ -109,6 +111,7 @@ impl Replica {
             probe: None,
             prefilled: None,
             hang_ups: HangUps::default(),
+            samples: Samples::default(),
             speculation: None,
             handovers: Handovers::default(),
         }
@@ -184,13 +187,22 @@ impl Replica {
             observer.rejected(self.index, request.id, now, reason);
             return true;
         }
-        let (at, request_id) = (request.hangs_up, request.id);
-        let id = self.core.enqueue(request);
-        self.hang_ups.expect(at, request_id, id);
+        if request.samples > 1 {
+            let jobs = self.samples.open(request, self.policy.computes_prompt_before_replies());
+            jobs.into_iter().for_each(|job| self.enqueue(job));
+        } else {
+            self.enqueue(request);
+        }
         if self.has_room_for_a_batch() && self.form_at == Time::NEVER {
             self.form_at = now;
         }
         false
+    }
+
+    fn enqueue(&mut self, request: Request) {
+        let (at, request_id) = (request.hangs_up, request.id);
+        let id = self.core.enqueue(request);
+        self.hang_ups.expect(at, request_id, id);
     }
 
     /// Nothing keeps the next batch from being formed but that nobody wants one.
@@ -204,7 +216,10 @@ impl Replica {
         let hang_up = self.hang_ups.next();
         match self.flights.front() {
             Some(flight) if flight.end <= self.form_at.min(hang_up) => self.finish_flight(observer, ended),
-            _ if hang_up <= self.form_at => ended.extend(self.hang_ups.take(&mut self.core.jobs)),
+            _ if hang_up <= self.form_at => {
+                let request = self.hang_ups.take(&mut self.core.jobs);
+                ended.extend(request.filter(|&id| self.samples.is_first_to_hang_up(id)));
+            }
             _ => self.form(limit.min(hang_up), observer),
         }
         self.hang_ups.settle(&self.core.jobs);
@@ -213,7 +228,8 @@ impl Replica {
     /// Lets go of the requests whose clients have given up.
     fn drop_hung_up(&mut self, observer: &mut impl Observer) {
         for id in std::mem::take(&mut self.hang_ups.pending) {
-            self.report_cancelled(id, observer);
+            let tokens = self.tokens_out(id);
+            self.report_cancelled(id, tokens, observer);
             for flight in &mut self.flights {
                 for list in [&mut flight.first_tokens, &mut flight.completed, &mut flight.finishing] {
                     list.retain(|&other| other != id);
@@ -225,10 +241,12 @@ impl Replica {
         }
     }
 
-    fn report_cancelled(&self, id: JobId, observer: &mut impl Observer) {
+    fn report_cancelled(&mut self, id: JobId, tokens: u32, observer: &mut impl Observer) {
         let job = &self.core.jobs[id];
-        if !job.leg.is_prefill() {
-            observer.cancelled(self.index, job.request.id, job.request.hangs_up, self.tokens_out(id), job.prefilled);
+        if !job.leg.is_prefill()
+            && let Some((tokens, prefilled)) = self.samples.ended(job.request.id, tokens, job.prefilled)
+        {
+            observer.cancelled(self.index, job.request.id, job.request.hangs_up, tokens, prefilled);
         }
     }
 
@@ -251,6 +269,9 @@ impl Replica {
         let Some(mut flight) = self.flights.pop_front() else { return };
         for &id in flight.first_tokens.iter().filter(|&&id| !self.core.jobs[id].hung_up && !self.core.jobs[id].leg.is_prefill()) {
             let request = self.core.jobs[id].request.id;
+            if !self.samples.is_first_token(request) {
+                continue;
+            }
             observer.first_token(request, flight.end);
             if let Some(prefilled) = &mut self.prefilled {
                 prefilled.push(request);
@@ -268,19 +289,25 @@ impl Replica {
                 self.core.stop(id, false);
             }
             let job = &self.core.jobs[id];
+            let request = job.request.id;
+            let mut replies = None;
             if job.hung_up {
                 self.hang_ups.pending.retain(|&other| other != id);
-                if !job.leg.is_prefill() {
-                    observer.cancelled(self.index, job.request.id, job.request.hangs_up, job.generated, job.prefilled);
-                }
+                self.report_cancelled(id, job.generated, observer);
             } else if job.leg.is_prefill() {
                 self.park_prefilled(id);
                 continue;
             } else {
-                observer.finished(self.index, job.request.id, flight.end, job.generated, job.prefilled);
-                ended.push(job.request.id);
+                replies = self.samples.prompt_computed(request, job.prefilled);
+                if replies.is_none()
+                    && let Some((tokens, prefilled)) = self.samples.ended(request, job.generated, job.prefilled)
+                {
+                    observer.finished(self.index, request, flight.end, tokens, prefilled);
+                    ended.push(request);
+                }
             }
             self.core.end(id);
+            replies.into_iter().flatten().for_each(|reply| self.enqueue(reply));
         }
         if self.form_at == Time::NEVER {
             self.form_at = self.next_formation(flight.end);
@@ -471,8 +498,8 @@ impl Replica {
             if piece.completes {
                 flight.completed.push(id);
                 let job = &core.jobs[id];
-                if job.leg == Leg::SilentPrefill {
-                    // Sampled, and never seen by anybody.
+                if job.leg == Leg::SilentPrefill || job.request.max_tokens == 0 {
+                    // Sampled, and never seen by anybody: the latter computes a prompt for several replies.
                 } else if job.generated == 0 {
                     flight.first_tokens.push(id);
                 } else {
@@ -586,7 +613,11 @@ impl Replica {
     fn report_events(&mut self, now: Time, observer: &mut impl Observer) {
         for event in self.core.events.drain(..) {
             match event {
-                Event::Scheduled { request, cached_tokens } => observer.scheduled(request, now, cached_tokens),
+                Event::Scheduled { request, cached_tokens } => {
+                    if self.samples.is_first_admission(request) {
+                        observer.scheduled(request, now, cached_tokens);
+                    }
+                }
                 Event::Preempted { request } => observer.preempted(self.index, request, now),
             }
         }
@@ -600,7 +631,10 @@ impl Replica {
         }
         if let Some(id) = self.core.waiting.pop_front() {
             debug_assert!(false, "a request that fits was not admitted by an idle engine");
-            observer.rejected(self.index, self.core.jobs[id].request.id, now, super::observer::RejectReason::TooLongForKvPool);
+            let request = self.core.jobs[id].request.id;
+            if self.samples.ended(request, 0, 0).is_some() {
+                observer.rejected(self.index, request, now, super::observer::RejectReason::TooLongForKvPool);
+            }
             self.core.jobs.remove(id);
             if !self.core.waiting.is_empty() {
                 self.form_at = now;
@@ -613,6 +647,7 @@ impl Replica {
         let core = &self.core;
         let leaving = self.flights.iter().flat_map(|flight| &flight.finishing).copied();
         let leaving = leaving.filter(|&id| core.jobs[id].stage == Stage::Leaving);
+        let mut samples = self.samples.clone();
         for id in core.waiting.iter().copied().chain(core.running_everywhere()).chain(leaving) {
             let job = &core.jobs[id];
             if job.leg.is_prefill() {
@@ -621,11 +656,12 @@ impl Replica {
             // Tokens in flight at the end have not come out.
             let in_flight: u64 = self.flights.iter().map(|flight| flight.yields(job, id, flight.undone)).sum();
             let generated = self.tokens_scheduled(id).saturating_sub(in_flight as u32);
+            let Some((generated, prefilled)) = samples.ended(job.request.id, generated, job.prefilled) else { continue };
             if job.hung_up {
-                observer.cancelled(self.index, job.request.id, job.request.hangs_up, generated, job.prefilled);
+                observer.cancelled(self.index, job.request.id, job.request.hangs_up, generated, prefilled);
                 continue;
             }
-            observer.unfinished(job.request.id, generated, job.prefilled);
+            observer.unfinished(job.request.id, generated, prefilled);
         }
     }
 }

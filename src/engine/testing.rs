@@ -194,6 +194,7 @@ impl Lab {
             ignore_eos: true,
             hangs_up: Time::NEVER,
             priority: 0,
+            samples: 1,
             segments: segments.into(),
             output_segment: None,
         });

@@ -378,6 +378,7 @@ impl Source for Generated {
             ignore_eos: true,
             hangs_up: Time::NEVER,
             priority: first.priority,
+            samples: 1,
             segments,
             output_segment,
         };

@@ -129,6 +129,7 @@ impl Source for Replay {
             ignore_eos: true,
             hangs_up: Time::NEVER,
             priority: 0,
+            samples: 1,
             segments: if self.contents { self.trace.segments(row) } else { Box::default() },
             output_segment: None,
         };

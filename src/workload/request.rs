@@ -49,6 +49,9 @@ pub struct Request {
     pub hangs_up: Time,
     /// Smaller is more urgent.
     pub priority: i32,
+    /// Replies asked for (`n`), at least 1, each of `output_tokens` tokens. With several, `segments` covers the whole prompt, so that they
+    /// can share it.
+    pub samples: u32,
     /// The shareable leading part of the prompt, in order; the sum of lengths is at most `input_tokens`.
     pub segments: Box<[Segment]>,
     /// Identity of prompt plus reply, when a later turn will contain both; its length is `output_tokens`. When present, `segments`

@@ -23,6 +23,8 @@ pub struct Draft {
     pub patience_us: Option<u32>,
     pub ignore_eos: bool,
     pub priority: i32,
+    /// Replies to the prompt.
+    pub samples: u32,
 }
 
 /// Prefix groups have one length each, since a segment does.
@@ -35,6 +37,10 @@ pub fn requests(drafts: impl Iterator<Item = Draft>) -> Vec<Request> {
             let tokens = *lengths[group as usize].get_or_insert(tokens);
             Segment { id: SegmentId(group), tokens }
         });
+        let input_tokens = draft.input_tokens.max(segments.map_or(1, |segment| segment.tokens));
+        // Several replies share all of their prompt.
+        let own = input_tokens - segments.map_or(0, |segment| segment.tokens);
+        let own = (draft.samples > 1 && own > 0).then_some(Segment { id: SegmentId(4 + id as u32), tokens: own });
         Request {
             id: id as u32,
             profile: 0,
@@ -42,13 +48,14 @@ pub fn requests(drafts: impl Iterator<Item = Draft>) -> Vec<Request> {
             turn: 0,
             sent: now,
             arrival: now,
-            input_tokens: draft.input_tokens.max(segments.map_or(1, |segment| segment.tokens)),
+            input_tokens,
             output_tokens: draft.output_tokens,
             max_tokens: draft.output_tokens + draft.undeclared,
             ignore_eos: draft.ignore_eos,
             hangs_up: draft.patience_us.map_or(Time::NEVER, |us| now + Time::from_us(f64::from(us))),
             priority: draft.priority,
-            segments: segments.into_iter().collect(),
+            samples: draft.samples,
+            segments: segments.into_iter().chain(own).collect(),
             output_segment: None,
         }
     };
@@ -93,9 +100,10 @@ pub fn equals_single_steps(run: impl Fn(bool) -> (RunResult, u64, u64)) -> Resul
     Ok(())
 }
 
-/// A request is rejected, cancelled, or ends with all its `output_tokens` in order of time. True when it ended well.
-pub fn ends(result: &RunResult, row: usize, output_tokens: u32, caching: bool) -> Result<bool, TestCaseError> {
+/// A request is rejected, cancelled, or ends with all `output_tokens` of its `samples` replies in order of time. True when it ended well.
+pub fn ends(result: &RunResult, row: usize, output_tokens: u32, samples: u32, caching: bool) -> Result<bool, TestCaseError> {
     let r = &result.requests;
+    let output_tokens = output_tokens * samples;
     if r.status[row] == Status::Rejected as u8 {
         return Ok(false);
     }
@@ -112,7 +120,14 @@ pub fn ends(result: &RunResult, row: usize, output_tokens: u32, caching: bool) -
     // Every prompt token is computed once or found once, unless a preemption makes it happen again (and a second
     // admission may find what the first did not).
     let known = r.prefilled_tokens[row] + u64::from(r.cached_tokens[row]);
-    prop_assert!(known == u64::from(r.input_tokens[row]) || r.preemptions[row] > 0);
+    let input = u64::from(r.input_tokens[row]);
+    if samples == 1 {
+        prop_assert!(known == input || r.preemptions[row] > 0);
+    } else {
+        // Each reply computes the last token at least. (One more computes the prompt under SGLang.)
+        prop_assert!(known >= input + u64::from(samples) - 1);
+        prop_assert!(known <= input * u64::from(samples + 1) || r.preemptions[row] > 0);
+    }
     if !caching {
         prop_assert_eq!(r.cached_tokens[row], 0);
     }

@@ -341,8 +341,9 @@ struct Turn {
 }
 
 /// The running request of the largest priority number, the latest of those. Clocks of servers tell any two arrivals apart; here the later
-/// number is the later one, or two of equal rank could throw each other out for ever.
+/// number is the later one, and of several replies to one request the one admitted last, or two of equal rank could throw each other out
+/// for ever.
 fn least_important(core: &Core) -> Option<JobId> {
     let rank = |id: JobId| (core.jobs[id].request.priority, core.jobs[id].request.arrival, core.jobs[id].request.id);
-    core.running().reduce(|least, id| if rank(id) > rank(least) { id } else { least })
+    core.running().reduce(|least, id| if rank(id) >= rank(least) { id } else { least })
 }

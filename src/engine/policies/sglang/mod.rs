@@ -157,6 +157,10 @@ impl Policy for Sglang {
         blocks + reserved <= core.pool.free()
     }
 
+    fn computes_prompt_before_replies(&self) -> bool {
+        true
+    }
+
     fn form(&mut self, core: &mut Core) -> Steadiness {
         if core.running_len() < self.running || !self.options.latch {
             self.latched = false;

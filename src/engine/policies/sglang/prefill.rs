@@ -184,6 +184,9 @@ impl Sglang {
         states.sort_by(|a, b| a.0.total_cmp(&b.0));
         let prompt = room.ceil(core.jobs[head].target());
         let mut free = room.memory(core) as f64 - prompt as f64;
+        if free < 0.0 {
+            return false;
+        }
         let mut left = states.len() as f64;
         for &(tokens, held) in states.iter() {
             // One token is kept back for each.
