@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use llmperforacle::catalog::{Dtype, Engine, Model, builtin, framework_defaults};
-use llmperforacle::cost::{Calibrated, CalibratedSpec, CostModel, Graphs, Prefill};
+use llmperforacle::cost::{Calibrated, CalibratedSpec, CostModel, Graphs, Part, Prefill};
 
 fn cost(device: &str, model: Model, tp: u32) -> Calibrated {
     let device = builtin().device(device).unwrap();
@@ -13,6 +13,7 @@ fn cost(device: &str, model: Model, tp: u32) -> Calibrated {
         device: device.clone(),
         model,
         engine: Engine::Vllm,
+        part: Part::WHOLE,
         tp,
         dtype: Dtype::Bf16,
         kv_dtype: Dtype::Bf16,

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use llmperforacle::catalog::{Dtype, Engine, builtin, framework_defaults};
-use llmperforacle::cost::{Calibrated, CalibratedSpec, CostModel, Graphs, PowerModel, StepParts, StepWork};
+use llmperforacle::cost::{Calibrated, CalibratedSpec, CostModel, Graphs, Part, PowerModel, StepParts, StepWork};
 
 fn spec(device: &str, model: &str, tp: u32, dtype: Dtype) -> CalibratedSpec {
     let catalog = builtin();
@@ -15,6 +15,7 @@ fn spec(device: &str, model: &str, tp: u32, dtype: Dtype) -> CalibratedSpec {
     CalibratedSpec {
         model: catalog.model(model).unwrap().clone(),
         engine: Engine::Vllm,
+        part: Part::WHOLE,
         tp,
         dtype,
         kv_dtype: Dtype::Bf16,

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use llmperforacle::catalog::{Dtype, Engine, builtin, framework_defaults};
-use llmperforacle::cost::{DoesNotFit, Graphs, MemoryBudget, MemorySpec};
+use llmperforacle::cost::{DoesNotFit, Graphs, MemoryBudget, MemorySpec, Part};
 
 const GIB: f64 = (1_u64 << 30) as f64;
 
@@ -25,6 +25,7 @@ fn budget_with(case: &Case, change: impl FnOnce(&mut MemorySpec)) -> Result<Memo
         engine: case.engine,
         device,
         model: catalog.model(case.model).unwrap(),
+        part: Part::WHOLE,
         tp: case.tp,
         dtype: case.dtype,
         kv_dtype: Dtype::Bf16,

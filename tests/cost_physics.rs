@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use llmperforacle::catalog::{Catalog, Device, Dtype, Engine, Model, builtin, framework_defaults};
-use llmperforacle::cost::{Calibrated, CalibratedSpec, CostModel, Graphs, Prefill};
+use llmperforacle::cost::{Calibrated, CalibratedSpec, CostModel, Graphs, Part, Prefill};
 
 fn spec(device: &Device, model: &Model, engine: Engine, tp: u32, dtype: Dtype) -> CalibratedSpec {
     let defaults = framework_defaults(engine, device, tp).unwrap();
@@ -12,6 +12,7 @@ fn spec(device: &Device, model: &Model, engine: Engine, tp: u32, dtype: Dtype) -
         device: device.clone(),
         model: model.clone(),
         engine,
+        part: Part::WHOLE,
         tp,
         dtype,
         kv_dtype: Dtype::Bf16,

@@ -3,12 +3,12 @@
 //!
 //! A pass with prefill takes 10 ms and one with decode 1 ms over all stages, in even shares.
 
-use llmperforacle::engine::Transfer;
+use llmperforacle::cost::Transfer;
 use llmperforacle::engine::policies::vllm::{Vllm, VllmOptions};
 use llmperforacle::engine::testing::{Lab, Log};
 use llmperforacle::units::Time;
 
-const INSTANTLY: Transfer = Transfer { latency_ps: 0, per_token_ps: 0 };
+const INSTANTLY: Transfer = Transfer { latency_ps: 0, per_token_ps: 0, per_root_token_ps: 0 };
 
 fn vllm(blocks: u64) -> Lab {
     Lab::new(Box::new(Vllm::new(VllmOptions::default())), blocks)
@@ -21,7 +21,7 @@ fn a_single_request_takes_as_long_as_without_stages_but_for_the_transfers() {
     assert_eq!(lab.run(), [(10.0, 12.0)]);
 
     // 5 + (0.1 + 100 x 0.001) + 5, then 0.5 + 0.101 + 0.5.
-    let mut lab = vllm(1000).stages(2, Transfer { latency_ps: 100_000_000, per_token_ps: 1_000_000 });
+    let mut lab = vllm(1000).stages(2, Transfer { latency_ps: 100_000_000, per_token_ps: 1_000_000, per_root_token_ps: 0 });
     lab.arrive(0.0, 100, 2);
     assert_eq!(lab.run(), [(10.2, 11.301)]);
 }
@@ -153,7 +153,7 @@ fn every_request_ends_with_all_its_tokens() {
     let mut preemptions = 0;
     for seed in 0..300 {
         let (lab, outputs) = random(seed, true);
-        let log = lab.stages(2 + (seed % 4) as u32, Transfer { latency_ps: 5_000_000, per_token_ps: 1_000 }).log();
+        let log = lab.stages(2 + (seed % 4) as u32, Transfer { latency_ps: 5_000_000, per_token_ps: 1_000, per_root_token_ps: 0 }).log();
         for (outcome, output) in log.outcomes.iter().zip(outputs) {
             if outcome.rejected.is_none() {
                 assert_eq!(outcome.output_tokens, output, "seed {seed}");

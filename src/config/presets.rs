@@ -34,7 +34,7 @@ macro_rules! preset {
 }
 
 /// The first is the one that the page opens with.
-static PRESETS: [Preset; 9] = [
+static PRESETS: [Preset; 10] = [
     preset!(
         "stacks-h100",
         2,
@@ -82,6 +82,12 @@ static PRESETS: [Preset; 9] = [
         1,
         "Llama 3.1 70B on four H100, tensor parallel",
         "Four GPUs share every layer and exchange results twice a layer. Chat traffic, two token budgets."
+    ),
+    preset!(
+        "llama-405b-pp",
+        1,
+        "Llama 3.1 405B: two nodes in bf16 or one in fp8",
+        "In bf16 the model fills two nodes of eight H100, as two stages of a pipeline; in fp8 it fits into one. Two stages double the memory and, with enough requests, the throughput, but not the speed of a single reply."
     ),
     preset!(
         "original-quickstart",

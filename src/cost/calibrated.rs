@@ -14,6 +14,7 @@ use super::gemm::Gemm;
 use super::graphs::Graphs;
 use super::model::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
 use super::moe::Experts;
+use super::part::Part;
 use super::rates::{Arithmetic, Lookup, US};
 use super::shapes::{Product, check_split, products, quantises_experts_only};
 use crate::catalog::calibration::LaunchMode;
@@ -40,6 +41,8 @@ pub struct CalibratedSpec {
     pub device: Device,
     pub model: Model,
     pub engine: Engine,
+    /// The model is a stage of a pipeline, with these ends of it.
+    pub part: Part,
     /// GPUs that share each layer.
     pub tp: u32,
     /// Format of the layers' weights. Embeddings and LM head stay in 16 bit, as engines leave them.
@@ -78,6 +81,7 @@ struct LaunchCost {
 #[derive(Clone, Debug)]
 pub struct Calibrated {
     model: Model,
+    part: Part,
     tp: u32,
     bandwidth: f64,
     graphs: Graphs,
@@ -167,6 +171,7 @@ impl Calibrated {
 
         Ok(Calibrated {
             model: model.clone(),
+            part: spec.part,
             tp,
             bandwidth,
             graphs: spec.graphs.clone(),
@@ -248,7 +253,7 @@ impl Calibrated {
         let heads = f64::from(self.model.attention_heads.div_ceil(self.tp)) * f64::from(self.model.head_dim);
         let kv = self.model.kv_values_per_layer_per_rank(self.tp) as f64;
         let rotary_us = self.elementwise_us(2.0 * (2.0 * heads + 2.0 * kv) * tokens, floor_us);
-        let embedding_us = self.elementwise_us(4.0 * hidden * tokens, floor_us);
+        let embedding_us = if self.part.embedding { self.elementwise_us(4.0 * hidden * tokens, floor_us) } else { 0.0 };
         let other_us = layers * (2.0 * norm_us + rotary_us) + f64::from(self.model.dense_layers()) * activation_us + embedding_us;
 
         let communication_us = all_reduce.map_or(0.0, |collective| 2.0 * layers * collective.us(2.0 * hidden * tokens));
@@ -272,7 +277,7 @@ impl Calibrated {
     }
 
     fn compute_sampled(&self, rows: u32) -> RowsCost {
-        if rows == 0 {
+        if rows == 0 || !self.part.head {
             return RowsCost { gemm_ps: 0, communication_ps: 0, other_ps: 0 };
         }
         let rows = f64::from(rows);

@@ -52,6 +52,14 @@ impl Collective {
         Some(base.adapted(measured, gpus, calibration, device, Confidence::Measured))
     }
 
+    /// Between two GPUs of a node: NCCL's exchange between two, of whose payload half stays where it is.
+    pub fn point_to_point(calibration: &Calibration, device: &Device) -> Option<Collective> {
+        let fits = |row: &&NcclConstants| row.operation == NcclOperation::AllToAll && row.gpus == 2;
+        let row = calibration.nccl.iter().find(fits)?;
+        let exchange = Collective { latency_us: row.latency_us, us_per_byte: 2e-3 / row.gb_per_s, sqrt_us: row.sqrt_us * sqrt(2.0) };
+        Some(exchange.adapted(2, 2, calibration, device, Confidence::Measured).0)
+    }
+
     /// To another count of GPUs and another link than those measured.
     fn adapted(
         mut self,

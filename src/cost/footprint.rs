@@ -47,6 +47,21 @@ impl Footprint {
         }
     }
 
+    /// Of each GPU when the model lies over `stages` stages of such groups: the mean.
+    #[must_use]
+    pub fn over(self, stages: u32) -> Footprint {
+        let share = f64::from(stages.max(1));
+        Footprint {
+            flops_per_token: self.flops_per_token / share,
+            flops_per_sampled_row: self.flops_per_sampled_row / share,
+            flops_per_pair: self.flops_per_pair / share,
+            weight_bytes: self.weight_bytes / share,
+            kv_bytes_per_token: self.kv_bytes_per_token / share,
+            gpus: self.gpus * stages.max(1),
+            ..self
+        }
+    }
+
     /// Bytes that a weight of the layers takes in memory.
     pub fn bytes_per_weight(&self) -> f64 {
         self.bytes_per_weight

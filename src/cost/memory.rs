@@ -7,7 +7,8 @@
 //! Weights follow from the shape. Activations, graphs and the rest are estimates, told apart in the result.
 
 use super::graphs::Graphs;
-use super::shapes::{splits_evenly, weight_bytes_per_rank};
+use super::part::Part;
+use super::shapes::{splits_evenly, weight_bytes_of_part, weight_bytes_per_rank};
 use crate::catalog::{Device, Dtype, Engine, Model, builtin};
 
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -26,6 +27,8 @@ pub struct MemorySpec<'a> {
     pub engine: Engine,
     pub device: &'a Device,
     pub model: &'a Model,
+    /// The model is a stage of a pipeline, with these ends of it.
+    pub part: Part,
     pub tp: u32,
     pub dtype: Dtype,
     pub kv_dtype: Dtype,
@@ -112,10 +115,10 @@ impl MemoryBudget {
     /// The parts, with whatever number of blocks comes out (0 when nothing is left).
     fn fill(spec: &MemorySpec<'_>) -> MemoryBudget {
         let total = spec.device.memory_bytes;
-        let weights = weight_bytes_per_rank(spec.model, spec.tp, spec.dtype) + drafter_weight_bytes(spec);
+        let weights = weight_bytes_of_part(spec.model, spec.part, spec.tp, spec.dtype) + drafter_weight_bytes(spec);
         let activations = activation_bytes(spec);
         let graphs = GRAPH * f64::from(spec.graphs.count());
-        let rest = if spec.tp > 1 { REST_IN_GROUP } else { REST_ALONE };
+        let rest = if spec.tp > 1 || spec.part.stages > 1 { REST_IN_GROUP } else { REST_ALONE };
         let room = match spec.engine {
             Engine::Vllm => total * spec.utilization.unwrap_or(0.92) - weights - activations - rest - graphs,
             Engine::Sglang => {
@@ -169,7 +172,7 @@ fn activation_bytes(spec: &MemorySpec<'_>) -> f64 {
     });
     let attention = share(model.attention_heads) * f64::from(model.head_dim) * 2.0 + model.kv_values_per_layer_per_rank(spec.tp) as f64;
     let layer = 2.0 * f64::from(spec.max_num_batched_tokens) * (4.0 * hidden + dense.max(experts).max(attention));
-    let logits = f64::from(spec.max_num_seqs) * f64::from(model.vocab_size) * 10.0;
+    let logits = f64::from(u32::from(spec.part.head)) * f64::from(spec.max_num_seqs) * f64::from(model.vocab_size) * 10.0;
     layer.max(logits)
 }
 
@@ -178,7 +181,7 @@ fn sglang_static_fraction(spec: &MemorySpec<'_>) -> f64 {
     let memory_mb = spec.device.memory_bytes / MIB;
     let chunk = f64::from(spec.max_num_batched_tokens.max(2048));
     let prefill_graphs = if spec.model.mla.is_some() { 1536.0 } else { 8.0 * SGLANG_PREFILL_GRAPHS };
-    let mut reserve = 512.0 + 1.5 * chunk + 1024.0 * f64::from(spec.tp) / 8.0 + 2.0 * f64::from(spec.graphs.largest()) + prefill_graphs;
+    let mut reserve = 512.0 + 1.5 * chunk + 1024.0 * f64::from(spec.tp * spec.part.stages) / 8.0 + 2.0 * f64::from(spec.graphs.largest()) + prefill_graphs;
     if memory_mb > 60.0 * 1024.0 {
         reserve = reserve.max(10_240.0);
     }

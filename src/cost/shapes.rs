@@ -1,6 +1,7 @@
 //! The shapes of a model's operations and weights on one GPU of a tensor-parallel group.
 
 use super::error::CannotModel;
+use super::part::Part;
 use crate::catalog::{Device, Dtype, Model};
 
 /// A dense product of one layer.
@@ -87,8 +88,14 @@ pub(super) fn quantises_experts_only(model: &Model, dtype: Dtype) -> bool {
     dtype == Dtype::Mxfp4 && model.moe.is_some()
 }
 
-/// Bytes of weights that each of `tp` GPUs holds. Embeddings and LM head are cut by vocabulary and stay in 16 bit, as do routers.
+/// Bytes of weights that each of `tp` GPUs holds of a model in one piece.
 pub fn weight_bytes_per_rank(model: &Model, tp: u32, dtype: Dtype) -> f64 {
+    weight_bytes_of_part(model, Part::WHOLE, tp, dtype)
+}
+
+/// Bytes of weights that each of `tp` GPUs holds of a part, whose layers are the model's. Embeddings and LM head are cut by vocabulary and
+/// stay in 16 bit, as do routers; where the two are one matrix, both ends of a pipeline have a copy.
+pub fn weight_bytes_of_part(model: &Model, part: Part, tp: u32, dtype: Dtype) -> f64 {
     let sixteen = Dtype::Bf16.weight_bytes();
     let size = |product: &Product| {
         let bytes = if product.sixteen_bit || quantises_experts_only(model, dtype) { sixteen } else { dtype.weight_bytes() };
@@ -96,5 +103,7 @@ pub fn weight_bytes_per_rank(model: &Model, tp: u32, dtype: Dtype) -> f64 {
     };
     let dense: f64 = products(model, tp).iter().map(size).sum();
     let experts = f64::from(model.expert_layers()) * model.routed_expert_parameters() as f64 * dtype.weight_bytes() / f64::from(tp);
-    dense + experts + model.embedding_parameters() as f64 * sixteen / f64::from(tp)
+    let one = f64::from(model.vocab_size) * f64::from(model.hidden_size);
+    let matrices = if part == Part::WHOLE && model.tied_embeddings { 1 } else { u32::from(part.embedding) + u32::from(part.head) };
+    dense + experts + f64::from(matrices) * one * sixteen / f64::from(tp)
 }

@@ -24,7 +24,7 @@ pub use handover::{FirstToken, News};
 pub use held::{HeldBack, HoldRule};
 pub use job::JobId;
 pub use observer::{Observer, RejectReason, StepRun};
-pub use pipeline::{Pipeline, Transfer};
+pub use pipeline::Pipeline;
 pub use policy::{Policy, PolicySpec, Steadiness};
 pub use probe::{Doing, Member, Probe, Snapshot, Waiting};
 pub use replica::{Pace, Replica};

@@ -4,20 +4,14 @@
 //! stage s). As many batches are in flight as there are stages. Activations travel while the sender goes on with the next batch.
 
 use super::core::Batch;
-use crate::cost::{CostModel, StepCost, StepParts};
+use crate::cost::{CostModel, StepCost, StepParts, Transfer};
 use crate::units::Time;
-
-/// Time of sending a batch's activations from one stage to the next: `latency + per_token * tokens`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Transfer {
-    pub latency_ps: u64,
-    pub per_token_ps: u64,
-}
 
 /// The stages of one engine.
 pub struct Pipeline {
     stages: Vec<Box<dyn CostModel>>,
-    transfer: Transfer,
+    /// From each stage to the next.
+    transfers: Vec<Transfer>,
     /// When each stage is done with the batches it has been given.
     free_at: Vec<Time>,
     /// End of the last batch.
@@ -34,10 +28,10 @@ pub(super) struct Passage {
 }
 
 impl Pipeline {
-    /// Stages in order, each with the step times of its own layers.
-    pub fn new(stages: Vec<Box<dyn CostModel>>, transfer: Transfer) -> Pipeline {
+    /// Stages in order, each with the step times of its own layers, and the ways between them; a way that is not given takes no time.
+    pub fn new(stages: Vec<Box<dyn CostModel>>, transfers: Vec<Transfer>) -> Pipeline {
         let free_at = vec![Time::ZERO; stages.len()];
-        Pipeline { stages, transfer, free_at, last_end: Time::ZERO }
+        Pipeline { stages, transfers, free_at, last_end: Time::ZERO }
     }
 
     /// Batches that may be in flight.
@@ -48,7 +42,6 @@ impl Pipeline {
     /// Sends a batch, formed at `now`, through the stages.
     pub(super) fn pass(&mut self, now: Time, batch: &Batch, sequences: u32, context: u64) -> Passage {
         let tokens = u64::from(sequences) + batch.prefills.iter().map(|piece| u64::from(piece.new_tokens)).sum::<u64>();
-        let transfer_ps = self.transfer.latency_ps.saturating_add(self.transfer.per_token_ps.saturating_mul(tokens));
         let mut ready = now;
         let mut whole = StepCost::default();
         for (index, stage) in self.stages.iter_mut().enumerate() {
@@ -59,7 +52,7 @@ impl Pipeline {
                 whole.padded_tokens = cost.padded_tokens;
                 ready += Time(cost.host_ps);
             } else {
-                ready += Time(transfer_ps);
+                ready += Time(self.transfers.get(index - 1).map_or(0, |transfer| transfer.ps(tokens)));
             }
             ready = ready.max(self.free_at[index]) + Time(cost.device_ps);
             self.free_at[index] = ready;

@@ -3,10 +3,10 @@
 use super::core::{Core, Limits};
 use super::held::HeldBack;
 use super::observer::{Observer, RejectReason, StepRun};
-use super::pipeline::{Pipeline, Transfer};
+use super::pipeline::Pipeline;
 use super::policy::Policy;
 use super::replica::{Pace, Replica};
-use crate::cost::{CostModel, FixedTiming};
+use crate::cost::{CostModel, FixedTiming, Transfer};
 use crate::kv::{HashChain, KvCache};
 use crate::units::Time;
 use crate::workload::{Request, Segment, SegmentId};
@@ -219,7 +219,7 @@ impl Lab {
         }
         if let Some((stages, transfer)) = self.stages {
             let stage = |index| Box::new(timing.stage(index, stages)) as Box<dyn CostModel>;
-            replica = replica.with_pipeline(Pipeline::new((0..stages).map(stage).collect(), transfer));
+            replica = replica.with_pipeline(Pipeline::new((0..stages).map(stage).collect(), vec![transfer; stages as usize - 1]));
         }
         let mut requests = self.requests.into_iter().peekable();
         let mut ended = Vec::new();

@@ -3,6 +3,7 @@
 use crate::catalog::{Catalog, Device, Interconnect, SheetConfidence};
 use crate::config::Diagnostic;
 use crate::config::schema::{ComputeDevice, HardwareProfile, NetworkLink};
+use crate::cost::transfer::Hop;
 use crate::units::Time;
 
 /// Where the clients are, in the original project's documents.
@@ -17,6 +18,8 @@ pub(super) struct Hardware<'a> {
     devices: Vec<(String, Device)>,
     /// Devices of one kind that one entry may use in all.
     node_devices: Option<u32>,
+    /// Those of one node.
+    per_node: u32,
 }
 
 /// A clients' link, as the workload wants it.
@@ -36,7 +39,7 @@ impl<'a> Hardware<'a> {
                 vec![Diagnostic::error("hardware_profile.node", unknown.to_string(), "see `llmperforacle list gpus`")]
             })?;
             let devices = node.devices * profile.nodes.unwrap_or(1);
-            return Ok(Hardware { profile, devices: vec![(String::new(), node.device)], node_devices: Some(devices) });
+            return Ok(Hardware { profile, devices: vec![(String::new(), node.device)], node_devices: Some(devices), per_node: node.devices });
         }
         let listed = profile.compute_devices.as_deref().unwrap_or_default();
         if listed.is_empty() {
@@ -54,22 +57,34 @@ impl<'a> Hardware<'a> {
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() { Ok(Hardware { profile, devices, node_devices: None }) } else { Err(errors) }
+        if errors.is_empty() { Ok(Hardware { profile, devices, node_devices: None, per_node: u32::MAX }) } else { Err(errors) }
     }
 
-    /// The device that each of `tp` GPUs of an entry is. `ids` are those the entry names; `path` is where.
-    pub(super) fn device_for(&self, ids: &[String], tp: u32, path: &str, warnings: &mut Vec<Diagnostic>) -> Result<Device, Diagnostic> {
+    /// The device that each GPU of an entry is: `stages` groups of `tp`. `ids` are those the entry names; `path` is where.
+    pub(super) fn device_for(
+        &self,
+        ids: &[String],
+        (tp, stages): (u32, u32),
+        path: &str,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Result<Device, Diagnostic> {
+        let gpus = tp.saturating_mul(stages);
         if let Some(devices) = self.node_devices {
             let Some((_, device)) = self.devices.first() else {
                 return Err(Diagnostic::error("hardware_profile", "there is no hardware", "name a node"));
             };
-            if tp > devices {
-                let hint = format!("use a node with {tp} GPUs, such as `{tp}x{}`", device.name);
-                return Err(Diagnostic::error(path, format!("needs {tp} GPUs and the hardware has {devices}"), hint));
+            if gpus > devices {
+                let hint = match gpus {
+                    few if few <= device.devices_per_node => format!("use a node with {few} GPUs, such as `{few}x{}`", device.name),
+                    _ => "say `nodes:` in hardware_profile to have more of them".to_owned(),
+                };
+                return Err(Diagnostic::error(path, format!("needs {gpus} GPUs and the hardware has {devices}"), hint));
             }
-            if tp > device.devices_per_node {
-                let message = format!("{tp} GPUs share each layer over {} machines", tp.div_ceil(device.devices_per_node));
-                return Err(Diagnostic::error(path, message, "tensor parallelism between machines is not modelled: stay within one"));
+            let per_node = self.per_node.min(device.devices_per_node);
+            if tp > per_node {
+                let message = format!("{tp} GPUs share each layer over {} machines", tp.div_ceil(per_node));
+                let hint = "tensor parallelism between machines is not modelled: stay within one, and put pipeline stages on further ones";
+                return Err(Diagnostic::error(path, message, hint));
             }
             return Ok(device.clone());
         }
@@ -91,25 +106,65 @@ impl<'a> Hardware<'a> {
                 return Err(Diagnostic::error(path, message, "group devices of one kind"));
             }
         }
-        if ids.is_empty() && tp as usize > self.devices.len() {
-            let message = format!("needs {tp} GPUs and the hardware has {}", self.devices.len());
+        if ids.is_empty() && gpus as usize > self.devices.len() {
+            let message = format!("needs {gpus} GPUs and the hardware has {}", self.devices.len());
             return Err(Diagnostic::error(path, message, "list more compute_devices"));
         }
         let mut device = device.clone();
         if tp > 1 {
-            self.join(&mut device, ids, path, warnings);
+            self.join(&mut device, ids, tp as usize, path, warnings);
         }
         Ok(device)
     }
 
+    /// What joins each of `stages` groups of `tp` GPUs to the next one.
+    pub(super) fn hops(
+        &self,
+        ids: &[String],
+        (tp, stages): (u32, u32),
+        device: &Device,
+        path: &str,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Vec<Hop> {
+        // Stages lie on the nodes as they come; none is torn apart.
+        let stages_of_node = (self.per_node.min(device.devices_per_node) / tp.max(1)).max(1);
+        let mut unlinked = Vec::new();
+        let hops = (1..stages).map(|stage| {
+            let named = |group: u32| ids.get((group * tp) as usize);
+            let (Some(from), Some(to)) = (named(stage - 1), named(stage)) else {
+                let within = !stage.is_multiple_of(stages_of_node);
+                return if within { Hop::WithinNode } else { Hop::Link(between_nodes()) };
+            };
+            match self.link(from, to) {
+                Some(link) => Hop::Link(interconnect(link)),
+                None => {
+                    unlinked.push(format!("{from} and {to}"));
+                    Hop::WithinNode
+                }
+            }
+        });
+        let hops = hops.collect();
+        if !unlinked.is_empty() {
+            let message = format!(
+                "no network_links join {}, of neighbouring stages; they are taken to be joined by {}",
+                unlinked.join(", "),
+                device.interconnect.name
+            );
+            warnings.push(Diagnostic::warning(path, message, "add the links"));
+        }
+        hops
+    }
+
     /// Takes over the document's links between the GPUs of an entry.
-    fn join(&self, device: &mut Device, ids: &[String], path: &str, warnings: &mut Vec<Diagnostic>) {
-        let links: Vec<&NetworkLink> = ids.windows(2).filter_map(|pair| self.link(&pair[0], &pair[1])).collect();
+    fn join(&self, device: &mut Device, ids: &[String], group: usize, path: &str, warnings: &mut Vec<Diagnostic>) {
+        let groups = || ids.chunks(group);
+        let links: Vec<&NetworkLink> =
+            groups().flat_map(|group| group.windows(2)).filter_map(|pair| self.link(&pair[0], &pair[1])).collect();
+        let wanted: usize = groups().map(|group| group.len() - 1).sum();
         let slowest = links.iter().min_by(|a, b| a.bandwidth_bps.total_cmp(&b.bandwidth_bps));
         match slowest {
-            Some(link) if links.len() + 1 == ids.len() => {
-                device.interconnect =
-                    Interconnect { name: link.link_id.clone(), bytes_per_s: link.bandwidth_bps / 8.0, latency_us: link.latency_s * 1e6 };
+            Some(link) if links.len() == wanted => {
+                device.interconnect = interconnect(link);
                 if device.calibration.is_some() {
                     let message =
                         format!("collectives take the times measured on {}'s own interconnect, not those of the links", device.name);
@@ -146,6 +201,16 @@ impl<'a> Hardware<'a> {
         let link = links.iter().find(|link| link.source_id == CLIENT)?;
         Some(ClientLink { latency: Time::from_s(link.latency_s), bits_per_s: link.bandwidth_bps })
     }
+}
+
+/// The network between nodes: one 400 Gbit/s adapter for each GPU, as DGX and HGX systems of H100 to B200 are built, at 85 % of its rate
+/// and with the latency of a small NCCL message over it. An assumption.
+fn between_nodes() -> Interconnect {
+    Interconnect { name: "InfiniBand NDR".to_owned(), bytes_per_s: 0.85 * 50e9, latency_us: 20.0 }
+}
+
+fn interconnect(link: &NetworkLink) -> Interconnect {
+    Interconnect { name: link.link_id.clone(), bytes_per_s: link.bandwidth_bps / 8.0, latency_us: link.latency_s * 1e6 }
 }
 
 /// A device as the document describes it: a catalog device with other numbers, or one recognised by its numbers.

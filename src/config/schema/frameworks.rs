@@ -74,6 +74,10 @@ pub struct FrameworkConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub tensor_parallel_size: Option<u32>,
+    /// Stages, each with some of the layers, that batches pass through one after the other. Absent means 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub pipeline_parallel_size: Option<u32>,
     /// The original project's way to say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<Parallelism>,

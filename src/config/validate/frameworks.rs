@@ -33,7 +33,9 @@ pub fn frameworks(document: &Document, findings: &mut Findings) {
         speculative(config, &path, findings);
         match &config.parallelism {
             Some(parallelism) => parallel(entry, parallelism, devices, &path, findings),
-            None if entry.kind == FrameworkKind::ParallelVllm && config.tensor_parallel_size.is_none() => {
+            None if entry.kind == FrameworkKind::ParallelVllm
+                && config.tensor_parallel_size.or(config.pipeline_parallel_size).is_none() =>
+            {
                 findings.error(
                     &path,
                     "ParallelVLLM missing parallelism config",
@@ -97,12 +99,17 @@ fn contradictions(config: &FrameworkConfig, path: &str, findings: &mut Findings)
         let message = "step times given by `timing` have no fused step: a mixed one takes the sum of both passes";
         findings.error(join_key(path, "mixed_step_cost"), message, "say `sum`, or leave it out");
     }
-    if let Some(degree) = config.parallelism.as_ref().and_then(|parallelism| parallelism.tp_degree)
-        && config.tensor_parallel_size.is_some_and(|size| size != degree)
-    {
-        let message =
-            format!("`tensor_parallel_size` ({}) and `parallelism.tp_degree` ({degree}) differ", config.tensor_parallel_size.unwrap_or(1));
-        findings.error(join_key(path, "tensor_parallel_size"), message, "keep one of them");
+    let told = config.parallelism.as_ref();
+    for (key, size, other, degree) in [
+        ("tensor_parallel_size", config.tensor_parallel_size, "tp_degree", told.and_then(|told| told.tp_degree)),
+        ("pipeline_parallel_size", config.pipeline_parallel_size, "pp_stages", told.and_then(|told| told.pp_stages)),
+    ] {
+        if let (Some(size), Some(degree)) = (size, degree)
+            && size != degree
+        {
+            let message = format!("`{key}` ({size}) and `parallelism.{other}` ({degree}) differ");
+            findings.error(join_key(path, key), message, "keep one of them");
+        }
     }
 }
 
@@ -120,22 +127,25 @@ fn placement(config: &FrameworkConfig, devices: Option<&[ComputeDevice]>, path: 
         return;
     };
     let gpus: Vec<&str> = devices.iter().filter(|device| is_gpu(device)).map(|device| device.device_id.as_str()).collect();
-    let size = config.tensor_parallel_size.unwrap_or(1);
+    let (tp, pp) = (config.tensor_parallel_size.unwrap_or(1), config.pipeline_parallel_size.unwrap_or(1));
+    let size = tp.saturating_mul(pp);
+    let key = if pp > 1 { "pipeline_parallel_size" } else { "tensor_parallel_size" };
     match &config.gpu_id {
         Some(gpu) if !gpus.contains(&gpu.as_str()) => {
             let hint = did_you_mean(gpu, gpus.iter().copied()).unwrap_or_else(|| format!("GPUs: {}", gpus.join(", ")));
             findings.error(join_key(path, "gpu_id"), format!("VLLM gpu_id '{gpu}' not found in hardware"), hint);
         }
         Some(_) if size > 1 => {
-            let message = format!("`gpu_id` names one GPU and `tensor_parallel_size` wants {size}");
+            let message = format!("`gpu_id` names one GPU and `{key}` wants {size}");
             findings.error(join_key(path, "gpu_id"), message, "say `parallelism: {strategy: TP, gpu_ids: […]}` to choose them");
         }
         None if size == 1 && gpus.len() > 1 => {
             findings.error(path, "VLLM config missing gpu_id", format!("choose one of {}", gpus.join(", ")));
         }
         None if gpus.len() < size as usize => {
-            let message = format!("tensor_parallel_size {size} wants {size} GPUs, and the hardware has {}", gpus.len());
-            findings.error(join_key(path, "tensor_parallel_size"), message, "");
+            let degrees = if pp > 1 { format!("tensor_parallel_size {tp} times pipeline_parallel_size {pp}") } else { format!("{key} {size}") };
+            let message = format!("{degrees} wants {size} GPUs, and the hardware has {}", gpus.len());
+            findings.error(join_key(path, key), message, "");
         }
         _ => {}
     }

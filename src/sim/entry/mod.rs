@@ -1,5 +1,6 @@
 //! One entry of `frameworks_to_test` made ready to run: its model, its GPUs, its engine's limits and memory, its step times.
 
+mod parallel;
 mod plan;
 mod sglang;
 mod speculation;
@@ -8,6 +9,7 @@ mod vllm;
 
 pub use plan::ReplicaPlan;
 
+use parallel::Degrees;
 use plan::{DraftingPlan, KvPlan, TimingPlan};
 use speculation::Drafting;
 
@@ -15,8 +17,9 @@ use super::hardware::Hardware;
 use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model, framework_defaults, hf};
 use crate::config::Diagnostic;
 use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, FrameworkKind, MixedStepCost, Sampling};
-use crate::cost::memory::{self, Drafter, MemorySpec};
-use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, PolynomialTiming, PowerModel};
+use crate::cost::memory::{Drafter, MemorySpec};
+use crate::cost::transfer::Hop;
+use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, Part, PolynomialTiming, PowerModel};
 use crate::engine::{Limits, PolicySpec};
 use crate::metrics::{MemoryBudget, ReplicaInfo, Work};
 use crate::units::Time;
@@ -85,13 +88,16 @@ pub(super) fn replica(
         errors.push(not_modelled(&format!("{path}.type"), entry.worker_kind()));
     }
     let model = model(context, config, path).map_err(|error| errors.push(error)).ok();
-    let tp = degree(config, path).map_err(|error| errors.push(error)).ok();
-    let device = tp.and_then(|tp| {
+    let degrees = Degrees::of(config, path).map_err(|error| errors.push(error)).ok();
+    let placed = degrees.and_then(|degrees| {
         let (ids, at) = gpu_ids(config, path);
-        context.hardware.device_for(&ids, tp, &at, warnings).map_err(|error| errors.push(error)).ok()
+        let ids = degrees.working(ids, &at, warnings);
+        let device = context.hardware.device_for(&ids, degrees.groups(), &at, warnings).map_err(|error| errors.push(error)).ok()?;
+        let hops = context.hardware.hops(&ids, degrees.groups(), &device, &at, warnings);
+        Some((device, hops))
     });
     let dtype = weights_dtype(config, path).map_err(|error| errors.push(error)).ok();
-    let (engine, model, tp, device, dtype) = (engine?, model?, tp?, device?, dtype?);
+    let (engine, model, degrees, (device, hops), dtype) = (engine?, model?, degrees?, placed?, dtype?);
     let cache_text = config.kv_cache_dtype.as_deref().filter(|text| *text != "auto");
     // Quantised weights leave the cache in 16 bit unless it is asked for.
     let cache_default = if dtype.weight_bytes() < 2.0 { Dtype::Bf16 } else { dtype };
@@ -101,7 +107,7 @@ pub(super) fn replica(
     }
     let device = Device { tdp_w: context.economics.gpu_power_w.or(device.tdp_w), ..device };
     let (usd_per_gpu_hour, price_source) = price(context, &device);
-    let parts = Parts { config, path, engine, model, device, tp, dtype, kv_dtype };
+    let parts = Parts { config, path, engine, model, device, tp: degrees.tp, degrees, hops, dtype, kv_dtype };
     match parts.plan(entry, context.catalog, warnings) {
         Ok(mut plan) => {
             plan.info.usd_per_gpu_hour = usd_per_gpu_hour;
@@ -147,7 +153,11 @@ struct Parts<'a> {
     engine: Engine,
     model: Model,
     device: Device,
+    /// GPUs that share each layer.
     tp: u32,
+    degrees: Degrees,
+    /// What joins the stages.
+    hops: Vec<Hop>,
     dtype: Dtype,
     kv_dtype: Dtype,
 }
@@ -159,6 +169,7 @@ impl Parts<'_> {
 
     /// The engine's rules decide on limits, graphs, policy and KV memory; the rest is common.
     fn plan(self, entry: &FrameworkEntry, catalog: &Catalog, warnings: &mut Vec<Diagnostic>) -> Result<ReplicaPlan, Diagnostic> {
+        self.check_pipeline()?;
         let defaults = framework_defaults(self.engine, &self.device, self.tp)
             .ok_or_else(|| Diagnostic::error(self.path, "no defaults are known for this engine and device", "please report this"))?;
         let rules = match self.engine {
@@ -173,6 +184,7 @@ impl Parts<'_> {
             device: self.device.clone(),
             model: self.model.clone(),
             engine: self.engine,
+            part: Part::WHOLE,
             tp: self.tp,
             dtype: self.dtype,
             kv_dtype: self.kv_dtype,
@@ -184,10 +196,11 @@ impl Parts<'_> {
         };
         let calibrated = Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
 
-        let memory = memory::MemoryBudget::new(&MemorySpec {
+        let memory = self.memory(&MemorySpec {
             engine: self.engine,
             device: &self.device,
             model: &self.model,
+            part: Part::WHOLE,
             tp: self.tp,
             dtype: self.dtype,
             kv_dtype: self.kv_dtype,
@@ -238,16 +251,17 @@ impl Parts<'_> {
             Calibrated::new(catalog, spec).map_err(|error| Diagnostic::error(at, format!("the drafter: {error}"), ""))?;
         }
         let (timing, confidence) = self.timing(spec, &calibrated, capacity)?;
-        let footprint = calibrated.footprint();
+        let pipeline = self.pipeline(catalog, &timing, &self.device, &self.hops)?;
+        let footprint = &calibrated.footprint().over(self.degrees.pp);
         let info = ReplicaInfo {
             entry: entry.name.clone(),
             framework: framework_name(entry.kind).to_owned(),
             model: self.model.name.clone(),
             device: self.device.name.clone(),
-            gpus: self.tp,
+            gpus: self.degrees.gpus(),
             kv_blocks: blocks,
             block_tokens: rules.block_size,
-            single_steps: (limits.speculative_tokens > 0).then(|| "speculative decoding".to_owned()),
+            single_steps: single_steps(&limits, self.degrees),
             work: Work {
                 flops_per_token: footprint.flops_per_token,
                 flops_per_sampled_token: footprint.flops_per_sampled_row,
@@ -280,6 +294,7 @@ impl Parts<'_> {
             kv: (rules.kv)(blocks, rules.block_size),
             overlap: rules.overlap,
             timing,
+            pipeline,
             drafting,
             info,
             api_time: Time::from_ms(host.per_request_api_ms),
@@ -320,6 +335,15 @@ impl Parts<'_> {
     }
 }
 
+/// Why no run of equal steps is taken at once.
+fn single_steps(limits: &Limits, degrees: Degrees) -> Option<String> {
+    match (limits.speculative_tokens, degrees.pp) {
+        (0, 1) => None,
+        (0, _) => Some("a pipeline of stages".to_owned()),
+        _ => Some("speculative decoding".to_owned()),
+    }
+}
+
 /// Host times multiplied by a factor.
 fn scaled(host: HostTime, factor: f64) -> HostTime {
     HostTime {
@@ -356,25 +380,6 @@ fn model(context: &Context<'_>, config: &FrameworkConfig, path: &str) -> Result<
     }
 }
 
-/// GPUs that share each layer. Pipelines are refused.
-fn degree(config: &FrameworkConfig, path: &str) -> Result<u32, Diagnostic> {
-    let Some(parallelism) = &config.parallelism else { return Ok(config.tensor_parallel_size.unwrap_or(1)) };
-    let at = format!("{path}.config.parallelism");
-    let strategy = parallelism.strategy.as_deref().unwrap_or("None");
-    if strategy.contains("PP") && parallelism.pp_stages.unwrap_or(1) > 1 {
-        let message = "pipeline parallelism is not modelled yet";
-        return Err(Diagnostic::error(format!("{at}.pp_stages"), message, "use TP over the same GPUs"));
-    }
-    let tp = if strategy.contains("TP") { parallelism.tp_degree.unwrap_or(1) } else { 1 };
-    match config.tensor_parallel_size {
-        Some(other) if other != tp => {
-            let message = format!("says {tp} GPUs and tensor_parallel_size says {other}");
-            Err(Diagnostic::error(at, message, "keep one of the two"))
-        }
-        _ => Ok(tp),
-    }
-}
-
 /// The devices an entry names, and where.
 fn gpu_ids(config: &FrameworkConfig, path: &str) -> (Vec<String>, String) {
     let parallel = config.parallelism.as_ref().and_then(|parallelism| parallelism.gpu_ids.clone()).unwrap_or_default();
@@ -383,6 +388,9 @@ fn gpu_ids(config: &FrameworkConfig, path: &str) -> (Vec<String>, String) {
     }
     match &config.gpu_id {
         Some(id) => (vec![id.clone()], format!("{path}.config.gpu_id")),
+        None if config.tensor_parallel_size.is_none() && config.pipeline_parallel_size.is_some() => {
+            (Vec::new(), format!("{path}.config.pipeline_parallel_size"))
+        }
         None => (Vec::new(), format!("{path}.config.tensor_parallel_size")),
     }
 }

@@ -1,8 +1,8 @@
 //! One serving replica as planned: everything that building it takes, and nothing looked up any more.
 
 use crate::config::Diagnostic;
-use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming, Speculative};
-use crate::engine::{Core, Limits, Pace, PolicySpec, Replica, Speculation};
+use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming, Speculative, Transfer};
+use crate::engine::{Core, Limits, Pace, Pipeline, PolicySpec, Replica, Speculation};
 use crate::kv::{BlockTree, HashChain, KvCache, RadixCache, Reuse};
 use crate::metrics::ReplicaInfo;
 use crate::units::Time;
@@ -15,10 +15,18 @@ pub struct ReplicaPlan {
     pub(super) kv: KvPlan,
     pub(super) overlap: bool,
     pub(super) timing: TimingPlan,
+    pub(super) pipeline: Option<PipelinePlan>,
     pub(super) drafting: Option<DraftingPlan>,
     pub(in crate::sim) info: ReplicaInfo,
     pub(in crate::sim) api_time: Time,
     pub(in crate::sim) confidence: String,
+}
+
+/// The stages of a pipeline.
+#[derive(Clone, Debug)]
+pub(super) struct PipelinePlan {
+    pub(super) stages: Vec<TimingPlan>,
+    pub(super) transfers: Vec<Transfer>,
 }
 
 /// Speculative decoding.
@@ -65,11 +73,7 @@ impl ReplicaPlan {
 
     /// Builds the replica.
     pub(in crate::sim) fn build(&self, index: u16, seed: u64, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
-        let mut cost: Box<dyn CostModel> = match &self.timing {
-            TimingPlan::Calibrated(spec) => calibrated(spec)?,
-            TimingPlan::Fixed(timing) => Box::new(*timing),
-            TimingPlan::Polynomial(timing) => Box::new(*timing),
-        };
+        let mut cost = self.timing.build()?;
         let core = Core::new(self.limits.clone(), self.kv.build());
         if let Some(drafting) = &self.drafting {
             let drafter = drafting.drafter.as_deref().map(calibrated).transpose()?;
@@ -79,7 +83,21 @@ impl ReplicaPlan {
         if let Some(drafting) = &self.drafting {
             replica.speculate(Speculation::new(&drafting.acceptance, seed, index));
         }
+        if let Some(pipeline) = &self.pipeline {
+            let stages = pipeline.stages.iter().map(TimingPlan::build).collect::<Result<Vec<_>, _>>()?;
+            replica = replica.with_pipeline(Pipeline::new(stages, pipeline.transfers.clone()));
+        }
         Ok(replica)
+    }
+}
+
+impl TimingPlan {
+    fn build(&self) -> Result<Box<dyn CostModel>, Diagnostic> {
+        Ok(match self {
+            TimingPlan::Calibrated(spec) => calibrated(spec)?,
+            TimingPlan::Fixed(timing) => Box::new(*timing),
+            TimingPlan::Polynomial(timing) => Box::new(*timing),
+        })
     }
 }
 

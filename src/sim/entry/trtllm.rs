@@ -9,8 +9,7 @@ use crate::catalog::FrameworkDefaults;
 use crate::config::Diagnostic;
 use crate::config::schema::{CapacitySchedulerPolicy, ContextChunkingPolicy, TrtllmConfig, TrtllmPreset};
 use crate::cost::memory::{MemorySpec, kv_bytes_per_token};
-use crate::cost::{Graphs, weight_bytes_per_rank};
-
+use crate::cost::{Graphs, Part, weight_bytes_per_rank};
 use crate::engine::policies::trtllm::{Capacity, Chunking, TrtllmOptions};
 use crate::engine::{Limits, PolicySpec};
 use crate::kv::Reuse;
@@ -111,6 +110,7 @@ fn tuned(parts: &Parts<'_>, own: &TrtllmConfig, fraction: f64, block_size: u32, 
         engine: parts.engine,
         device: &parts.device,
         model: &parts.model,
+        part: Part::WHOLE,
         tp: parts.tp,
         dtype: parts.dtype,
         kv_dtype: parts.kv_dtype,
