@@ -1,4 +1,4 @@
-//! `cargo bench`: the three experiments of `llmperforacle bench` as a whole, then the parts that their time goes to.
+//! `cargo bench`: the experiments of `llmperforacle bench` as a whole, then the parts that their time goes to.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot be set up should stop")]
 
@@ -44,6 +44,7 @@ fn experiments(criterion: &mut Criterion) {
     let cases = [
         ("closed-loop", include_str!("../configs/bench/closed-loop.yaml")),
         ("closed-loop-trtllm", include_str!("../configs/bench/closed-loop-trtllm.yaml")),
+        ("closed-loop-sglang", include_str!("../configs/bench/closed-loop-sglang.yaml")),
         ("poisson", include_str!("../configs/bench/poisson.yaml")),
         ("azure-conversation", include_str!("../configs/bench/azure-conversation.yaml")),
     ];

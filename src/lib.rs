@@ -36,7 +36,7 @@
 //!
 //! # Floors
 //!
-//! `units math rng` < `catalog config` < `workload cost kv` < `engine` < `cluster` < `sim` < `metrics report plot` < faces. A lower
+//! `units math rng queue` < `catalog config` < `workload cost kv` < `engine` < `cluster` < `sim` < `metrics report plot` < faces. A lower
 //! floor never imports a higher one, but for the types that carry what happened upwards. Nothing here knows a browser, a clock
 //! on the wall or a thread, and equal documents with equal seeds give equal bits on every target.
 
@@ -50,6 +50,7 @@ pub mod kv;
 pub mod math;
 pub mod metrics;
 pub mod plot;
+mod queue;
 pub mod report;
 pub mod rng;
 pub mod sim;

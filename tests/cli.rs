@@ -295,7 +295,7 @@ fn bench_reports_its_cases() {
     assert_eq!((&row["name"], &row["requests"], &row["successful"]), (&"closed-loop".into(), &131_072.into(), &131_072.into()));
     let rate = row["requests"].as_f64().unwrap() / row["cpu_s"].as_f64().unwrap();
     assert!((row["requests_per_cpu_s"].as_f64().unwrap() / rate - 1.0).abs() < 1e-9);
-    assert_refused(&call(&["bench", "--case", "warp"], &dir), 1, &["closed-loop, closed-loop-trtllm, poisson, azure-conversation"]);
+    assert_refused(&call(&["bench", "--case", "warp"], &dir), 1, &["closed-loop, closed-loop-trtllm, closed-loop-sglang, poisson, azure-conversation"]);
 }
 
 #[test]

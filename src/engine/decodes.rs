@@ -4,10 +4,8 @@
 //! member has follows from when it joined. Its last token is scheduled at a known value of the clock; it needs a block when
 //! the clock is congruent to a fixed residue modulo the block size, so "blocks needed in k steps" is arithmetic.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use super::job::{Arena, JobId, Stage};
+use crate::queue::Queue;
 
 /// The decoding sequences of one replica.
 pub struct Decodes {
@@ -21,7 +19,7 @@ pub struct Decodes {
     /// Members by residue: (joined - computed at joining) modulo the block size.
     residues: Vec<u32>,
     /// (clock at the last token, job); members that left early stay until they come up.
-    ends: BinaryHeap<Reverse<(u64, JobId)>>,
+    ends: Queue<(u64, JobId)>,
     /// Newest admission that ever joined: members are all older than anything admitted later.
     newest: u64,
 }
@@ -40,7 +38,7 @@ impl Decodes {
             count: 0,
             context: 0,
             residues: vec![0; block_size as usize],
-            ends: BinaryHeap::new(),
+            ends: Queue::new(),
             newest: 0,
         }
     }
@@ -127,7 +125,7 @@ impl Decodes {
         self.count += 1;
         self.context += job.computed;
         self.newest = self.newest.max(job.admission);
-        self.ends.push(Reverse((job.ends_at, id)));
+        self.ends.push((job.ends_at, id));
         let residue = self.residue(job.joined, job.computed);
         self.residues[residue] += 1;
     }
@@ -148,7 +146,7 @@ impl Decodes {
 
     /// Steps until the first member's last token is scheduled; `None` without members.
     pub fn steps_to_next_end(&mut self, jobs: &Arena) -> Option<u64> {
-        while let Some(&Reverse((at, id))) = self.ends.peek() {
+        while let Some(&(at, id)) = self.ends.peek() {
             if jobs[id].stage == Stage::Decoding && jobs[id].lane == self.lane && jobs[id].ends_at == at {
                 return Some(at - self.clock);
             }
@@ -164,7 +162,7 @@ impl Decodes {
         job.computed += u64::from(tokens);
         job.generated += tokens;
         job.ends_at -= u64::from(tokens);
-        self.ends.push(Reverse((job.ends_at, id)));
+        self.ends.push((job.ends_at, id));
         self.context += u64::from(tokens);
         let after = self.residue(jobs[id].joined, jobs[id].computed);
         self.residues[before] -= 1;
@@ -182,10 +180,15 @@ impl Decodes {
         if self.steps_to_next_end(jobs)? > 0 {
             return None;
         }
-        self.ends.pop().map(|Reverse((_, id))| id)
+        self.ends.pop().map(|(_, id)| id)
     }
 
     fn residue(&self, joined: u64, computed: u64) -> usize {
-        ((joined % self.block_size + self.block_size - computed % self.block_size) % self.block_size) as usize
+        // One division: this is where joining and leaving spend their time.
+        if joined >= computed {
+            return ((joined - computed) % self.block_size) as usize;
+        }
+        let short = (computed - joined) % self.block_size;
+        if short == 0 { 0 } else { (self.block_size - short) as usize }
     }
 }

@@ -79,7 +79,7 @@ impl RadixCache {
         let double = there.max(holding.locked).min(tokens) - holding.locked;
         self.blank += double / size;
         if keep_locked {
-            self.tree.visit(&holding.key, tokens);
+            self.tree.touch(node);
             self.tree.lock(node);
         }
         self.tree.unlock(holding.node);

@@ -28,6 +28,8 @@ pub const NEVER_PS: u64 = u64::MAX;
 pub const NO_SESSION: u32 = u32::MAX;
 /// In the id column, while requests are being recorded: nothing has been told of this row.
 const UNKNOWN: u32 = u32::MAX;
+/// Rows added together: columns grow in long strokes.
+const ROWS_AT_ONCE: usize = 256;
 
 /// Applies a method to every column.
 macro_rules! each_column {
@@ -113,10 +115,10 @@ impl Requests {
         each_column!(self, column => column.reserve(rows));
     }
 
-    /// Makes sure that `row` is there; rows are requests by id.
+    /// Makes sure that `row` is there; rows are requests by id. Makes many at once: what is left over is dropped at the end.
     pub(super) fn make_row(&mut self, row: usize) {
-        while self.len() <= row {
-            self.push_unknown();
+        if self.len() <= row {
+            self.resize((row + 1).max(self.len() + ROWS_AT_ONCE));
         }
     }
 
@@ -134,30 +136,33 @@ impl Requests {
         self.replica[row] = replica;
     }
 
-    fn push_unknown(&mut self) {
-        self.id.push(UNKNOWN);
-        self.profile.push(0);
-        self.session.push(NO_SESSION);
-        self.turn.push(0);
-        self.status.push(Status::Unfinished as u8);
-        self.input_tokens.push(0);
-        self.max_tokens.push(0);
-        self.output_tokens.push(0);
-        self.sent_ps.push(NEVER_PS);
-        self.arrival_ps.push(NEVER_PS);
-        self.scheduled_ps.push(NEVER_PS);
-        self.first_token_ps.push(NEVER_PS);
-        self.finish_ps.push(NEVER_PS);
-        self.cancelled_ps.push(NEVER_PS);
-        self.cached_tokens.push(0);
-        self.prefilled_tokens.push(0);
-        self.preemptions.push(0);
-        self.replica.push(0);
-        self.reject_reason.push(0);
+    /// More rows of which nothing is known.
+    fn resize(&mut self, rows: usize) {
+        self.id.resize(rows, UNKNOWN);
+        self.profile.resize(rows, 0);
+        self.session.resize(rows, NO_SESSION);
+        self.turn.resize(rows, 0);
+        self.status.resize(rows, Status::Unfinished as u8);
+        self.input_tokens.resize(rows, 0);
+        self.max_tokens.resize(rows, 0);
+        self.output_tokens.resize(rows, 0);
+        self.sent_ps.resize(rows, NEVER_PS);
+        self.arrival_ps.resize(rows, NEVER_PS);
+        self.scheduled_ps.resize(rows, NEVER_PS);
+        self.first_token_ps.resize(rows, NEVER_PS);
+        self.finish_ps.resize(rows, NEVER_PS);
+        self.cancelled_ps.resize(rows, NEVER_PS);
+        self.cached_tokens.resize(rows, 0);
+        self.prefilled_tokens.resize(rows, 0);
+        self.preemptions.resize(rows, 0);
+        self.replica.resize(rows, 0);
+        self.reject_reason.resize(rows, 0);
     }
 
     /// Takes out the rows of requests that were drawn from the source but never reached a replica.
     pub(super) fn drop_unknown(&mut self) {
+        let told = self.id.iter().rposition(|&id| id != UNKNOWN).map_or(0, |last| last + 1);
+        each_column!(self, column => column.truncate(told));
         if !self.id.contains(&UNKNOWN) {
             return;
         }

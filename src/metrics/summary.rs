@@ -16,15 +16,15 @@ use crate::units::PS_PER_S;
 /// Sums a run up.
 pub fn summary(run: &RunResult) -> Value {
     let percentiles: &[f64] = if run.info.percentiles.is_empty() { &PERCENTILES } else { &run.info.percentiles };
-    let latencies = Latencies::of(run);
+    let tally = Tally::of(run);
     let window_s = run.end_ps.saturating_sub(run.warm_up_ps) as f64 / PS_PER_S as f64;
     let mut document = Map::new();
     let mut put = |key: &str, value: Value| document.insert(key.into(), value);
     put("simulation", simulation(run));
-    put("requests", requests(run, &latencies));
+    put("requests", requests(run, &tally));
     put("throughput", throughput(run, window_s));
-    let goodput = run.info.slo.as_ref().map(|slo| goodput(slo, &latencies, window_s));
-    put("latency", latency(run, latencies, percentiles));
+    let goodput = run.info.slo.as_ref().map(|slo| goodput(slo, &tally, window_s));
+    put("latency", latency(run, percentiles));
     put("gpu_utilization", gpu_utilization(run));
     put("prefix_caching", prefix_caching(run));
     put("name", json!(run.name));
@@ -42,6 +42,10 @@ pub fn summary(run: &RunResult) -> Value {
 /// Rows of the summary: requests that arrived at or after the warm-up.
 fn counted_rows(run: &RunResult) -> impl Iterator<Item = usize> + '_ {
     (0..run.requests.len()).filter(|&row| run.requests.arrival_ps[row] >= run.warm_up_ps)
+}
+
+fn successful_rows(run: &RunResult) -> impl Iterator<Item = usize> + '_ {
+    counted_rows(run).filter(|&row| run.requests.status[row] == Status::Success as u8)
 }
 
 /// A ratio, or null when it is not defined.
@@ -86,34 +90,24 @@ impl RequestTimes {
     }
 }
 
-/// Times of the successful requests that count.
-struct Latencies {
+/// Counts of the requests of the summary.
+struct Tally {
     /// All that count, successful or not.
     total: u64,
-    ttft_ms: Vec<f64>,
-    tpot_ms: Vec<f64>,
-    e2e_ms: Vec<f64>,
-    queue_ms: Vec<f64>,
+    successful: u64,
+    /// Successful ones that meet every target.
     good: u64,
 }
 
-impl Latencies {
-    fn of(run: &RunResult) -> Latencies {
-        let room = || Vec::with_capacity(run.requests.len());
-        let mut all = Latencies { total: 0, ttft_ms: room(), tpot_ms: room(), e2e_ms: room(), queue_ms: room(), good: 0 };
-        for row in counted_rows(run) {
-            all.total += 1;
-            if run.requests.status[row] != Status::Success as u8 {
-                continue;
-            }
-            let times = RequestTimes::of(&run.requests, row);
-            all.ttft_ms.extend(times.ttft_ms);
-            all.tpot_ms.extend(times.tpot_ms);
-            all.e2e_ms.extend(times.e2e_ms);
-            all.queue_ms.extend(times.queue_ms);
-            all.good += u64::from(run.info.slo.as_ref().is_some_and(|slo| times.meet(slo)));
+impl Tally {
+    fn of(run: &RunResult) -> Tally {
+        let slo = run.info.slo.as_ref();
+        let mut tally = Tally { total: counted_rows(run).count() as u64, successful: 0, good: 0 };
+        for row in successful_rows(run) {
+            tally.successful += 1;
+            tally.good += u64::from(slo.is_some_and(|slo| RequestTimes::of(&run.requests, row).meet(slo)));
         }
-        all
+        tally
     }
 }
 
@@ -128,8 +122,7 @@ fn simulation(run: &RunResult) -> Value {
     })
 }
 
-fn requests(run: &RunResult, latencies: &Latencies) -> Value {
-    let successful = latencies.e2e_ms.len() as u64;
+fn requests(run: &RunResult, tally: &Tally) -> Value {
     let (mut unfinished, mut cancelled) = (0u64, 0u64);
     let mut rejected = [0u64; REJECT_REASONS.len()];
     for row in counted_rows(run) {
@@ -144,14 +137,14 @@ fn requests(run: &RunResult, latencies: &Latencies) -> Value {
     let reasons: Map<String, Value> =
         REJECT_REASONS.iter().zip(rejected).map(|((_, word), count)| ((*word).into(), json!(count))).collect();
     json!({
-        "total": latencies.total,
-        "successful": successful,
-        "failed": latencies.total - successful,
-        "success_rate": ratio(successful as f64, latencies.total as f64),
+        "total": tally.total,
+        "successful": tally.successful,
+        "failed": tally.total - tally.successful,
+        "success_rate": ratio(tally.successful as f64, tally.total as f64),
         "unfinished": unfinished,
         "cancelled": cancelled,
         "rejected": reasons,
-        "in_warm_up": run.requests.len() as u64 - latencies.total,
+        "in_warm_up": run.requests.len() as u64 - tally.total,
     })
 }
 
@@ -178,22 +171,30 @@ fn throughput(run: &RunResult, window_s: f64) -> Value {
     })
 }
 
-fn latency(run: &RunResult, latencies: Latencies, percentiles: &[f64]) -> Value {
+fn latency(run: &RunResult, percentiles: &[f64]) -> Value {
+    let mut room = Vec::with_capacity(run.requests.len());
     json!({
-        "time_to_first_token_ms": describe(latencies.ttft_ms, percentiles),
-        "time_per_output_token_ms": describe(latencies.tpot_ms, percentiles),
-        "end_to_end_latency_ms": describe(latencies.e2e_ms, percentiles),
+        "time_to_first_token_ms": describe(times(run, &mut room, |times| times.ttft_ms), percentiles),
+        "time_per_output_token_ms": describe(times(run, &mut room, |times| times.tpot_ms), percentiles),
+        "end_to_end_latency_ms": describe(times(run, &mut room, |times| times.e2e_ms), percentiles),
         "inter_token_latency_ms": describe_histogram_ms(&run.inter_token, percentiles),
-        "queue_time_ms": describe(latencies.queue_ms, percentiles),
+        "queue_time_ms": describe(times(run, &mut room, |times| times.queue_ms), percentiles),
     })
 }
 
-fn goodput(slo: &ServiceLevelObjective, latencies: &Latencies, window_s: f64) -> Value {
+/// One of the times of every successful request that counts.
+fn times<'a>(run: &RunResult, room: &'a mut Vec<f64>, time: impl Fn(RequestTimes) -> Option<f64>) -> &'a mut [f64] {
+    room.clear();
+    room.extend(successful_rows(run).filter_map(|row| time(RequestTimes::of(&run.requests, row))));
+    room
+}
+
+fn goodput(slo: &ServiceLevelObjective, tally: &Tally, window_s: f64) -> Value {
     json!({
         "slo": slo,
-        "good_requests": latencies.good,
-        "share": ratio(latencies.good as f64, latencies.total as f64),
-        "requests_per_second": ratio(latencies.good as f64, window_s),
+        "good_requests": tally.good,
+        "share": ratio(tally.good as f64, tally.total as f64),
+        "requests_per_second": ratio(tally.good as f64, window_s),
     })
 }
 

@@ -25,6 +25,8 @@ pub struct Gauges {
 #[derive(Clone, Debug)]
 pub struct Timeline {
     series: Series,
+    /// How often the bins have doubled.
+    doublings: u32,
 }
 
 impl Default for Timeline {
@@ -42,6 +44,7 @@ impl Default for Timeline {
                 preemptions: vec![0; MOST_BINS],
                 energy_fj: vec![0; MOST_BINS],
             },
+            doublings: 0,
         }
     }
 }
@@ -95,8 +98,7 @@ impl Timeline {
     pub fn gauges(&mut self, ramp: &Ramp, running: u32, waiting: u32, kv_blocks_after: &dyn Fn(u64) -> u64) {
         // Makes room first: bins may double here.
         self.bin_of(ramp.end());
-        let bin_ps = self.series.bin_ps;
-        for bin in ramp.start_ps / bin_ps..ramp.end() / bin_ps {
+        for bin in self.whole_bins(ramp.start_ps)..self.whole_bins(ramp.end()) {
             let over = ramp.steps_by(self.end_of_bin(bin as usize) - 1);
             self.sample(bin as usize, Gauges { running, waiting, kv_blocks: kv_blocks_after(over + 1) });
         }
@@ -105,7 +107,7 @@ impl Timeline {
     /// One replica stays as it is from `from_ps` to the end of the bin of `to_ps`.
     pub fn hold(&mut self, gauges: Gauges, from_ps: u64, to_ps: u64) {
         let last = self.bin_of(to_ps);
-        for bin in (from_ps / self.series.bin_ps) as usize..=last {
+        for bin in self.whole_bins(from_ps) as usize..=last {
             self.sample(bin, gauges);
         }
     }
@@ -139,10 +141,15 @@ impl Timeline {
         (bin as u64 + 1).saturating_mul(self.series.bin_ps)
     }
 
+    /// Bins that are over at an instant. A shift and a division by a constant, since bins only ever double.
+    fn whole_bins(&self, at_ps: u64) -> u64 {
+        (at_ps >> self.doublings) / FIRST_BIN_PS
+    }
+
     /// The bin of an instant, after making room for it.
     fn bin_of(&mut self, at_ps: u64) -> usize {
         loop {
-            let bin = at_ps.saturating_sub(1) / self.series.bin_ps;
+            let bin = self.whole_bins(at_ps.saturating_sub(1));
             if bin < MOST_BINS as u64 {
                 return bin as usize;
             }
@@ -153,6 +160,7 @@ impl Timeline {
     fn double(&mut self) {
         let s = &mut self.series;
         s.bin_ps *= 2;
+        self.doublings += 1;
         for column in [&mut s.arrivals, &mut s.finished, &mut s.preemptions] {
             merge(column, |earlier, later| earlier + later);
         }

@@ -18,14 +18,15 @@
 //! - a prompt contains its prefix: its length is what was drawn, whatever the prefix's length.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+
+use rustc_hash::FxHashMap;
 
 use crate::config::Diagnostic;
+use crate::queue::Queue;
 use crate::rng::{Purpose, Stream};
 use crate::units::Time;
 use crate::workload::prefix::fitting;
 use crate::workload::profile::{Lengths, Profile};
-use crate::workload::queue::Queue;
 use crate::workload::request::{Request, Segment, SegmentId, Source};
 use crate::workload::rhythm::Rhythm;
 use crate::workload::sampler::MAX_TOKENS;
@@ -69,7 +70,7 @@ pub(crate) struct Generated {
     segments: u32,
     pending: Queue<Pending>,
     /// Conversations with a turn at the server and a later one to come, by the id of the request there.
-    waiting: HashMap<u32, Conversation>,
+    waiting: FxHashMap<u32, Conversation>,
     notes: Vec<Diagnostic>,
     changed: Changed,
 }
@@ -169,7 +170,7 @@ impl Generated {
             next_id: 0,
             segments: named_segments,
             pending: Queue::new(),
-            waiting: HashMap::new(),
+            waiting: FxHashMap::default(),
             notes,
             changed: Changed::default(),
         };

@@ -4,7 +4,6 @@
 mod generate;
 mod prefix;
 mod profile;
-mod queue;
 mod replay;
 pub mod request;
 mod rhythm;

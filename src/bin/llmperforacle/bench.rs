@@ -1,4 +1,4 @@
-//! `bench`: requests a second of CPU time, on three experiments.
+//! `bench`: requests a second of CPU time, on a handful of experiments.
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,7 @@ const CASES: &[(&str, &str, &str)] = &[
         include_str!("../../../configs/bench/closed-loop.yaml"),
     ),
     ("closed-loop-trtllm", "the same on TensorRT-LLM", include_str!("../../../configs/bench/closed-loop-trtllm.yaml")),
+    ("closed-loop-sglang", "the same on SGLang", include_str!("../../../configs/bench/closed-loop-sglang.yaml")),
     ("poisson", "100,000 requests of 500/250 tokens, 10 a second", include_str!("../../../configs/bench/poisson.yaml")),
     (
         "azure-conversation",
@@ -29,7 +30,7 @@ const CASES: &[(&str, &str, &str)] = &[
 
 #[derive(Args)]
 pub struct Arguments {
-    /// One case only: closed-loop, closed-loop-trtllm, poisson or azure-conversation.
+    /// One case only: closed-loop, closed-loop-trtllm, closed-loop-sglang, poisson or azure-conversation.
     #[arg(long, value_name = "NAME")]
     case: Option<String>,
     #[arg(long)]

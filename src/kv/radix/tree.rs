@@ -1,7 +1,8 @@
 //! The radix tree itself: nodes, where they are found, locks, and the order of eviction.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use rustc_hash::FxHashMap;
+
+use crate::queue::Queue;
 
 /// The node above all others; it holds nothing and is never evicted.
 pub const ROOT: u32 = 0;
@@ -30,15 +31,14 @@ struct Node {
 }
 
 /// The tree. Positions and lengths are in tokens and whole pages, except where said otherwise.
-#[derive(Debug)]
 pub struct Tree {
     page: u64,
     nodes: Vec<Node>,
     spare: Vec<u32>,
     /// Nodes by the last token of their first page.
-    starts: BTreeMap<(u64, u32), u32>,
+    starts: FxHashMap<(u64, u32), u32>,
     /// (stamp, node) of leaves that nobody locks; a stamp may be out of date, and then it is too early.
-    leaves: BinaryHeap<Reverse<(u64, u32)>>,
+    leaves: Queue<(u64, u32)>,
     /// Pages of nodes that nobody locks.
     evictable: u64,
     clock: u64,
@@ -57,8 +57,8 @@ impl Tree {
             page: u64::from(page),
             nodes: vec![Node::default()],
             spare: Vec::new(),
-            starts: BTreeMap::new(),
-            leaves: BinaryHeap::new(),
+            starts: FxHashMap::default(),
+            leaves: Queue::new(),
             evictable: 0,
             clock: 0,
         }
@@ -75,6 +75,16 @@ impl Tree {
         self.clock += 2;
         let walk = self.walk(key, limit);
         (walk.node, walk.tokens)
+    }
+
+    /// All from the root to a node count as visited.
+    pub fn touch(&mut self, mut id: u32) {
+        self.clock += 2;
+        while id != ROOT {
+            let node = &mut self.nodes[id as usize];
+            node.stamp = self.clock;
+            id = node.parent;
+        }
     }
 
     /// Makes the first `tokens` tokens of a key part of the tree. The node where they end, and how many of them were there before.
@@ -142,7 +152,7 @@ impl Tree {
     pub fn evict(&mut self, pages: u64) -> u64 {
         let mut freed = 0;
         while freed < pages {
-            let Some(Reverse((stamp, id))) = self.leaves.pop() else { break };
+            let Some((stamp, id)) = self.leaves.pop() else { break };
             let node = &mut self.nodes[id as usize];
             node.queued = false;
             if node.locks > 0 || node.children > 0 || node.tokens == 0 {
@@ -211,7 +221,7 @@ impl Tree {
         let node = &mut self.nodes[id as usize];
         if id != ROOT && node.locks == 0 && node.children == 0 && node.tokens > 0 && !node.queued {
             node.queued = true;
-            self.leaves.push(Reverse((node.stamp, id)));
+            self.leaves.push((node.stamp, id));
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-/// A priority queue, smallest first, that costs no more than a list when it is filled in order.
+/// So far from the end of the list an item is put in its place there.
+const NEAR: usize = 16;
+
+/// A priority queue, smallest first, that costs no more than a list when it is filled (nearly) in order.
 pub(crate) struct Queue<T> {
     in_order: VecDeque<T>,
     others: BinaryHeap<Reverse<T>>,
@@ -15,9 +18,12 @@ impl<T: Ord> Queue<T> {
     }
 
     pub fn push(&mut self, item: T) {
-        match self.in_order.back() {
-            Some(last) if item < *last => self.others.push(Reverse(item)),
-            _ => self.in_order.push_back(item),
+        let list = &mut self.in_order;
+        let later = list.iter().rev().take(NEAR).take_while(|other| item < **other).count();
+        match later {
+            0 => list.push_back(item),
+            NEAR => self.others.push(Reverse(item)),
+            _ => list.insert(list.len() - later, item),
         }
     }
 
