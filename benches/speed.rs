@@ -94,6 +94,7 @@ fn ten_steps(start: Time) -> StepRun<'static> {
         prefill_pairs: 0,
         padded_tokens: 0,
         eager: false,
+        kv_wait_ps: 0,
         stopped_decodes: 0,
         held_back: None,
         wasted_sequences: 0,

@@ -7,7 +7,7 @@ use llmperforacle::cost::{CostModel, DecodeCost, PowerModel, Prefill, StepCost, 
 use llmperforacle::engine::policies::trtllm::{Capacity, Chunking, TrtllmOptions};
 use llmperforacle::engine::policies::vllm::VllmOptions;
 use llmperforacle::engine::{Core, Limits, Pace, PolicySpec, Replica};
-use llmperforacle::kv::{BlockTree, HashChain, KvCache, Reuse};
+use llmperforacle::kv::{BlockTree, HashChain, KvCache, LoadBack, Reuse};
 use llmperforacle::metrics::{Recorder, RunResult};
 use llmperforacle::units::Time;
 use llmperforacle::workload::Request;
@@ -69,6 +69,8 @@ struct Case {
     horizon: Time,
     cost: Affine,
     requests: Vec<Draft>,
+    /// Tiers below the KV memory.
+    below: Option<engines::Below>,
 }
 
 /// Gap before it in us, prompt, output, shared prefix (group, tokens), declared limit beyond the output, us until the client
@@ -112,7 +114,14 @@ fn trtllm() -> impl Strategy<Value = PolicySpec> {
     )
 }
 
-fn case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value = Case> {
+/// How engines bring contents up: vLLM lets the request wait, TensorRT-LLM the step.
+fn case(policy: impl Strategy<Value = PolicySpec>, fetches: bool) -> impl Strategy<Value = Case> {
+    let load = prop_oneof![Just(LoadBack::Serial), (1u32..40).prop_map(LoadBack::Layers)];
+    let load = (load, any::<bool>()).prop_map(move |(load, fetch)| if fetches && fetch { LoadBack::Fetch } else { load });
+    (plain_case(policy), engines::below(load, false)).prop_map(|(case, below)| Case { below, ..case })
+}
+
+fn plain_case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value = Case> {
     let limits = (16u32..600, 1u32..16, any::<bool>(), prop_oneof![Just(0u32), 8u32..200], any::<bool>(), 0u64..3).prop_map(
         |(budget, seats, chunked_prefill, long_prefill_token_threshold, reserve_full_prompt, watermark_blocks)| Limits {
             speculative_tokens: 0,
@@ -151,6 +160,7 @@ fn case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value = Case
             horizon,
             cost,
             requests,
+            below: None,
         },
     )
 }
@@ -172,6 +182,14 @@ fn requests(case: &Case) -> Vec<Request> {
 }
 
 fn memory(case: &Case) -> Box<dyn KvCache> {
+    let memory = plain_memory(case);
+    match &case.below {
+        Some(below) if case.caching => below.under(memory),
+        _ => memory,
+    }
+}
+
+fn plain_memory(case: &Case) -> Box<dyn KvCache> {
     match &case.policy {
         PolicySpec::Trtllm(options) => {
             let reuse = Reuse { blocks: case.caching, partial: case.partial.0, copy: case.partial.1, whole_context: !options.v2 };
@@ -215,7 +233,7 @@ fn ends_and_conserves(case: &Case) -> Result<(), TestCaseError> {
     if never_pauses {
         prop_assert!(r.preemptions.iter().all(|&preemptions| preemptions == 0));
     }
-    if passes_over {
+    if passes_over || case.below.as_ref().is_some_and(|below| case.caching && below.fetches()) {
         return Ok(());
     }
     if matches!(&case.policy, PolicySpec::Vllm(options) if options.priority) {
@@ -239,23 +257,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_fast_path_equals_single_steps_to_the_bit(case in case(vllm())) {
+    fn the_fast_path_equals_single_steps_to_the_bit(case in case(vllm(), true)) {
         engines::equals_single_steps(|fast_path| run(&case, fast_path))?;
     }
 
     #[test]
-    fn the_fast_path_equals_single_steps_under_tensorrt_llm(case in case(trtllm())) {
+    fn the_fast_path_equals_single_steps_under_tensorrt_llm(case in case(trtllm(), false)) {
         engines::equals_single_steps(|fast_path| run(&case, fast_path))?;
     }
 
     #[test]
-    fn every_request_ends_and_everything_is_conserved(mut case in case(vllm())) {
+    fn every_request_ends_and_everything_is_conserved(mut case in case(vllm(), true)) {
         case.horizon = Time::NEVER;
         ends_and_conserves(&case)?;
     }
 
     #[test]
-    fn every_request_ends_and_everything_is_conserved_under_tensorrt_llm(mut case in case(trtllm())) {
+    fn every_request_ends_and_everything_is_conserved_under_tensorrt_llm(mut case in case(trtllm(), false)) {
         case.horizon = Time::NEVER;
         ends_and_conserves(&case)?;
     }

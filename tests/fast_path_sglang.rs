@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use llmperforacle::cost::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
 use llmperforacle::engine::policies::sglang::{Order, Sglang, SglangOptions};
 use llmperforacle::engine::{Core, Limits, Pace, Replica};
-use llmperforacle::kv::RadixCache;
+use llmperforacle::kv::{KvCache, LoadBack, RadixCache};
 use llmperforacle::metrics::{Recorder, RunResult};
 use llmperforacle::units::Time;
 use llmperforacle::workload::{Request, Segment, SegmentId};
@@ -56,6 +56,8 @@ struct Case {
     horizon: Time,
     cost: Affine,
     requests: Vec<Draft>,
+    /// Tiers below the KV memory.
+    below: Option<engines::Below>,
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -104,8 +106,9 @@ fn case() -> impl Strategy<Value = Case> {
     );
     let shape = (prop_oneof![Just(1u32), Just(4u32), Just(16u32)], 8u64..120, any::<bool>());
     let horizon = prop_oneof![4 => Just(Time::NEVER), 1 => (1u64..5_000_000_000).prop_map(Time)];
-    (limits, options, cost, shape, horizon, prop::collection::vec(request, 1..40)).prop_map(
-        |(limits, options, cost, (page, pages, overlap), horizon, requests)| Case {
+    let load = prop_oneof![Just(LoadBack::Serial), (1u32..40).prop_map(LoadBack::Layers)];
+    (limits, options, cost, shape, horizon, prop::collection::vec(request, 1..40), engines::below(load, true)).prop_map(
+        |(limits, options, cost, (page, pages, overlap), horizon, requests, below)| Case {
             limits,
             options,
             page,
@@ -114,6 +117,7 @@ fn case() -> impl Strategy<Value = Case> {
             horizon,
             cost,
             requests,
+            below,
         },
     )
 }
@@ -135,8 +139,12 @@ fn requests(case: &Case) -> Vec<Request> {
 }
 
 fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
-    let memory = RadixCache::new(case.pages, case.page, case.options.caching);
-    let core = Core::new(case.limits.clone(), Box::new(memory));
+    let memory: Box<dyn KvCache> = Box::new(RadixCache::new(case.pages, case.page, case.options.caching));
+    let memory = match &case.below {
+        Some(below) if case.options.caching => below.under(memory),
+        _ => memory,
+    };
+    let core = Core::new(case.limits.clone(), memory);
     let pace = Pace { overlap: case.overlap, fast_path, horizon: case.horizon };
     let replica = Replica::new(0, core, Box::new(Sglang::new(case.options.clone())), Box::new(case.cost.clone()), pace);
     engines::drive(replica, Recorder::new(Time::ZERO, None), requests(case), case.horizon)

@@ -106,6 +106,7 @@ impl Stretch {
             prefill_pairs: self.prefill_tokens * (self.prefill_tokens + 1) / 2,
             padded_tokens: self.decodes % 8,
             eager: false,
+            kv_wait_ps: 0,
             stopped_decodes: 0,
             held_back: None,
             wasted_sequences: 0,

@@ -57,6 +57,7 @@ fn step(start_s: f64, duration_s: f64, steps: u64, decodes: u32, prefill: u64, f
         prefill_pairs: prefill * (prefill + 1) / 2,
         padded_tokens: 1,
         eager: false,
+        kv_wait_ps: 0,
         stopped_decodes: 0,
         held_back: None,
         wasted_sequences: 0,

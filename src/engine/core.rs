@@ -7,7 +7,7 @@ use super::decodes::Decodes;
 use super::held::{HeldBack, HoldRule};
 use super::job::{Arena, Job, JobId, Leg, Stage};
 use super::lanes::Lanes;
-use super::observer::RejectReason;
+use super::observer::{Found, RejectReason};
 use crate::cost::Prefill;
 use crate::kv::{Hit, KvCache};
 use crate::units::Time;
@@ -63,6 +63,8 @@ impl Batch {
 #[derive(Debug, Clone, Copy)]
 pub enum Event {
     Scheduled { request: u32, cached_tokens: u32 },
+    /// Each admission, the first one too.
+    Found { request: u32, found: Found },
     Preempted { request: u32 },
 }
 
@@ -96,6 +98,10 @@ pub struct Core {
     /// The request being preempted has taken the block of its next token already.
     with_next_block: bool,
     admissions: u64,
+    /// When the batch is being formed.
+    pub now: Time,
+    /// Waiting requests that hold blocks for KV that is on its way or has come.
+    pub fetched: u32,
     /// End of the last batch formed: when the tokens before the next batch come out.
     pub last_end: Time,
     /// End of the last step in which sequences decoded.
@@ -122,6 +128,8 @@ impl Core {
             lanes: Lanes::default(),
             with_next_block: false,
             admissions: 0,
+            now: Time::ZERO,
+            fetched: 0,
             last_end: Time::ZERO,
             last_decode_end: Time::ZERO,
         }
@@ -226,6 +234,10 @@ impl Core {
 
     /// What the prefix cache holds of a waiting request's prompt. At least one token is left to compute.
     pub fn cached(&mut self, id: JobId) -> Hit {
+        if self.jobs[id].computed > 0 {
+            // Fetched for, and its own already.
+            return Hit { tokens: self.jobs[id].computed, free_blocks: 0 };
+        }
         let limit = self.jobs[id].target() - 1;
         self.pool.lookup(id, limit)
     }
@@ -241,8 +253,14 @@ impl Core {
         let id = if index == 0 { self.waiting.pop_front() } else { self.waiting.remove(index) }?;
         self.admissions += 1;
         let job = &mut self.jobs[id];
-        self.pool.acquire(id, cached);
+        // One that has been fetched for holds its blocks already.
+        match job.computed {
+            0 => self.pool.acquire(id, cached),
+            _ => self.fetched -= 1,
+        }
         job.computed = cached;
+        let found = Found { cached: cached as u32, below: self.pool.below(id), again: job.was_scheduled };
+        self.events.push(Event::Found { request: job.request.id, found });
         job.stage = Stage::Prefilling;
         job.admission = self.admissions;
         if !job.was_scheduled {
@@ -252,6 +270,26 @@ impl Core {
         job.position = self.running.push(id);
         self.prefilling.push(id);
         Some(id)
+    }
+
+    /// Has `cached` tokens of the waiting request at `index`, which a lookup has just found, brought up from lower tiers: it holds
+    /// their blocks from now on, and may be admitted when all are there.
+    pub fn fetch_at(&mut self, index: usize, cached: u64) {
+        let Some(&id) = self.waiting.get(index) else { return };
+        self.pool.acquire(id, cached);
+        self.jobs[id].computed = cached;
+        self.fetched += 1;
+    }
+
+    /// Whether a waiting request waits for contents on their way.
+    pub fn is_on_its_way(&self, id: JobId) -> bool {
+        self.pool.ready_at(id) > self.now
+    }
+
+    /// Says so of the head of the queue.
+    pub fn hold_back_on_its_way(&mut self, id: JobId) {
+        let left = self.pool.ready_at(id).since(self.now);
+        self.hold_back(id, HoldRule::KvLoad, left.0.div_ceil(1_000_000), 0);
     }
 
     /// Schedules `tokens` (at least 1) more of a prompt. False, and nothing done, when its blocks are not to be had.
@@ -435,6 +473,7 @@ impl Core {
                 if let Some(place) = self.waiting.iter().position(|&other| other == id) {
                     self.waiting.remove(place);
                 }
+                self.fetched -= u32::from(self.jobs[id].computed > 0);
             }
             Stage::Prefilling => self.prefilling.retain(|&other| other != id),
             Stage::Decoding => {

@@ -178,7 +178,7 @@ impl Replica {
 
     /// A batch is formed at `now` if the engine stands still.
     fn wake(&mut self, now: Time) {
-        if self.has_room_for_a_batch() && self.form_at == Time::NEVER {
+        if self.has_room_for_a_batch() && self.form_at > now {
             self.form_at = now;
         }
     }

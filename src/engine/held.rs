@@ -25,11 +25,13 @@ pub enum HoldRule {
     ChunkUnderWay,
     /// Every place for LoRA adapters is taken by others in this step. Places.
     AdapterSlots,
+    /// Its KV is on its way from a lower tier. Microseconds still to wait.
+    KvLoad,
 }
 
 impl HoldRule {
     /// All of them, in the order of their numbers.
-    pub const ALL: [HoldRule; 10] = [
+    pub const ALL: [HoldRule; 11] = [
         HoldRule::Budget,
         HoldRule::WholePrompt,
         HoldRule::Seats,
@@ -40,6 +42,7 @@ impl HoldRule {
         HoldRule::Preemption,
         HoldRule::ChunkUnderWay,
         HoldRule::AdapterSlots,
+        HoldRule::KvLoad,
     ];
 
     /// The word used in results.
@@ -55,6 +58,7 @@ impl HoldRule {
             HoldRule::Preemption => "preemption",
             HoldRule::ChunkUnderWay => "chunk_under_way",
             HoldRule::AdapterSlots => "adapter_slots",
+            HoldRule::KvLoad => "kv_load",
         }
     }
 
@@ -71,6 +75,7 @@ impl HoldRule {
             HoldRule::Preemption => "a running request had just lost its KV",
             HoldRule::ChunkUnderWay => "another prompt was being computed in pieces",
             HoldRule::AdapterSlots => "no place was free for its LoRA adapter",
+            HoldRule::KvLoad => "its KV was on its way from a lower tier",
         }
     }
 
@@ -82,6 +87,7 @@ impl HoldRule {
             HoldRule::KvBlocks => "blocks",
             HoldRule::Interval => "steps",
             HoldRule::AdapterSlots => "places",
+            HoldRule::KvLoad => "µs",
             HoldRule::Latch | HoldRule::Deferral | HoldRule::Preemption => "",
         }
     }

@@ -2,6 +2,7 @@
 
 use super::held::HeldBack;
 use crate::cost::StepParts;
+use crate::kv::{Below, TierUse};
 use crate::units::Time;
 use crate::workload::Request;
 
@@ -45,6 +46,8 @@ pub struct StepRun<'a> {
     pub padded_tokens: u32,
     /// Launched kernel by kernel from the host, not replayed from a CUDA graph.
     pub eager: bool,
+    /// Part of the (single) step's duration in which it waited for KV on its way to or from the GPU.
+    pub kv_wait_ps: u64,
     /// Decoding sequences that get no token in these steps: left out of the batch.
     pub stopped_decodes: u32,
     /// Why the head of the queue was not admitted; of several steps, that of the first, and the rule is the same in all.
@@ -71,12 +74,25 @@ pub struct StepRun<'a> {
     pub kv_blocks_after: &'a dyn Fn(u64) -> u64,
 }
 
+/// What an admission found of a prompt, tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// In the prefix cache, whatever the tier.
+    pub cached: u32,
+    /// Of those, brought up from the tiers below the GPU.
+    pub below: Below,
+    /// It had been admitted before and lost its KV.
+    pub again: bool,
+}
+
 /// Listens to engines. Replicas run ahead of one another, so calls are in order of time for each replica, not over all.
 pub trait Observer {
     /// A request reached a replica.
     fn arrived(&mut self, replica: u16, request: &Request);
     /// First admission, with the prompt tokens found in the prefix cache.
     fn scheduled(&mut self, id: u32, at: Time, cached_tokens: u32);
+    /// What an admission found, the first one or a later one.
+    fn found(&mut self, _replica: u16, _id: u32, _at: Time, _found: &Found) {}
     /// Lost its KV and went back to the queue.
     fn preempted(&mut self, replica: u16, id: u32, at: Time);
     fn first_token(&mut self, id: u32, at: Time);
@@ -88,4 +104,6 @@ pub trait Observer {
     /// Still there when the simulation ended.
     fn unfinished(&mut self, id: u32, output_tokens: u32, prefilled_tokens: u64);
     fn steps(&mut self, run: &StepRun<'_>);
+    /// What the KV tiers of a replica have done, when the simulation ends.
+    fn tiers(&mut self, _replica: u16, _tiers: Vec<TierUse>) {}
 }

@@ -187,13 +187,14 @@ impl Replica {
             observer.rejected(self.index, request.id, now, reason);
             return true;
         }
+        self.core.pool.at(now);
         if request.samples > 1 {
             let jobs = self.samples.open(request, self.policy.computes_prompt_before_replies());
             jobs.into_iter().for_each(|job| self.enqueue(job));
         } else {
             self.enqueue(request);
         }
-        if self.has_room_for_a_batch() && self.form_at == Time::NEVER {
+        if self.has_room_for_a_batch() && self.form_at > now {
             self.form_at = now;
         }
         false
@@ -277,6 +278,7 @@ impl Replica {
                 prefilled.push(request);
             }
         }
+        self.core.pool.at(flight.end);
         for &id in &flight.completed {
             self.core.pool.read(id);
         }
@@ -348,6 +350,8 @@ impl Replica {
     /// Forms the next batch, or the next run of equal ones.
     fn form(&mut self, limit: Time, observer: &mut impl Observer) {
         let now = self.form_at;
+        self.core.now = now;
+        self.core.pool.at(now);
         self.drop_hung_up(observer);
         // The sequences that have waited longest for their step go first; an idle lane takes what is new.
         if self.pipeline.is_some()
@@ -367,8 +371,11 @@ impl Replica {
                 // The step went to those that lost their KV; the next one begins at once.
                 return;
             }
-            self.form_at = Time::NEVER;
-            self.turn_away_the_stuck(now, observer);
+            let idle = self.flights.is_empty() && !self.core.waiting.is_empty();
+            self.form_at = if idle { self.core.pool.next_ready(now) } else { Time::NEVER };
+            if self.form_at == Time::NEVER {
+                self.turn_away_the_stuck(now, observer);
+            }
             return;
         }
         let idle = self.flights.is_empty();
@@ -393,6 +400,7 @@ impl Replica {
             let cost = self.cost.mixed(&self.core.batch.prefills, sequences, context);
             Run::new(&self.pace, idle, start, cost, 0, 1)
         };
+        run.wait(self.core.pool.delay(run.start, run.duration_ps));
         let pauses = self.core.pool.awaits_reading()
             || !self.core.paused.is_empty()
             || !self.core.stalled.is_empty()
@@ -405,6 +413,7 @@ impl Replica {
             && !pauses
             && !ending_before
         {
+            let limit = limit.min(self.core.pool.next_ready(now));
             run.extend(&mut self.core, limit, self.pace.overlap, idle);
         }
         self.launch(run, now, sequences, context, observer);
@@ -488,6 +497,7 @@ impl Replica {
         }
         let accepted_tokens = flight.accepted.iter().map(|(_, tokens)| tokens).sum();
 
+        core.pool.at(end);
         let mut prefill_tokens = 0;
         let mut prefill_pairs = 0;
         for (piece, &id) in core.batch.prefills.iter().zip(&core.batch.prefill_jobs) {
@@ -531,6 +541,7 @@ impl Replica {
                 prefill_pairs,
                 padded_tokens: run.cost.padded_tokens,
                 eager: run.cost.eager,
+                kv_wait_ps: run.kv_wait_ps,
                 stopped_decodes: core.decodes.len() - sequences + core.batch.starved.len() as u32,
                 held_back: core.held_back,
                 first_tokens: flight.first_tokens.len() as u32,
@@ -618,6 +629,7 @@ impl Replica {
                         observer.scheduled(request, now, cached_tokens);
                     }
                 }
+                Event::Found { request, found } => observer.found(self.index, request, now, &found),
                 Event::Preempted { request } => observer.preempted(self.index, request, now),
             }
         }
@@ -645,6 +657,10 @@ impl Replica {
     /// Reports what is still here when the simulation ends.
     pub fn close(&self, observer: &mut impl Observer) {
         let core = &self.core;
+        let tiers = core.pool.tiers();
+        if !tiers.is_empty() {
+            observer.tiers(self.index, tiers);
+        }
         let leaving = self.flights.iter().flat_map(|flight| &flight.finishing).copied();
         let leaving = leaving.filter(|&id| core.jobs[id].stage == Stage::Leaving);
         let mut samples = self.samples.clone();

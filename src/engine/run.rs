@@ -19,6 +19,8 @@ pub(super) struct Run {
     valid_steps: u64,
     /// Host time at the start that nothing hides.
     pub(super) exposed_start_ps: u64,
+    /// Part of the duration in which the step waits for KV on its way.
+    pub(super) kv_wait_ps: u64,
 }
 
 impl Run {
@@ -33,6 +35,7 @@ impl Run {
             device_increment_ps: 0,
             valid_steps: 1,
             exposed_start_ps: 0,
+            kv_wait_ps: 0,
         }
     }
 
@@ -55,6 +58,17 @@ impl Run {
             device_increment_ps,
             valid_steps: until_switch.min(valid_steps),
             exposed_start_ps: if serial { host } else { 0 },
+            kv_wait_ps: 0,
+        }
+    }
+
+    /// The step waits for KV on its way: it is longer, and no other is like it.
+    pub(super) fn wait(&mut self, kv_wait_ps: u64) {
+        if kv_wait_ps > 0 {
+            self.duration_ps += kv_wait_ps;
+            self.duration_increment_ps = 0;
+            self.kv_wait_ps = kv_wait_ps;
+            self.valid_steps = 1;
         }
     }
 
@@ -93,7 +107,7 @@ impl Run {
         if most <= 1 {
             return;
         }
-        let free = core.pool.free() + core.decodes.blocks_needed(1);
+        let free = core.pool.spare() + core.decodes.blocks_needed(1);
         most = core.decodes.steps_within(free, most);
         // Step i is formed when it starts (blocking) or when step i-1 starts (overlapping); it must be before `limit`.
         if limit != Time::NEVER {

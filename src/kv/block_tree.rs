@@ -7,11 +7,11 @@
 //! first, so that leaves go before what they follow; a block evicted before those that follow it takes them out of the tree.
 //!
 //! Contents are told apart by segment, not by token, and what belongs to one request alone is counted in runs: nothing is kept for
-//! each token. Left out: retention priorities (all alike, as by default), a host tier.
+//! each token. Left out: retention priorities (all alike, as by default).
 
 mod tree;
 
-use super::cache::{Hit, KvCache};
+use super::cache::{Evicted, Hit, KvCache};
 use crate::workload::{Request, Segment};
 use tree::{Contents, ROOT, Tree};
 
@@ -433,6 +433,22 @@ impl KvCache for BlockTree {
             let span = holding.span_before(end)?;
             cache.tree.slot(span.segment, span.start, blocks).map(u64::from)
         })
+    }
+
+    fn loaded(&mut self, owner: u32, tokens: u64) {
+        self.with(owner, |cache, holding| cache.store(holding, tokens, false, false));
+    }
+
+    fn blank(&self) -> u64 {
+        self.tree.blank()
+    }
+
+    fn keep_evicted(&mut self) {
+        self.tree.keep_evicted();
+    }
+
+    fn take_evicted(&mut self, evicted: &mut Vec<Evicted>) {
+        self.tree.take_evicted(evicted);
     }
 
     fn computed(&mut self, owner: u32, tokens: u64, completes: bool) {

@@ -1,5 +1,7 @@
 //! What an engine asks of its KV memory, whatever the rule by which contents are found again and evicted.
 
+use super::tiers::TierUse;
+use crate::units::Time;
 use crate::workload::Request;
 
 /// What the prefix cache holds of a prompt.
@@ -9,6 +11,18 @@ pub struct Hit {
     pub tokens: u64,
     /// Blocks of those that nobody holds: holding them makes as many fewer free.
     pub free_blocks: u64,
+}
+
+/// Tokens by the tier below the GPU that they were in: host, disk, remote.
+pub type Below = [u32; 3];
+
+/// Contents that a cache has given up to take their blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evicted {
+    /// Tokens `from..to` of a segment, counted from its start. Of a block, its last token stands for all of it.
+    Tokens { segment: u32, from: u32, to: u32 },
+    /// So many tokens that nobody can ask for.
+    Unnamed(u64),
 }
 
 /// KV memory of one replica with its prefix cache.
@@ -82,6 +96,57 @@ pub trait KvCache {
     /// Leading tokens in memory of a prompt that nobody here has opened; `None` where the cache does not say.
     fn held(&self, _request: &Request) -> Option<u64> {
         None
+    }
+
+    /// Leading tokens are in memory that this cache has not computed: the owner has taken the blocks, and others find them from now on.
+    fn loaded(&mut self, _owner: u32, _tokens: u64) {}
+
+    /// Free blocks without contents.
+    fn blank(&self) -> u64;
+
+    /// From now on keeps what is evicted, for `take_evicted`. Before anything has been opened.
+    fn keep_evicted(&mut self);
+
+    /// Appends what was evicted since the last call.
+    fn take_evicted(&mut self, _evicted: &mut Vec<Evicted>) {}
+
+    /// It is `now`: what is asked for next happens at this instant. For caches with tiers.
+    fn at(&mut self, _now: Time) {}
+
+    /// Free blocks that can be taken without anything having to be moved out of them first.
+    fn spare(&self) -> u64 {
+        self.free()
+    }
+
+    /// How much longer a step lasts that would start at `start` and last `span_ps`, because contents are on their way to or from the
+    /// blocks of its batch. Forgets them.
+    fn delay(&mut self, _start: Time, _span_ps: u64) -> u64 {
+        0
+    }
+
+    /// Where below the GPU the tokens were that the owner acquired last.
+    fn below(&self, _owner: u32) -> Below {
+        Below::default()
+    }
+
+    /// Whether what the last lookup found for an owner must be fetched before the owner can be admitted.
+    fn fetches(&self, _owner: u32) -> bool {
+        false
+    }
+
+    /// When a waiting owner may be admitted: not before contents that it waits for have arrived.
+    fn ready_at(&self, _owner: u32) -> Time {
+        Time::ZERO
+    }
+
+    /// The next instant after `now` at which contents that a waiting owner waits for have arrived.
+    fn next_ready(&self, _now: Time) -> Time {
+        Time::NEVER
+    }
+
+    /// What the tiers below have done so far.
+    fn tiers(&self) -> Vec<TierUse> {
+        Vec::new()
     }
 
     /// Blocks that requests hold.

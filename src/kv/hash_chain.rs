@@ -1,7 +1,7 @@
 //! vLLM's prefix cache: full blocks are found by the hash of everything up to their end, and evicted in the order in which
 //! they were freed.
 
-use super::cache::{Hit, KvCache};
+use super::cache::{Evicted, Hit, KvCache};
 use super::holding::Holding;
 use super::pool::BlockPool;
 use crate::workload::Request;
@@ -73,5 +73,17 @@ impl KvCache for HashChain {
 
     fn preempt(&mut self, owner: u32, computed: u64, request: &Request) {
         self.holdings[owner as usize].preempt(&mut self.pool, computed, request);
+    }
+
+    fn blank(&self) -> u64 {
+        self.pool.blank()
+    }
+
+    fn keep_evicted(&mut self) {
+        self.pool.keep_evicted();
+    }
+
+    fn take_evicted(&mut self, evicted: &mut Vec<Evicted>) {
+        self.pool.take_evicted(evicted);
     }
 }

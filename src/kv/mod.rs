@@ -8,8 +8,10 @@ pub mod hash_chain;
 mod holding;
 mod pool;
 pub mod radix;
+pub mod tiers;
 
 pub use block_tree::{BlockTree, Reuse};
-pub use cache::{Hit, KvCache};
+pub use cache::{Below, Evicted, Hit, KvCache};
 pub use hash_chain::HashChain;
 pub use radix::RadixCache;
+pub use tiers::{LoadBack, Tier, TierUse, Tiered, Tiers, WritePolicy};

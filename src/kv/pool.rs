@@ -7,6 +7,7 @@
 //! Left out: vLLM keeps several blocks for the same hash when two requests compute it at the same time, and finds the
 //! second when the first is evicted. Here the second is a block that nobody finds.
 
+use super::cache::Evicted;
 use crate::workload::{Segment, SegmentId};
 
 /// Stands for "no node" and "no slot".
@@ -59,6 +60,15 @@ pub struct BlockPool {
     segments: Vec<SegmentSlots>,
     /// Grows whenever more blocks may be free or found than before.
     epoch: u64,
+    evictions: Option<Evictions>,
+}
+
+/// What was evicted, and what each slot stands for.
+#[derive(Default)]
+struct Evictions {
+    /// By slot: segment, and offset of the block's last token in it; `NONE` for contents of one request.
+    names: Vec<(u32, u32)>,
+    kept: Vec<Evicted>,
 }
 
 impl BlockPool {
@@ -78,6 +88,19 @@ impl BlockPool {
             spare_slots: Vec::new(),
             segments: Vec::new(),
             epoch: 0,
+            evictions: None,
+        }
+    }
+
+    /// From now on keeps what is evicted. Before any slot is made.
+    pub fn keep_evicted(&mut self) {
+        self.evictions = Some(Evictions::default());
+    }
+
+    /// Appends what was evicted since the last call.
+    pub fn take_evicted(&mut self, evicted: &mut Vec<Evicted>) {
+        if let Some(evictions) = &mut self.evictions {
+            evicted.append(&mut evictions.kept);
         }
     }
 
@@ -92,6 +115,11 @@ impl BlockPool {
     /// Blocks in all.
     pub fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Free blocks without contents.
+    pub fn blank(&self) -> u64 {
+        self.blank
     }
 
     /// Blocks that can be allocated now: those without contents and those whose contents nobody holds.
@@ -124,8 +152,15 @@ impl BlockPool {
             let taken = left.min(u64::from(node.count));
             node.count -= taken as u32;
             left -= taken;
-            if node.count == 0 {
-                let slot = node.slot;
+            let (slot, used_up) = (node.slot, node.count == 0);
+            if let Some(evictions) = &mut self.evictions {
+                let name = evictions.names.get(slot as usize).filter(|(segment, _)| *segment != NONE);
+                evictions.kept.push(match name {
+                    Some(&(segment, last)) => Evicted::Tokens { segment, from: last, to: last + 1 },
+                    None => Evicted::Unnamed(taken * u64::from(self.block_size)),
+                });
+            }
+            if used_up {
                 self.unlink(index);
                 if slot != NONE {
                     self.forget(slot);
@@ -275,6 +310,12 @@ impl BlockPool {
         let count = ((start + u64::from(segment.tokens)) / size - start / size) as u32;
         let made = SegmentSlots { first_slot: self.slots.len() as u32, count };
         self.slots.resize(self.slots.len() + count as usize, ABSENT);
+        if let Some(evictions) = &mut self.evictions {
+            evictions.names.resize(made.first_slot as usize, (NONE, 0));
+            let first = start / size;
+            let last = |block: u64| ((first + block + 1) * size - 1 - start) as u32;
+            evictions.names.extend((0..u64::from(count)).map(|block| (id, last(block))));
+        }
         self.segments[id as usize] = made;
         made
     }

@@ -9,11 +9,11 @@
 //! Contents are told apart by segment and offset, never by token: since a segment stands for everything before it too, the last
 //! token of a node's first page names the node. Text that occurs nowhere else is one run, whatever its length.
 //!
-//! Left out: eviction policies other than LRU, host tiers (HiCache), LoRA namespaces.
+//! Left out: eviction policies other than LRU, LoRA namespaces.
 
 mod tree;
 
-use super::cache::{Hit, KvCache};
+use super::cache::{Evicted, Hit, KvCache};
 use crate::workload::Request;
 use tree::{Piece, ROOT, Tree};
 
@@ -237,6 +237,28 @@ impl KvCache for RadixCache {
             (holding.node, holding.locked) = (ROOT, 0);
             cache.epoch += 1;
         });
+    }
+
+    fn loaded(&mut self, owner: u32, tokens: u64) {
+        self.with(owner, |cache, holding| cache.insert(holding, tokens, true));
+    }
+
+    fn blank(&self) -> u64 {
+        self.blank
+    }
+
+    fn keep_evicted(&mut self) {
+        self.tree.evicted = Some(Vec::new());
+    }
+
+    fn take_evicted(&mut self, evicted: &mut Vec<Evicted>) {
+        let pieces = self.tree.evicted.iter_mut().flat_map(|pieces| pieces.drain(..));
+        evicted.extend(pieces.map(|piece| match piece.content {
+            segment if segment < PRIVATE => {
+                Evicted::Tokens { segment: segment as u32, from: piece.from, to: piece.from + piece.tokens }
+            }
+            _ => Evicted::Unnamed(u64::from(piece.tokens)),
+        }));
     }
 
     fn preempt(&mut self, owner: u32, computed: u64, _request: &Request) {

@@ -46,6 +46,8 @@ pub struct Counters {
     /// Most KV blocks ever in use, warm-up included.
     pub kv_blocks_peak: u64,
     pub waits: Waits,
+    /// Time that steps waited for KV on its way to or from the GPU, ps: part of `step_ps`.
+    pub kv_wait_ps: u64,
 }
 
 impl Counters {
@@ -77,11 +79,12 @@ impl Counters {
         self.other_ps += run.first_parts.other_ps * steps;
         self.running_ps += run.running as u128 * step_ps as u128;
         self.waits.add(run, steps, step_ps);
+        self.kv_wait_ps += run.kv_wait_ps;
     }
 
     /// Time the device waited for the host, ps.
     pub fn host_ps(&self) -> u64 {
-        self.step_ps.saturating_sub(self.device_ps)
+        self.step_ps.saturating_sub(self.device_ps + self.kv_wait_ps)
     }
 
     /// Everything in it as numbers, for a hash.
@@ -107,7 +110,7 @@ impl Counters {
         for wide in [self.context_tokens, self.prefill_pairs, self.running_ps, self.energy_fj] {
             words.extend([wide as u64, (wide >> 64) as u64]);
         }
-        words.extend([self.drafted_tokens, self.accepted_tokens].into_iter().filter(|&tokens| tokens > 0));
+        words.extend([self.drafted_tokens, self.accepted_tokens, self.kv_wait_ps].into_iter().filter(|&word| word > 0));
         words.extend(self.waits.words());
         words
     }

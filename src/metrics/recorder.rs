@@ -11,6 +11,7 @@ use super::step_log::StepLog;
 use super::summary::summary;
 use super::timeline::{Gauges, Timeline};
 use crate::cost::{PowerModel, StepWork};
+use crate::kv::TierUse;
 use crate::engine::{Observer, RejectReason, StepRun};
 use crate::units::Time;
 use crate::workload::Request;
@@ -39,6 +40,8 @@ pub struct Recorder {
     power: Vec<Option<PowerModel>>,
     /// Kept only when asked for.
     steps: Option<StepLog>,
+    /// By replica: what its KV tiers have done. Empty without tiers.
+    tiers: Vec<Vec<TierUse>>,
 }
 
 impl Recorder {
@@ -82,6 +85,7 @@ impl Recorder {
             counters: self.replicas.into_iter().map(|replica| replica.counters).collect(),
             inter_token: self.inter_token,
             steps: self.steps.unwrap_or_default(),
+            tiers: self.tiers,
             info,
         };
         result.summary = summary(&result);
@@ -114,6 +118,14 @@ impl Observer for Recorder {
         let row = self.row(id);
         self.requests.scheduled_ps[row] = at.0;
         self.requests.cached_tokens[row] = cached_tokens;
+    }
+
+    fn tiers(&mut self, replica: u16, tiers: Vec<TierUse>) {
+        let index = usize::from(replica);
+        if self.tiers.len() <= index {
+            self.tiers.resize_with(index + 1, Vec::new);
+        }
+        self.tiers[index] = tiers;
     }
 
     fn preempted(&mut self, replica: u16, id: u32, at: Time) {

@@ -7,6 +7,7 @@ use super::histogram::Histogram;
 use super::run_info::RunInfo;
 use super::step_log::StepLog;
 use crate::engine::RejectReason;
+use crate::kv::TierUse;
 use crate::workload::Request;
 
 /// How a request ended.
@@ -222,6 +223,8 @@ pub struct RunResult {
     pub info: RunInfo,
     /// Steps kept for a trace; empty unless they were asked for.
     pub steps: StepLog,
+    /// By replica: what its KV tiers have done, warm-up included. Empty without tiers.
+    pub tiers: Vec<Vec<TierUse>>,
 }
 
 impl RunResult {

@@ -3,12 +3,78 @@
 use proptest::prelude::*;
 
 use llmperforacle::engine::Replica;
+use llmperforacle::kv::tiers::{Patience, Prefetch, Rate};
+use llmperforacle::kv::{KvCache, LoadBack, Tier, Tiered, Tiers, WritePolicy};
 use llmperforacle::metrics::{Recorder, RunInfo, RunResult, Status};
 use llmperforacle::units::Time;
 use llmperforacle::workload::{Request, Segment, SegmentId};
 
 /// Far more than any case takes: an engine that goes round in circles is a failure, not a hang.
 const MOST_EVENTS: u64 = 200_000;
+
+/// Tiers below a KV memory, as sizes and times in whatever blocks it has.
+#[derive(Clone, Debug)]
+pub struct Below {
+    chunk_blocks: u32,
+    /// Chunks, us to read one, us to write one, us of latency, policy.
+    tiers: Vec<(u64, u64, u64, u64, WritePolicy)>,
+    load: LoadBack,
+    exclusive: bool,
+    promotes: bool,
+    prefetch: Option<Prefetch>,
+}
+
+impl Below {
+    /// A request can wait for its contents while others pass.
+    #[allow(dead_code, reason = "not every test that shares this file asks")]
+    pub fn fetches(&self) -> bool {
+        self.load == LoadBack::Fetch
+    }
+
+    /// `memory` with these tiers below it.
+    pub fn under(&self, memory: Box<dyn KvCache>) -> Box<dyn KvCache> {
+        let rate = |us: u64, latency: u64| Rate { chunk_ps: us * 1_000_000 + 1, latency: Time(latency * 1_000_000) };
+        let tier = |(kind, &(chunks, read, write, latency, policy)): (usize, &(u64, u64, u64, u64, WritePolicy))| Tier {
+            kind,
+            chunks,
+            read: rate(read, latency),
+            write: rate(write, latency),
+            policy,
+        };
+        let tiers = Tiers {
+            chunk_tokens: self.chunk_blocks * memory.block_size(),
+            tiers: self.tiers.iter().enumerate().map(tier).collect(),
+            load: self.load,
+            exclusive: self.exclusive,
+            promotes: self.promotes,
+            prefetch: self.prefetch,
+        };
+        Box::new(Tiered::new(memory, tiers))
+    }
+}
+
+/// Some tiers, half of the time.
+pub fn below(load: impl Strategy<Value = LoadBack>, prefetches: bool) -> impl Strategy<Value = Option<Below>> {
+    let policy = prop_oneof![3 => Just(WritePolicy::Through), 1 => Just(WritePolicy::Selective(2)), 2 => Just(WritePolicy::Back)];
+    let tier = (1u64..200, 0u64..300, 0u64..300, 0u64..100, policy);
+    let patience = prop_oneof![
+        Just(Patience::BestEffort),
+        Just(Patience::Complete),
+        (0u64..500, 0u64..5).prop_map(|(base, each)| Patience::Timeout { base: Time(base * 1_000_000), per_token: Time(each * 1_000_000) })
+    ];
+    let prefetch = prop::option::of((patience, 0u64..100)).prop_map(move |prefetch| prefetch.filter(|_| prefetches));
+    let below = (1u32..4, prop::collection::vec(tier, 1..4), load, any::<bool>(), any::<bool>(), prefetch).prop_map(
+        |(chunk_blocks, tiers, load, exclusive, promotes, prefetch)| Below {
+            chunk_blocks,
+            tiers,
+            load,
+            exclusive,
+            promotes,
+            prefetch: prefetch.map(|(patience, least_tokens)| Prefetch { patience, least_tokens }),
+        },
+    );
+    prop::option::of(below)
+}
 
 /// What is drawn of a request.
 pub struct Draft {
@@ -95,6 +161,7 @@ pub fn equals_single_steps(run: impl Fn(bool) -> (RunResult, u64, u64)) -> Resul
     prop_assert_eq!(&fast.requests, &single.requests);
     prop_assert_eq!(&fast.series, &single.series);
     prop_assert_eq!(&fast.counters, &single.counters);
+    prop_assert_eq!(&fast.tiers, &single.tiers);
     prop_assert_eq!(fast.hash(), single.hash());
     prop_assert!(fast_events <= single_events);
     Ok(())

@@ -172,54 +172,99 @@ impl Vllm {
         }
     }
 
-    /// Admits from the head of the queue until the budget, the seats or the blocks run out.
+    /// Admits from the head of the queue until the budget, the seats or the blocks run out: those first whose KV has been fetched, then
+    /// the others. Requests whose KV is on its way are passed over.
     fn admit(&mut self, core: &mut Core, budget: &mut u32, rules: &Rules) -> Stop {
-        let seats = core.limits.max_num_seqs.min(self.options.max_num_active_seqs);
-        while let Some(&head) = core.waiting.front() {
-            if core.running_len() >= seats {
-                core.hold_back(head, HoldRule::Seats, 1, 0);
-                return Stop::UntilEvent;
+        if core.fetched > 0 {
+            self.admit_of(core, budget, rules, true).and_then(|()| self.admit_of(core, budget, rules, false))
+        } else {
+            self.admit_of(core, budget, rules, false)
+        }
+        .err()
+        .unwrap_or(Stop::UntilEvent)
+    }
+
+    fn admit_of(&mut self, core: &mut Core, budget: &mut u32, rules: &Rules, fetched: bool) -> Result<(), Stop> {
+        let mut index = 0;
+        while let Some(&id) = core.waiting.get(index) {
+            if core.is_on_its_way(id) {
+                if index == 0 {
+                    core.hold_back_on_its_way(id);
+                }
+            } else if !fetched || core.jobs[id].computed > 0 {
+                if self.admit_one(core, index, budget, rules)? {
+                    continue;
+                }
             }
-            if *budget == 0 {
-                core.hold_back(head, HoldRule::Budget, core.jobs[head].target(), 0);
-                return Stop::Budget;
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// Admits the waiting request at `index`. False when it stays in the queue until its KV has come.
+    fn admit_one(&mut self, core: &mut Core, index: usize, budget: &mut u32, rules: &Rules) -> Result<bool, Stop> {
+        let head = core.waiting[index];
+        if core.running_len() >= core.limits.max_num_seqs.min(self.options.max_num_active_seqs) {
+            core.hold_back(head, HoldRule::Seats, 1, 0);
+            return Err(Stop::UntilEvent);
+        }
+        if *budget == 0 {
+            core.hold_back(head, HoldRule::Budget, core.jobs[head].target(), 0);
+            return Err(Stop::Budget);
+        }
+        let request = core.jobs[head].request.id;
+        if self.blocked == Some((head, request, core.pool.epoch())) {
+            core.hold_back(head, HoldRule::KvBlocks, self.needed, core.pool.free());
+            return Err(Stop::UntilEvent);
+        }
+        let cached = core.cached(head);
+        let target = core.jobs[head].target();
+        let uncached = (target - cached.tokens) as u32;
+        let wanted = cap(uncached, rules.threshold);
+        let fetches = core.jobs[head].computed == 0 && core.pool.fetches(head);
+        if !core.limits.chunked_prefill && wanted > *budget && !fetches {
+            core.hold_back(head, HoldRule::WholePrompt, u64::from(wanted), u64::from(*budget));
+            return Err(Stop::Budget);
+        }
+        let tokens = wanted.min(*budget);
+        let reach = if core.limits.reserve_full_prompt || fetches { target } else { cached.tokens + u64::from(tokens) };
+        let needed = core.pool.blocks_for(reach) - core.pool.blocks_for(cached.tokens) + cached.free_blocks;
+        // The watermark keeps room for those that run; an idle engine needs none.
+        let needed = needed + if core.running_len() > 0 { core.limits.watermark_blocks } else { 0 };
+        let needed = needed + if fetches && core.fetched > 0 { owed(core) } else { 0 };
+        if needed > core.pool.free() {
+            self.blocked = Some((head, request, core.pool.epoch()));
+            self.needed = needed;
+            core.hold_back(head, HoldRule::KvBlocks, self.needed, core.pool.free());
+            return Err(Stop::UntilEvent);
+        }
+        self.blocked = None;
+        if fetches {
+            core.fetch_at(index, cached.tokens);
+            let waits = core.is_on_its_way(head);
+            if waits && index == 0 {
+                core.hold_back_on_its_way(head);
             }
-            let request = core.jobs[head].request.id;
-            if self.blocked == Some((head, request, core.pool.epoch())) {
-                core.hold_back(head, HoldRule::KvBlocks, self.needed, core.pool.free());
-                return Stop::UntilEvent;
-            }
-            let cached = core.cached(head);
-            let target = core.jobs[head].target();
-            let uncached = (target - cached.tokens) as u32;
-            let wanted = cap(uncached, rules.threshold);
-            if !core.limits.chunked_prefill && wanted > *budget {
-                core.hold_back(head, HoldRule::WholePrompt, u64::from(wanted), u64::from(*budget));
-                return Stop::Budget;
-            }
-            let tokens = wanted.min(*budget);
-            let reach = if core.limits.reserve_full_prompt { target } else { cached.tokens + u64::from(tokens) };
-            let needed = core.pool.blocks_for(reach) - core.pool.blocks_for(cached.tokens) + cached.free_blocks;
-            // The watermark keeps room for those that run; an idle engine needs none.
-            let needed = needed + if core.running_len() > 0 { core.limits.watermark_blocks } else { 0 };
-            if needed > core.pool.free() {
-                self.blocked = Some((head, request, core.pool.epoch()));
-                self.needed = needed;
-                core.hold_back(head, HoldRule::KvBlocks, self.needed, core.pool.free());
-                return Stop::UntilEvent;
-            }
-            self.blocked = None;
-            let Some(id) = core.admit_front(cached.tokens) else { return Stop::UntilEvent };
+            return Ok(!waits);
+        }
+        if let Some(id) = core.admit_at(index, cached.tokens) {
             let scheduled = core.schedule_prefill(id, tokens);
             debug_assert!(scheduled, "the gate let in a prompt whose blocks are not there");
             *budget -= tokens;
         }
-        Stop::UntilEvent
+        Ok(true)
     }
 }
 
 fn cap(tokens: u32, threshold: u32) -> u32 {
     if threshold > 0 { tokens.min(threshold) } else { tokens }
+}
+
+/// Blocks that prompts still need whose KV is on its way or has come and that have not been admitted: two of them must not wait for each
+/// other's.
+fn owed(core: &Core) -> u64 {
+    let fetched = core.waiting.iter().map(|&id| &core.jobs[id]).filter(|job| job.computed > 0);
+    fetched.map(|job| core.pool.blocks_for(job.target()) - core.pool.blocks_for(job.computed)).sum()
 }
 
 /// What holds for the running requests in one step.

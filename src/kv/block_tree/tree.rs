@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::kv::cache::Evicted;
 use crate::kv::free_queue::{Free, FreeQueue, NONE};
 use crate::workload::{Segment, SegmentId};
 
@@ -61,6 +62,15 @@ pub(super) struct Tree {
     blank: u64,
     stamps: u64,
     pub epoch: u64,
+    evictions: Option<Evictions>,
+}
+
+/// What was evicted, and what each slot stands for.
+#[derive(Default)]
+struct Evictions {
+    /// By slot: segment, and offset of the block's last token in it.
+    names: Vec<(u32, u32)>,
+    kept: Vec<Evicted>,
 }
 
 impl Tree {
@@ -76,6 +86,24 @@ impl Tree {
             blank: blocks,
             stamps: 0,
             epoch: 0,
+            evictions: None,
+        }
+    }
+
+    /// Free blocks without contents.
+    pub fn blank(&self) -> u64 {
+        self.blank
+    }
+
+    /// From now on keeps what is evicted. Before any slot is made.
+    pub fn keep_evicted(&mut self) {
+        self.evictions = Some(Evictions::default());
+    }
+
+    /// Appends what was evicted since the last call.
+    pub fn take_evicted(&mut self, evicted: &mut Vec<Evicted>) {
+        if let Some(evictions) = &mut self.evictions {
+            evicted.append(&mut evictions.kept);
         }
     }
 
@@ -94,6 +122,13 @@ impl Tree {
         while left > 0 {
             let Some((taken, what, used_up)) = self.queue.take(left) else { return false };
             left -= u64::from(taken);
+            if let Some(evictions) = &mut self.evictions {
+                let slot = if let Free::Named(id) = what { self.blocks[id as usize].contents.slot } else { None };
+                evictions.kept.push(match slot.map(|slot| evictions.names[slot as usize]) {
+                    Some((segment, last)) => Evicted::Tokens { segment, from: last, to: last + 1 },
+                    None => Evicted::Unnamed(u64::from(taken) * u64::from(self.block_size)),
+                });
+            }
             match what {
                 Free::Named(id) => {
                     self.remove(id);
@@ -293,6 +328,10 @@ impl Tree {
         let count = ((start + u64::from(segment.tokens)) / size) as u32 - first_position;
         let made = SegmentSlots { first_slot: self.slots.len() as u32, first_position, count };
         self.slots.resize(self.slots.len() + count as usize, NONE);
+        if let Some(evictions) = &mut self.evictions {
+            let last = |block: u64| ((u64::from(first_position) + block + 1) * size - 1 - start) as u32;
+            evictions.names.extend((0..u64::from(count)).map(|block| (id, last(block))));
+        }
         self.segments[id as usize] = Some(made);
         made
     }

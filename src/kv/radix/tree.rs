@@ -42,6 +42,8 @@ pub struct Tree {
     /// Pages of nodes that nobody locks.
     evictable: u64,
     clock: u64,
+    /// What was evicted, where somebody wants to know.
+    pub evicted: Option<Vec<Piece>>,
 }
 
 /// Where a walk down the tree has ended.
@@ -61,6 +63,7 @@ impl Tree {
             leaves: Queue::new(),
             evictable: 0,
             clock: 0,
+            evicted: None,
         }
     }
 
@@ -163,6 +166,9 @@ impl Tree {
                 continue;
             }
             let parent = node.parent;
+            if let Some(evicted) = &mut self.evicted {
+                evicted.extend_from_slice(&node.key);
+            }
             freed += std::mem::take(&mut node.tokens) / self.page;
             let start = token_at(&node.key, self.page - 1);
             self.starts.remove(&start);

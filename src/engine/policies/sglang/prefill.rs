@@ -110,7 +110,15 @@ impl Sglang {
     /// Admits from the head of the queue until one is not accepted.
     fn admit(&mut self, core: &mut Core, room: &mut Room, batch: &mut Vec<(JobId, u32)>) {
         let mut states: Option<Vec<State>> = None;
-        while let Some(&head) = core.waiting.front() {
+        let mut index = 0;
+        while let Some(&head) = core.waiting.get(index) {
+            if core.is_on_its_way(head) {
+                if index == 0 {
+                    core.hold_back_on_its_way(head);
+                }
+                index += 1;
+                continue;
+            }
             if core.running_len() >= core.limits.max_num_seqs {
                 self.latched = true;
                 return hold_head(core, HoldRule::Seats, 1, 0);
@@ -141,7 +149,7 @@ impl Sglang {
             if tokens == 0 {
                 return hold_head(core, HoldRule::Budget, whole, room.chunk);
             }
-            if core.admit_front(hit.tokens).is_none() {
+            if core.admit_at(index, hit.tokens).is_none() {
                 return;
             }
             room.take(tokens, output);

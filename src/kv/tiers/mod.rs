@@ -1,0 +1,689 @@
+//! Tiers of KV below the GPU: host memory, a disk, a remote store. A companion of any KV memory, whose own rules stay as they are.
+//!
+//! Contents go down in whole chunks: when they have been computed (write-through), when they have been used a number of times
+//! (selective), or when the tier above gives them up (write-back). A prompt is looked up on the GPU first and, where that ends, chunk by
+//! chunk in the tiers; what is found there takes new blocks on the GPU and time on the way. Every transfer occupies the link it goes
+//! over: chunks follow one another, and a chunk is found only when its copy is complete. Each tier evicts what was used least recently,
+//! the last chunk of a prompt first.
+//!
+//! Left out: copies in flight do not keep the blocks they come from; a copy that has begun goes on when its request is gone.
+
+mod channel;
+mod names;
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+use super::cache::{Below, Evicted, Hit, KvCache};
+use crate::units::Time;
+use crate::workload::{Request, Segment};
+use channel::Channel;
+pub use channel::Rate;
+use names::Names;
+use shelf::{Gone, Shelf};
+
+/// Most tiers below the GPU.
+pub const MOST: usize = 3;
+
+/// When contents go down to a tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WritePolicy {
+    /// As soon as they are in the tier above.
+    Through,
+    /// The same, for contents that this many prompts have had.
+    Selective(u8),
+    /// When the tier above evicts them. From the GPU: before the block is used again, and the step waits for it.
+    Back,
+}
+
+/// How contents come up to the GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadBack {
+    /// The step that computes the rest of the prompt waits for all of it.
+    Serial,
+    /// That step computes layer by layer while the next layers arrive.
+    Layers(u32),
+    /// The request waits outside of the batch until all of it is there.
+    Fetch,
+}
+
+/// What happens to a waiting request whose chunks come up from a lower tier to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It takes what has arrived when its turn comes.
+    BestEffort,
+    /// It waits for all of it.
+    Complete,
+    /// It waits for all of it, but no longer than `base` and `per_token` for each token.
+    Timeout { base: Time, per_token: Time },
+}
+
+/// Chunks begin to come up to the host when a request arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefetch {
+    pub patience: Patience,
+    /// Fewest tokens worth it.
+    pub least_tokens: u64,
+}
+
+/// One tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// 0 host, 1 disk, 2 remote: where it is counted.
+    pub kind: usize,
+    /// Chunks, at least 1.
+    pub chunks: u64,
+    pub read: Rate,
+    pub write: Rate,
+    pub policy: WritePolicy,
+}
+
+/// Tiers of a replica, the nearest first, and how they are used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    /// Tokens in a chunk: a multiple of the KV memory's blocks.
+    pub chunk_tokens: u32,
+    pub tiers: Vec<Tier>,
+    pub load: LoadBack,
+    /// What comes up leaves the tier it was in.
+    pub exclusive: bool,
+    /// What comes up from a lower tier stays in the ones it passes.
+    pub promotes: bool,
+    pub prefetch: Option<Prefetch>,
+}
+
+/// What a tier has done. Chunks and ps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TierUse {
+    pub kind: usize,
+    pub chunk_tokens: u32,
+    pub capacity: u64,
+    pub held: u64,
+    pub peak: u64,
+    pub evicted: u64,
+    pub read: u64,
+    pub written: u64,
+    pub read_ps: u64,
+    pub write_ps: u64,
+}
+
+struct Level {
+    tier: Tier,
+    shelf: Shelf,
+    read: Channel,
+    write: Channel,
+}
+
+/// What one owner has to do with tiers.
+#[derive(Default)]
+struct Holding {
+    /// Slots of its leading chunks, as far as they have names.
+    chain: Vec<u32>,
+    /// How many of `chain` others can have as well.
+    shared: usize,
+    reply_chained: bool,
+    context: u64,
+    /// Chunks that have been seen to since it was admitted.
+    stored: u64,
+    found: Found,
+    below: Below,
+    /// When what it waits for is there.
+    ready: Time,
+}
+
+/// What a lookup found.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    /// Tokens on the GPU that are used.
+    device: u64,
+    /// With what comes from below.
+    tokens: u64,
+}
+
+/// Transfers of the batch being formed.
+#[derive(Default)]
+struct Moves {
+    /// First chunk begins, last one is through.
+    load: Option<(Time, Time)>,
+    /// Blocks to be overwritten have been copied.
+    copied: Time,
+}
+
+/// KV memory with tiers below it.
+pub struct Tiered {
+    device: Box<dyn KvCache>,
+    tiers: Tiers,
+    levels: Vec<Level>,
+    names: Names,
+    holdings: Vec<Holding>,
+    now: Time,
+    moves: Moves,
+    /// Waiting owners and until when.
+    waits: Vec<(Time, u32)>,
+    /// Chunks whose blocks on the GPU are being filled, and until when.
+    arriving: std::collections::BTreeMap<u32, Time>,
+    /// Private slots whose owners have ended, with a copy in some tier.
+    orphans: std::collections::BTreeSet<u32>,
+    evicted: Vec<Evicted>,
+    /// Tokens evicted without a name that do not make a chunk yet.
+    odd_tokens: u64,
+}
+
+impl Tiered {
+    /// `device` with `tiers` below it.
+    pub fn new(mut device: Box<dyn KvCache>, tiers: Tiers) -> Tiered {
+        let level = |tier: &Tier| Level {
+            tier: *tier,
+            shelf: Shelf::new(tier.chunks),
+            read: Channel::new(tier.read),
+            write: Channel::new(tier.write),
+        };
+        let levels: Vec<Level> = tiers.tiers.iter().take(MOST).map(level).collect();
+        if levels.first().is_some_and(|level| level.tier.policy == WritePolicy::Back) {
+            device.keep_evicted();
+        }
+        Tiered {
+            device,
+            levels,
+            names: Names::new(u64::from(tiers.chunk_tokens)),
+            tiers,
+            holdings: Vec::new(),
+            now: Time::ZERO,
+            moves: Moves::default(),
+            waits: Vec::new(),
+            arriving: std::collections::BTreeMap::new(),
+            orphans: std::collections::BTreeSet::new(),
+            evicted: Vec::new(),
+            odd_tokens: 0,
+        }
+    }
+
+    fn writes_back(&self) -> bool {
+        self.levels.first().is_some_and(|level| level.tier.policy == WritePolicy::Back)
+    }
+
+    /// The nearest tier that has a chunk complete.
+    fn level_of(&self, slot: u32) -> Option<usize> {
+        self.levels.iter().position(|level| level.shelf.ready(slot).is_some_and(|ready| ready <= self.now))
+    }
+
+    /// The chunk, which is in the tier above (or on the GPU) at `at`, goes down to `level` if the rule says so.
+    fn write_down(&mut self, level: usize, slot: u32, at: Time) {
+        let Some(here) = self.levels.get(level) else { return };
+        let goes = match here.tier.policy {
+            WritePolicy::Through => true,
+            WritePolicy::Selective(least) => self.names.uses(slot) >= least,
+            WritePolicy::Back => false,
+        };
+        if goes {
+            self.write(level, slot, at);
+        }
+    }
+
+    /// Copies a chunk that is in the tier above at `at`, unless it is here. When the copy is complete.
+    fn write(&mut self, level: usize, slot: u32, at: Time) -> Time {
+        let here = &mut self.levels[level];
+        let ready = match here.shelf.ready(slot) {
+            Some(ready) => {
+                here.shelf.touch(slot);
+                ready
+            }
+            None => {
+                let (_, end) = here.write.send(at, 1, at >= here.write.free_at());
+                self.put(level, slot, end);
+                end
+            }
+        };
+        self.write_down(level + 1, slot, ready);
+        ready
+    }
+
+    fn put(&mut self, level: usize, slot: u32, ready: Time) {
+        let mut gone = Vec::new();
+        self.levels[level].shelf.put(slot, ready, &mut gone);
+        self.spill(level, gone);
+    }
+
+    /// Copies chunks without names. When the copies are complete.
+    fn write_run(&mut self, level: usize, chunks: u64, at: Time) -> Time {
+        let Some(here) = self.levels.get_mut(level).filter(|_| chunks > 0) else { return at };
+        let (_, end) = here.write.send(at, chunks, at >= here.write.free_at());
+        let mut gone = Vec::new();
+        here.shelf.put_run(chunks, &mut gone);
+        self.spill(level, gone);
+        if self.levels.get(level + 1).is_some_and(|below| below.tier.policy == WritePolicy::Through) {
+            self.write_run(level + 1, chunks, end);
+        }
+        end
+    }
+
+    /// What a tier has evicted goes down where the next one takes what is evicted.
+    fn spill(&mut self, level: usize, gone: Vec<Gone>) {
+        let back = self.levels.get(level + 1).is_some_and(|below| below.tier.policy == WritePolicy::Back);
+        for gone in gone {
+            match gone {
+                Gone::Named(slot) if back && !self.orphans.contains(&slot) => {
+                    self.write(level + 1, slot, self.now);
+                }
+                Gone::Named(slot) => {
+                    if back {
+                        self.write_run(level + 1, 1, self.now);
+                    }
+                    self.forget_orphan(slot);
+                }
+                Gone::Run(count) if back => {
+                    self.write_run(level + 1, u64::from(count), self.now);
+                }
+                Gone::Run(_) => {}
+            }
+        }
+    }
+
+    fn is_nowhere(&self, slot: u32) -> bool {
+        self.levels.iter().all(|level| level.shelf.ready(slot).is_none())
+    }
+
+    fn forget_orphan(&mut self, slot: u32) {
+        if self.orphans.contains(&slot) && self.is_nowhere(slot) {
+            self.orphans.remove(&slot);
+            self.names.give_back(slot);
+        }
+    }
+
+    /// The owner's first `tokens` tokens have been computed: sees to the chunks that are new.
+    fn store(&mut self, holding: &mut Holding, tokens: u64) {
+        let chunks = tokens / self.names.chunk();
+        let mut unnamed = 0;
+        for position in holding.stored..chunks {
+            match holding.chain.get(position as usize) {
+                Some(&slot) => {
+                    self.names.count_use(slot);
+                    self.write_down(0, slot, self.now);
+                }
+                None => unnamed += 1,
+            }
+        }
+        holding.stored = holding.stored.max(chunks);
+        if self.levels.first().is_some_and(|level| level.tier.policy == WritePolicy::Through) {
+            self.write_run(0, unnamed, self.now);
+        }
+    }
+
+    /// What the GPU has just evicted goes to the first tier, where that takes it.
+    fn drain(&mut self) {
+        if !self.writes_back() {
+            return;
+        }
+        let mut evicted = std::mem::take(&mut self.evicted);
+        self.device.take_evicted(&mut evicted);
+        for what in evicted.drain(..) {
+            match what {
+                Evicted::Tokens { segment, from, to } => {
+                    for slot in self.names.ending_in(segment, from, to) {
+                        let copied = self.write(0, slot, self.now);
+                        self.moves.copied = self.moves.copied.max(copied);
+                    }
+                }
+                Evicted::Unnamed(tokens) => {
+                    self.odd_tokens += tokens;
+                    let chunks = self.odd_tokens / self.names.chunk();
+                    self.odd_tokens %= self.names.chunk();
+                    let copied = self.write_run(0, chunks, self.now);
+                    self.moves.copied = self.moves.copied.max(copied);
+                }
+            }
+        }
+        self.evicted = evicted;
+    }
+
+    /// Chunks of `chain` from `position` on, up to `limit` tokens, that some tier has.
+    fn walk(&self, chain: &[u32], position: u64, limit: u64) -> u64 {
+        let most = (limit / self.names.chunk()).min(chain.len() as u64);
+        (position..most).take_while(|&place| self.level_of(chain[place as usize]).is_some()).count() as u64
+    }
+
+    /// Brings a chunk up to the GPU, or to the tier above `to`. When it begins and when it is there.
+    fn bring(&mut self, slot: u32, to: usize, first: bool) -> Option<(usize, Time, Time)> {
+        let from = self.level_of(slot)?;
+        let mut span: Option<(Time, Time)> = None;
+        let mut at = self.now;
+        for level in (to..=from).rev() {
+            let (start, end) = self.levels[level].read.send(at, 1, first);
+            at = end;
+            span = Some((span.map_or(start, |(begun, _)| begun), end));
+            if level > 0 && self.tiers.promotes && self.levels[level - 1].shelf.ready(slot).is_none() {
+                self.put(level - 1, slot, end);
+            }
+        }
+        if self.tiers.exclusive {
+            self.levels[from].shelf.remove(slot);
+        }
+        span.map(|(start, end)| (from, start, end))
+    }
+
+    /// Chunks of a prompt that has just arrived begin to come up to the nearest tier from those below it.
+    fn prefetch(&mut self, owner: u32, holding: &mut Holding, limit: u64) {
+        let Some(prefetch) = self.tiers.prefetch else { return };
+        let hit = self.device.lookup(owner, limit);
+        let chunk = self.names.chunk();
+        let first = hit.tokens / chunk;
+        let found = self.walk(&holding.chain, first, limit);
+        let below: Vec<u32> = holding.chain[first as usize..(first + found) as usize]
+            .iter()
+            .copied()
+            .filter(|&slot| self.level_of(slot).is_some_and(|level| level > 0))
+            .collect();
+        if (below.len() as u64) * chunk < prefetch.least_tokens || below.is_empty() {
+            return;
+        }
+        let mut there = self.now;
+        for (place, &slot) in below.iter().enumerate() {
+            if let Some((_, _, end)) = self.bring(slot, 1, place == 0) {
+                there = there.max(end);
+            }
+        }
+        let until = match prefetch.patience {
+            Patience::BestEffort => return,
+            Patience::Complete => there,
+            Patience::Timeout { base, per_token } => {
+                let tokens = below.len() as u64 * chunk;
+                there.min(self.now + base + Time(per_token.0.saturating_mul(tokens)))
+            }
+        };
+        self.wait(owner, holding, until);
+    }
+
+    fn wait(&mut self, owner: u32, holding: &mut Holding, until: Time) {
+        if until > self.now {
+            holding.ready = until;
+            let now = self.now;
+            self.waits.retain(|&(until, _)| until > now);
+            self.arriving.retain(|_, until| *until > now);
+            self.waits.push((until, owner));
+        }
+    }
+
+    fn chain_reply(&mut self, holding: &mut Holding, request: &Request) {
+        if let Some(id) = request.output_segment
+            && !std::mem::replace(&mut holding.reply_chained, true)
+        {
+            let segment = Segment { id, tokens: request.output_tokens };
+            holding.chain.truncate(holding.shared);
+            self.names.chain(segment, u64::from(request.input_tokens), &mut holding.chain);
+            holding.shared = holding.chain.len();
+        }
+    }
+
+    fn with<T>(&mut self, owner: u32, work: impl FnOnce(&mut Tiered, &mut Holding) -> T) -> T {
+        let mut holding = std::mem::take(&mut self.holdings[owner as usize]);
+        let result = work(self, &mut holding);
+        self.holdings[owner as usize] = holding;
+        result
+    }
+
+    /// When the chunks of an owner's first `tokens` tokens are all on the GPU.
+    fn arrived(&self, holding: &Holding, tokens: u64) -> Time {
+        let chunks = (tokens / self.names.chunk()).min(holding.chain.len() as u64) as usize;
+        if self.arriving.is_empty() {
+            return Time::ZERO;
+        }
+        holding.chain[..chunks].iter().filter_map(|slot| self.arriving.get(slot)).copied().max().unwrap_or(Time::ZERO)
+    }
+}
+
+impl KvCache for Tiered {
+    fn block_size(&self) -> u32 {
+        self.device.block_size()
+    }
+
+    fn total(&self) -> u64 {
+        self.device.total()
+    }
+
+    fn free(&self) -> u64 {
+        self.device.free()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.device.epoch()
+    }
+
+    fn allocate(&mut self, count: u64) -> bool {
+        let there = self.device.allocate(count);
+        self.drain();
+        there
+    }
+
+    fn open(&mut self, owner: u32, request: &Request) {
+        self.device.open(owner, request);
+        if self.holdings.len() <= owner as usize {
+            self.holdings.resize_with(owner as usize + 1, Holding::default);
+        }
+        let mut holding = Holding { context: u64::from(request.input_tokens), ..Holding::default() };
+        let mut start = 0;
+        for segment in &request.segments {
+            self.names.chain(*segment, start, &mut holding.chain);
+            start += u64::from(segment.tokens);
+        }
+        holding.shared = holding.chain.len();
+        self.prefetch(owner, &mut holding, u64::from(request.input_tokens) - 1);
+        self.holdings[owner as usize] = holding;
+    }
+
+    fn lookup(&mut self, owner: u32, limit: u64) -> Hit {
+        let hit = self.device.lookup(owner, limit);
+        let chunk = self.names.chunk();
+        let first = hit.tokens / chunk;
+        let found = self.walk(&self.holdings[owner as usize].chain, first, limit);
+        let reach = (first + found) * chunk;
+        if found == 0 || reach <= hit.tokens {
+            self.holdings[owner as usize].found = Found { device: hit.tokens, tokens: hit.tokens };
+            return hit;
+        }
+        // Blocks that serve in part give way to whole ones from below.
+        let whole = hit.tokens / u64::from(self.block_size()) * u64::from(self.block_size());
+        let hit = if whole < hit.tokens { self.device.lookup(owner, whole) } else { hit };
+        self.holdings[owner as usize].found = Found { device: hit.tokens, tokens: reach };
+        let taken = self.blocks_for(reach) - self.blocks_for(hit.tokens);
+        Hit { tokens: reach, free_blocks: hit.free_blocks + taken }
+    }
+
+    fn acquire(&mut self, owner: u32, tokens: u64) {
+        self.with(owner, |cache, holding| {
+            let Found { device, tokens: found } = std::mem::take(&mut holding.found);
+            let device = if tokens == found { device } else { tokens };
+            holding.stored = 0;
+            holding.below = Below::default();
+            holding.ready = Time::ZERO;
+            cache.waits.retain(|&(_, other)| other != owner);
+            cache.device.acquire(owner, device);
+            let chunk = cache.names.chunk();
+            let chunks = (tokens / chunk).min(holding.chain.len() as u64);
+            // Last chunk first, so that it is the first to go.
+            for &slot in holding.chain[..chunks as usize].iter().rev() {
+                for level in &mut cache.levels {
+                    level.shelf.touch(slot);
+                }
+            }
+            if tokens > device {
+                let first = device / chunk;
+                for position in first..chunks {
+                    let slot = holding.chain[position as usize];
+                    let Some((from, start, end)) = cache.bring(slot, 0, position == first) else { continue };
+                    let new = ((position + 1) * chunk - device.max(position * chunk)) as u32;
+                    holding.below[cache.levels[from].tier.kind.min(MOST - 1)] += new;
+                    if cache.tiers.load == LoadBack::Fetch {
+                        cache.arriving.insert(slot, end);
+                    } else {
+                        let (begun, through) = cache.moves.load.unwrap_or((start, end));
+                        cache.moves.load = Some((begun.min(start), through.max(end)));
+                    }
+                }
+                let there = cache.device.grow(owner, device, tokens);
+                debug_assert!(there, "contents were found below with no blocks to bring them up to");
+                cache.device.loaded(owner, tokens);
+            }
+            cache.drain();
+            if cache.tiers.load == LoadBack::Fetch {
+                let until = cache.arrived(holding, tokens);
+                cache.wait(owner, holding, until);
+            }
+        });
+    }
+
+    fn grow(&mut self, owner: u32, from: u64, to: u64) -> bool {
+        let there = self.device.grow(owner, from, to);
+        self.drain();
+        there
+    }
+
+    fn end(&mut self, owner: u32, computed: u64, request: &Request) {
+        self.with(owner, |cache, holding| {
+            cache.waits.retain(|&(_, other)| other != owner);
+            cache.chain_reply(holding, request);
+            cache.store(holding, computed);
+            for &slot in &holding.chain[holding.shared..] {
+                if cache.is_nowhere(slot) {
+                    cache.names.give_back(slot);
+                } else {
+                    cache.orphans.insert(slot);
+                }
+            }
+            *holding = Holding::default();
+        });
+        self.device.end(owner, computed, request);
+        self.drain();
+    }
+
+    fn preempt(&mut self, owner: u32, computed: u64, request: &Request) {
+        self.with(owner, |cache, holding| {
+            cache.chain_reply(holding, request);
+            if !cache.writes_back() {
+                // What nobody else has, the request itself will ask for.
+                while (holding.chain.len() as u64) < computed / cache.names.chunk() {
+                    let slot = cache.names.private();
+                    holding.chain.push(slot);
+                }
+            }
+            cache.store(holding, computed);
+        });
+        self.device.preempt(owner, computed, request);
+        self.drain();
+    }
+
+    fn reserve(&mut self, owner: u32, tokens: u64) {
+        self.device.reserve(owner, tokens);
+    }
+
+    fn promised(&self) -> u64 {
+        self.device.promised()
+    }
+
+    fn first_new_block(&mut self, owner: u32) -> Option<u64> {
+        self.device.first_new_block(owner)?;
+        let context = self.holdings[owner as usize].context;
+        let chunk = self.names.chunk();
+        let first = self.device.lookup(owner, context / chunk * chunk).tokens / chunk;
+        let chain = &self.holdings[owner as usize].chain;
+        let position = first + self.walk(chain, first, context);
+        if (position + 1) * chunk > context { None } else { chain.get(position as usize).map(|&slot| u64::from(slot)) }
+    }
+
+    fn computed(&mut self, owner: u32, tokens: u64, completes: bool) {
+        self.device.computed(owner, tokens, completes);
+        self.with(owner, |cache, holding| cache.store(holding, tokens));
+        self.drain();
+    }
+
+    fn read(&mut self, owner: u32) {
+        self.device.read(owner);
+    }
+
+    fn awaits_reading(&self) -> bool {
+        self.device.awaits_reading()
+    }
+
+    fn prepare(&mut self, count: u64) {
+        self.device.prepare(count);
+        self.drain();
+    }
+
+    fn held(&self, request: &Request) -> Option<u64> {
+        self.device.held(request)
+    }
+
+    fn loaded(&mut self, owner: u32, tokens: u64) {
+        self.device.loaded(owner, tokens);
+    }
+
+    fn blank(&self) -> u64 {
+        self.device.blank()
+    }
+
+    fn keep_evicted(&mut self) {
+        self.device.keep_evicted();
+    }
+
+    fn at(&mut self, now: Time) {
+        self.now = now;
+    }
+
+    fn spare(&self) -> u64 {
+        if self.writes_back() { self.device.blank() } else { self.device.free() }
+    }
+
+    fn delay(&mut self, start: Time, span_ps: u64) -> u64 {
+        let Moves { load, copied } = std::mem::take(&mut self.moves);
+        let begins = start.max(copied);
+        let plain = start + Time(span_ps);
+        let end = match (load, self.tiers.load) {
+            (None, _) | (_, LoadBack::Fetch) => begins + Time(span_ps),
+            (Some((_, through)), LoadBack::Serial) => begins.max(through) + Time(span_ps),
+            (Some((begun, through)), LoadBack::Layers(layers)) => {
+                // Layer i of n is computed when it has arrived, by its share of the transfer, and the one before it is done; the
+                // latest end is that of the first or of the last layer to arrive.
+                let layers = u64::from(layers.max(1));
+                let first = begun + Time(through.since(begun).0 / layers);
+                let last = through + Time(span_ps / layers);
+                (begins.max(first) + Time(span_ps)).max(last)
+            }
+        };
+        end.since(plain).0
+    }
+
+    fn below(&self, owner: u32) -> Below {
+        self.holdings[owner as usize].below
+    }
+
+    fn fetches(&self, owner: u32) -> bool {
+        if self.tiers.load != LoadBack::Fetch {
+            return false;
+        }
+        let holding = &self.holdings[owner as usize];
+        holding.found.tokens > holding.found.device || self.arrived(holding, holding.found.device) > self.now
+    }
+
+    fn ready_at(&self, owner: u32) -> Time {
+        self.holdings[owner as usize].ready
+    }
+
+    fn next_ready(&self, now: Time) -> Time {
+        self.waits.iter().map(|&(until, _)| until).filter(|&until| until > now).min().unwrap_or(Time::NEVER)
+    }
+
+    fn tiers(&self) -> Vec<TierUse> {
+        let of = |level: &Level| TierUse {
+            kind: level.tier.kind,
+            chunk_tokens: self.tiers.chunk_tokens,
+            capacity: level.shelf.capacity(),
+            held: level.shelf.used(),
+            peak: level.shelf.peak,
+            evicted: level.shelf.evicted,
+            read: level.read.chunks,
+            written: level.write.chunks,
+            read_ps: level.read.busy_ps,
+            write_ps: level.write.busy_ps,
+        };
+        self.levels.iter().map(of).collect()
+    }
+}
