@@ -41,6 +41,7 @@
 //! on the wall or a thread, and equal documents with equal seeds give equal bits on every target.
 
 pub mod accuracy;
+pub mod calibrate;
 pub mod catalog;
 pub mod cluster;
 pub mod config;

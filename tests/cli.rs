@@ -295,7 +295,11 @@ fn bench_reports_its_cases() {
     assert_eq!((&row["name"], &row["requests"], &row["successful"]), (&"closed-loop".into(), &131_072.into(), &131_072.into()));
     let rate = row["requests"].as_f64().unwrap() / row["cpu_s"].as_f64().unwrap();
     assert!((row["requests_per_cpu_s"].as_f64().unwrap() / rate - 1.0).abs() < 1e-9);
-    assert_refused(&call(&["bench", "--case", "warp"], &dir), 1, &["closed-loop, closed-loop-trtllm, closed-loop-sglang, poisson, azure-conversation"]);
+    assert_refused(
+        &call(&["bench", "--case", "warp"], &dir),
+        1,
+        &["closed-loop, closed-loop-trtllm, closed-loop-sglang, poisson, azure-conversation"],
+    );
 }
 
 #[test]
@@ -315,5 +319,49 @@ fn explain_shows_a_moment_or_says_why_not() {
     ] {
         let refused = feed(&[&["explain", "-"], &arguments[..]].concat(), &folder, SMALL);
         assert!(!refused.status.success() && stderr(&refused).contains(word), "{arguments:?}: {}", stderr(&refused));
+    }
+}
+
+#[test]
+fn calibrate_writes_what_a_document_can_name() {
+    let dir = folder("calibrate");
+    std::fs::write(dir.join("small.yaml"), SMALL).unwrap();
+    let bench = concat!(
+        r#"{"completed": 50, "total_input_tokens": 15000, "total_output_tokens": 1000, "request_rate": 5, "model_id": "Llama-3.1-8B", "#,
+        r#""mean_ttft_ms": 40.0, "median_ttft_ms": 39.0, "p99_ttft_ms": 60.0, "mean_tpot_ms": 9.0, "median_tpot_ms": 9.0, "p99_tpot_ms": 10.0}"#
+    );
+    std::fs::write(dir.join("bench.json"), bench).unwrap();
+    let done = call(&["calibrate", "--from", "bench.json", "small.yaml", "--output", "own.json"], &dir);
+    assert!(done.status.success(), "{}", stderr(&done));
+    assert!(stdout(&done).contains("device_time") && stdout(&done).contains("tpot_mean_ms"), "{}", stdout(&done));
+    let own: Value = serde_json::from_str(&std::fs::read_to_string(dir.join("own.json")).unwrap()).unwrap();
+    assert!(own["device_time"].as_f64().unwrap() > 1.0 && own["source"].as_str().unwrap().contains("bench.json"), "{own}");
+
+    // Named in the document, it brings the prediction to the measured 9 ms.
+    let named = SMALL.replace("{model_profile_id: Llama-3.1-8B}", "{model_profile_id: Llama-3.1-8B, calibration: {file: own.json}}");
+    std::fs::write(dir.join("named.yaml"), named).unwrap();
+    let run = call(&["run", "named.yaml", "--format", "json"], &dir);
+    let printed: Value = serde_json::from_str(&stdout(&run)).unwrap();
+    let text = printed.to_string();
+    let found = find(&printed, "time_per_output_token_ms").unwrap_or_else(|| panic!("{text}"));
+    let mean = found["mean"].as_f64().unwrap();
+    assert!((mean / 9.0 - 1.0).abs() < 0.05, "{mean}");
+
+    // Without a document: the benchmark's own words and a device.
+    let made = call(&["calibrate", "--from", "bench.json", "--device", "H100-SXM", "--json"], &dir);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let printed: Value = serde_json::from_str(&stdout(&made)).unwrap();
+    assert!(printed["metrics"].as_array().unwrap().len() == 6 && dir.join("calibration.json").exists(), "{printed}");
+
+    assert_refused(&call(&["calibrate", "--from", "small.yaml", "small.yaml"], &dir), 1, &["small.yaml", "no JSON", "vllm bench serve"]);
+    assert_refused(&call(&["calibrate", "--from", "bench.json"], &dir), 1, &["--device"]);
+}
+
+/// The first value of a key, however deep.
+fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    match value {
+        Value::Object(map) => map.get(key).or_else(|| map.values().find_map(|inner| find(inner, key))),
+        Value::Array(list) => list.iter().find_map(|inner| find(inner, key)),
+        _ => None,
     }
 }

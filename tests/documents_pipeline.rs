@@ -92,7 +92,14 @@ fn each_stage_holds_its_layers_and_its_end() {
 /// 405B in bf16 is 812 GB: neither eight H100 of 80 GB hold it, nor do two nodes without a pipeline.
 #[test]
 fn a_model_too_large_for_a_node_fits_on_two() {
-    let text = |pp: u32| document("node: 8xH100-SXM, nodes: 2", 4, (100, 10), &format!("model_profile_id: Llama-3.1-405B, tensor_parallel_size: 8, pipeline_parallel_size: {pp}"));
+    let text = |pp: u32| {
+        document(
+            "node: 8xH100-SXM, nodes: 2",
+            4,
+            (100, 10),
+            &format!("model_profile_id: Llama-3.1-405B, tensor_parallel_size: 8, pipeline_parallel_size: {pp}"),
+        )
+    };
     assert!(errors(&text(1)).iter().any(|error| error.message.contains("does not fit")), "{:?}", errors(&text(1)));
     assert_eq!(errors(&text(2)), []);
 }
@@ -106,7 +113,11 @@ fn what_cannot_be_run_over_a_pipeline_is_refused_where_it_stands() {
     refused("pipeline_parallel_size: 33", "pipeline_parallel_size", "Cannot have more PP stages (33) than model layers (32)");
     refused("parallelism: {strategy: PP, pp_stages: 2, gpu_ids: []}, pipeline_parallel_size: 4", "pipeline_parallel_size", "differ");
     refused("pipeline_parallel_size: 2, timing: {polynomial: {}}", "timing", "no stages");
-    refused("pipeline_parallel_size: 2, speculative: {method: ngram, num_speculative_tokens: 2, acceptance_rate: 0.5}", "speculative", "pipeline");
+    refused(
+        "pipeline_parallel_size: 2, speculative: {method: ngram, num_speculative_tokens: 2, acceptance_rate: 0.5}",
+        "speculative",
+        "pipeline",
+    );
     refused("tensor_parallel_size: 8, pipeline_parallel_size: 9", "tensor_parallel_size", "needs 72 GPUs and the hardware has 64");
 }
 

@@ -27,7 +27,7 @@ const PROTOTYPE_HOST_US: (f64, f64) = (22_000.0, 350.0);
 const TRACE: &str = "requests.csv";
 
 /// A record as a document, with the trace it names.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Experiment {
     pub document: Value,
     pub files: Made,

@@ -1,6 +1,6 @@
 //! What a simulated run says for each metric that a record states.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::experiment::Experiment;
 use super::record::Record;
@@ -47,9 +47,18 @@ struct Times {
 
 /// Every metric the record states, in its order.
 pub fn compare(record: &Record, experiment: &Experiment, run: &RunResult) -> Vec<Comparison> {
+    compare_by(&record.measured, experiment, run)
+}
+
+/// Metrics of a benchmark that counts at the client and leaves nothing out, under the names that records have.
+pub fn compare_with(measured: &Map<String, Value>, run: &RunResult) -> Vec<Comparison> {
+    compare_by(measured, &Experiment::default(), run)
+}
+
+fn compare_by(measured: &Map<String, Value>, experiment: &Experiment, run: &RunResult) -> Vec<Comparison> {
     let times = times(experiment, run);
     let rates = Rates::of(experiment, run);
-    let numbers = record.measured.iter().filter_map(|(name, value)| value.as_f64().map(|measured| (name, measured)));
+    let numbers = measured.iter().filter_map(|(name, value)| value.as_f64().map(|measured| (name, measured)));
     numbers
         .map(|(name, measured)| {
             let (predicted, statistic) = predict(name, measured, &times, &rates, run);

@@ -13,7 +13,7 @@ mod table;
 
 pub use experiment::{Experiment, experiment};
 pub use markdown::{Variant, markdown};
-pub use measure::Comparison;
+pub use measure::{Comparison, compare_with};
 pub use record::{Record, records};
 pub use report::{Replayed, Use, compact, report, use_of};
 pub use table::table;

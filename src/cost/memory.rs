@@ -181,7 +181,11 @@ fn sglang_static_fraction(spec: &MemorySpec<'_>) -> f64 {
     let memory_mb = spec.device.memory_bytes / MIB;
     let chunk = f64::from(spec.max_num_batched_tokens.max(2048));
     let prefill_graphs = if spec.model.mla.is_some() { 1536.0 } else { 8.0 * SGLANG_PREFILL_GRAPHS };
-    let mut reserve = 512.0 + 1.5 * chunk + 1024.0 * f64::from(spec.tp * spec.part.stages) / 8.0 + 2.0 * f64::from(spec.graphs.largest()) + prefill_graphs;
+    let mut reserve = 512.0
+        + 1.5 * chunk
+        + 1024.0 * f64::from(spec.tp * spec.part.stages) / 8.0
+        + 2.0 * f64::from(spec.graphs.largest())
+        + prefill_graphs;
     if memory_mb > 60.0 * 1024.0 {
         reserve = reserve.max(10_240.0);
     }

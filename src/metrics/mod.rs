@@ -21,7 +21,7 @@ pub use histogram::Histogram;
 pub use recorder::Recorder;
 pub use result::{NEVER_PS, NO_SESSION, REJECT_REASONS, Requests, RunResult, Series, Status};
 pub use run_info::{MemoryBudget, ReplicaInfo, RunEconomics, RunInfo, Work};
-pub use statistics::{PERCENTILES, percentile_name};
+pub use statistics::{PERCENTILES, percentile_name, quantiles};
 pub use step_log::{LoggedSteps, StepLog};
 pub use summary::{RequestTimes, prefix_cache_event, summary};
 pub use timeline::MOST_BINS;

@@ -83,7 +83,7 @@ pub fn describe_histogram_ms(histogram: &Histogram, percentiles: &[f64]) -> Valu
 
 /// Quantiles of a non-empty slice, interpolated linearly between ranks (numpy's default). Reorders the slice: selection is cheaper than
 /// sorting, and a larger one is looked for only among what lies above a smaller one.
-fn quantiles(values: &mut [f64], fractions: &[f64]) -> Vec<f64> {
+pub fn quantiles(values: &mut [f64], fractions: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..fractions.len()).collect();
     order.sort_by(|&a, &b| fractions[a].total_cmp(&fractions[b]));
     let mut found = vec![0.0; fractions.len()];

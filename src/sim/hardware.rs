@@ -39,7 +39,12 @@ impl<'a> Hardware<'a> {
                 vec![Diagnostic::error("hardware_profile.node", unknown.to_string(), "see `llmperforacle list gpus`")]
             })?;
             let devices = node.devices * profile.nodes.unwrap_or(1);
-            return Ok(Hardware { profile, devices: vec![(String::new(), node.device)], node_devices: Some(devices), per_node: node.devices });
+            return Ok(Hardware {
+                profile,
+                devices: vec![(String::new(), node.device)],
+                node_devices: Some(devices),
+                per_node: node.devices,
+            });
         }
         let listed = profile.compute_devices.as_deref().unwrap_or_default();
         if listed.is_empty() {

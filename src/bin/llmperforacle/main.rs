@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod bench;
+mod calibrate;
 mod clock;
 mod explain;
 mod generate;
@@ -60,6 +61,8 @@ enum Command {
     },
     /// Replay published measurements and print predicted against measured.
     Accuracy(accuracy::Arguments),
+    /// Fit factors on the step times to the output of a benchmark of your own.
+    Calibrate(calibrate::Arguments),
     /// Measure how many requests a second of CPU time the simulator does.
     Bench(bench::Arguments),
 }
@@ -98,6 +101,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Open(arguments)) => link::open(&arguments),
         Some(Command::List { what, json }) => list::list(what, json),
         Some(Command::Accuracy(arguments)) => accuracy::accuracy(&arguments),
+        Some(Command::Calibrate(arguments)) => calibrate::calibrate(&arguments),
         Some(Command::Bench(arguments)) => bench::bench(&arguments),
         None => Err(Failure::Message("no command given; `llmperforacle --help` lists them".into())),
     }

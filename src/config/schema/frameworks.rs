@@ -273,6 +273,11 @@ pub struct OwnCalibration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub host_time: Option<f64>,
+    /// Host time of each request before the engine sees it (HTTP, tokenizer), ms, instead of the built-in assumption. Not changed by
+    /// `host_time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 60000.0))]
+    pub per_request_ms: Option<f64>,
     /// Where the factors are from. No effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,

@@ -143,7 +143,8 @@ fn placement(config: &FrameworkConfig, devices: Option<&[ComputeDevice]>, path: 
             findings.error(path, "VLLM config missing gpu_id", format!("choose one of {}", gpus.join(", ")));
         }
         None if gpus.len() < size as usize => {
-            let degrees = if pp > 1 { format!("tensor_parallel_size {tp} times pipeline_parallel_size {pp}") } else { format!("{key} {size}") };
+            let degrees =
+                if pp > 1 { format!("tensor_parallel_size {tp} times pipeline_parallel_size {pp}") } else { format!("{key} {size}") };
             let message = format!("{degrees} wants {size} GPUs, and the hardware has {}", gpus.len());
             findings.error(join_key(path, key), message, "");
         }

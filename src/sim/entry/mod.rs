@@ -179,7 +179,8 @@ impl Parts<'_> {
         };
         let own = self.config.calibration.clone().unwrap_or_default();
         let drafting = Drafting::of(&self, catalog)?;
-        let host = scaled(self.host(defaults.host), own.host_time.unwrap_or(1.0));
+        let mut host = scaled(self.host(defaults.host), own.host_time.unwrap_or(1.0));
+        host.per_request_api_ms = own.per_request_ms.unwrap_or(host.per_request_api_ms);
         let spec = CalibratedSpec {
             device: self.device.clone(),
             model: self.model.clone(),
