@@ -34,6 +34,8 @@ impl CostModel for Affine {
             fixed: StepCost {
                 device_ps,
                 host_ps: self.host_ps + n * 50_000,
+                // Eager: launches are the slower side while contexts are short.
+                launch_ps: if sequences % 2 == 1 { self.fixed_ps + self.fixed_ps / 2 } else { 0 },
                 parts: StepParts { gemm_ps: device_ps, ..StepParts::default() },
                 padded_tokens: 3,
                 eager: sequences % 2 == 1,
@@ -49,6 +51,7 @@ impl CostModel for Affine {
         StepCost {
             device_ps,
             host_ps: self.host_ps + prefills.len() as u64 * 100_000,
+            launch_ps: self.host_ps / 2,
             parts: StepParts { gemm_ps: device_ps, ..StepParts::default() },
             padded_tokens: 0,
             eager: false,

@@ -32,14 +32,14 @@ fn parts(gemm_ps: u64) -> StepParts {
 impl CostModel for Affine {
     fn decode(&mut self, sequences: u32, _context: u64) -> DecodeCost {
         let device_ps = self.fixed_ps + u64::from(sequences) * self.sequence_ps;
-        let fixed = StepCost { device_ps, host_ps: self.host_ps, parts: parts(device_ps), padded_tokens: 1, eager: false };
+        let fixed = StepCost { device_ps, host_ps: self.host_ps, launch_ps: 0, parts: parts(device_ps), padded_tokens: 1, eager: false };
         DecodeCost { fixed, context_ps: self.context_ps, valid_below_context: u64::MAX }
     }
 
     fn mixed(&mut self, prefills: &[Prefill], sequences: u32, context: u64) -> StepCost {
         let tokens: u64 = prefills.iter().map(|piece| u64::from(piece.new_tokens)).sum();
         let device_ps = self.fixed_ps + (tokens + u64::from(sequences)) * self.sequence_ps + context * self.context_ps;
-        StepCost { device_ps, host_ps: self.host_ps, parts: parts(device_ps), padded_tokens: 0, eager: false }
+        StepCost { device_ps, host_ps: self.host_ps, launch_ps: self.fixed_ps, parts: parts(device_ps), padded_tokens: 0, eager: false }
     }
 }
 

@@ -24,6 +24,8 @@ const HASH_TOKENS: u64 = 16;
 const V0_HOST_US: (f64, f64) = (2500.0, 15.0);
 /// That of the prototype of 2023 in set 16, read off its decode steps on A100 and H100.
 const PROTOTYPE_HOST_US: (f64, f64) = (22_000.0, 350.0);
+/// Launch of a kernel by an engine that Python does not slow down: TensorRT-LLM before its PyTorch back end. An assumption.
+const COMPILED_LAUNCH_US: f64 = 5.0;
 const TRACE: &str = "requests.csv";
 
 /// A record as a document, with the trace it names.
@@ -192,6 +194,9 @@ fn vllm(record: &Record) -> Map<String, Value> {
             ("cuda_graph", "cuda_graphs"),
         ],
     );
+    if let Some(tokens) = record.option_count("cuda_graph_max_batch") {
+        config.insert("vllm".into(), json!({"max_cudagraph_capture_size": tokens}));
+    }
     if let Some(tokens) = record.option_count("kv_cache_tokens") {
         let block = record.option_count("block_size").unwrap_or(16);
         config.insert("num_gpu_blocks_override".into(), json!(tokens / block));
@@ -209,7 +214,8 @@ fn vllm(record: &Record) -> Map<String, Value> {
         let (step_us, sequence_us) = if prototype { PROTOTYPE_HOST_US } else { V0_HOST_US };
         config.insert(
             "host_overhead".into(),
-            json!({"per_step_us": step_us / schedule, "per_sequence_us": sequence_us / schedule, "per_new_request_us": 100}),
+            json!({"per_step_us": step_us / schedule, "per_sequence_us": sequence_us / schedule, "per_new_request_us": 100,
+                "per_launch_us": if prototype { 0 } else { 50 }}),
         );
     }
     // Batches are formed ahead by default from 0.14.
@@ -226,7 +232,12 @@ fn release(record: &Record) -> Option<(u32, u32)> {
 }
 
 fn sglang(record: &Record) -> Map<String, Value> {
-    options(
+    let mut own = options(record, &[("cuda_graph_max_batch", "cuda_graph_max_bs")]);
+    // Batches are formed ahead from 0.4.
+    if release(record).is_some_and(|release| release < (0, 4)) {
+        own.insert("disable_overlap_schedule".into(), json!(true));
+    }
+    let mut config = options(
         record,
         &[
             ("max_running_requests", "max_num_seqs"),
@@ -235,7 +246,9 @@ fn sglang(record: &Record) -> Map<String, Value> {
             ("mem_fraction_static", "gpu_memory_utilization"),
             ("cuda_graph", "cuda_graphs"),
         ],
-    )
+    );
+    config.insert("sglang".into(), Value::Object(own));
+    config
 }
 
 fn trtllm(record: &Record) -> Map<String, Value> {
@@ -259,7 +272,17 @@ fn trtllm(record: &Record) -> Map<String, Value> {
             own.insert("target_output_len".into(), json!(tokens as u64));
         }
     }
+    // A server whose graphs are configured pads to them: the published scripts that state a largest batch say so.
+    if let Some(batch) = record.option_count("cuda_graph_max_batch") {
+        own.insert("cuda_graph_config".into(), json!({"enable_padding": true, "max_batch_size": batch}));
+    }
     config.insert("trtllm".into(), Value::Object(own));
+    if release(record).is_some_and(|release| release < (1, 0)) {
+        config.insert(
+            "host_overhead".into(),
+            json!({"per_step_us": 800, "per_sequence_us": 8, "per_new_request_us": 50, "per_launch_us": COMPILED_LAUNCH_US}),
+        );
+    }
     config
 }
 

@@ -48,7 +48,8 @@ pub fn markdown(runs: &[Replayed], variants: &[Variant<'_>]) -> String {
     text.push_str(
         "**Calibration** sets may be looked at when a constant or a default is chosen; **check** sets are only compared with, and no constant was fitted to \
          them, with these reservations: set 05 was in view when MXFP4 on Blackwell was moved to the 8-bit rows and the popularity of experts adopted, \
-         sets 05 and 06 when the experts' constants were moved from rows with balanced to rows with skewed routing, and set 02 when the time of the API \
+         sets 05 and 06 when the experts' constants were moved from rows with balanced to rows with skewed routing and \
+         launches without a CUDA graph got their time (its value is from set 13 and other published times), and set 02 when the time of the API \
          server was chosen. The kernels' constants come from none of them (see [cost-model.md](cost-model.md)). Mean or median is not stated in some sources: there the nearer \
          one counts.\n\n",
     );

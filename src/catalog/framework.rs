@@ -82,8 +82,8 @@ pub struct HostTime {
     pub per_step_us: f64,
     pub per_sequence_us: f64,
     pub per_new_request_us: f64,
-    /// Time on the host that overlapping cannot hide, a step.
-    pub unhidden_us: f64,
+    /// One kernel launched outside a CUDA graph, the framework's own work for it included.
+    pub per_launch_us: f64,
     /// API server and tokenizer, a request, before it reaches the scheduler.
     pub per_request_api_ms: f64,
 }

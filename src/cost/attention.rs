@@ -87,9 +87,8 @@ pub struct DecodeAttentionCost {
 const LONGEST: u64 = 1 << 27;
 
 impl DecodeAttention {
-    /// `launch_floor_us` is the least a kernel takes when it is launched from the host, 0 in a graph.
     /// `factor` multiplies all times.
-    pub fn new(model: &Model, layer: DecodeLayer, launch_floor_us: f64, factor: f64) -> DecodeAttention {
+    pub fn new(model: &Model, layer: DecodeLayer, factor: f64) -> DecodeAttention {
         let window = model.sliding_window.map_or(u64::MAX, |window| u64::from(window.tokens));
         let windowed = model.sliding_window.map_or(0, |window| window.layers);
         let (full, windowed) = (f64::from(model.layers - windowed), f64::from(windowed));
@@ -111,7 +110,7 @@ impl DecodeAttention {
                 let filled = from >= window;
                 let (windowed_octaves, windowed_context, sloped) =
                     if filled { (octaves(window as f64).min(middle), window as f64, full) } else { (middle, 0.0, full + windowed) };
-                let layer_us = |octaves: f64| (layer.launch_us + layer.per_octave_us * octaves).max(launch_floor_us);
+                let layer_us = |octaves: f64| layer.launch_us + layer.per_octave_us * octaves;
                 from = below;
                 Cell {
                     below,
@@ -214,7 +213,7 @@ impl PrefillAttention {
     }
 
     /// Time of all layers for pieces of (new, past) tokens, us; 0 without pieces.
-    pub fn us(&self, pieces: impl Iterator<Item = (f64, f64)>, launch_floor_us: f64) -> f64 {
+    pub fn us(&self, pieces: impl Iterator<Item = (f64, f64)>) -> f64 {
         let (mut full, mut windowed, mut any) = (Work::default(), Work::default(), false);
         for (new, past) in pieces {
             any = true;
@@ -230,7 +229,7 @@ impl PrefillAttention {
         if !any {
             return 0.0;
         }
-        self.full_layers * self.layer_us(full, launch_floor_us) + self.windowed_layers * self.layer_us(windowed, launch_floor_us)
+        self.full_layers * self.layer_us(full) + self.windowed_layers * self.layer_us(windowed)
     }
 
     fn add(&self, work: &mut Work, new: f64, past: f64, pairs: f64, longest: f64) {
@@ -239,9 +238,8 @@ impl PrefillAttention {
         work.longest = work.longest.max(longest);
     }
 
-    fn layer_us(&self, work: Work, launch_floor_us: f64) -> f64 {
+    fn layer_us(&self, work: Work) -> f64 {
         let serial = self.serial_us * work.longest;
-        let us = self.launch_us + cbrt(work.us * work.us * work.us + serial * serial * serial);
-        us.max(launch_floor_us)
+        self.launch_us + cbrt(work.us * work.us * work.us + serial * serial * serial)
     }
 }

@@ -23,11 +23,12 @@ use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model
 /// Share of the memory bandwidth that element-wise kernels reach, and their launch: AIConfigurator's formula, not a measurement.
 const ELEMENTWISE_MEMORY: f64 = 0.8;
 const ELEMENTWISE_LAUNCH_US: f64 = 3.0;
-/// Least time of a kernel that the host launches one by one (no CUDA graph). An assumption: Python and the dispatcher take some 10 us an
-/// operation in every engine; nothing newer is published.
-const EAGER_LAUNCH_US: f64 = 12.0;
+/// Kernels of a layer's routed experts when each is launched by the host: choice of experts, two of sorting, two products, activation, sum.
+const EXPERT_KERNELS: u64 = 7;
+/// Kernels around the layers: embedding, LM head, last norm.
+const OUTER_KERNELS: u64 = 3;
 /// Kernels of sampling (temperature, softmax, sort or top-k, draw) and passes over the fp32 logits. An assumption.
-const SAMPLING_KERNELS: f64 = 4.0;
+const SAMPLING_KERNELS: u64 = 4;
 const SAMPLING_PASSES: f64 = 3.0;
 /// The same when logits are sorted for top-p or top-k: 36 us a row of 128,256 on an H100, by the inter-token times of published set 11
 /// (Llama 8B and 70B, batches of 64 to 512), whose models sample with their own top-p.
@@ -70,18 +71,12 @@ struct RowsCost {
 /// Not computed yet.
 const UNKNOWN: RowsCost = RowsCost { gemm_ps: u64::MAX, communication_ps: 0, other_ps: 0 };
 
-/// What a launch costs beyond its kernels: in a graph or from the host.
-#[derive(Clone, Copy, Debug)]
-struct LaunchCost {
-    floor_us: f64,
-    all_reduce: Option<Collective>,
-}
-
 /// The calibrated cost model.
 #[derive(Clone, Debug)]
 pub struct Calibrated {
     model: Model,
     part: Part,
+    engine: Engine,
     tp: u32,
     bandwidth: f64,
     graphs: Graphs,
@@ -95,10 +90,12 @@ pub struct Calibrated {
     experts: Option<Experts>,
     /// Only the experts are quantised.
     experts_only: bool,
-    decode_attention: [DecodeAttention; 2],
+    decode_attention: DecodeAttention,
     prefill_attention: PrefillAttention,
     /// Captured, eager.
-    launches: [LaunchCost; 2],
+    all_reduce: [Option<Collective>; 2],
+    /// Kernels of all layers but those of attention, and of everything around the layers.
+    kernels: u64,
     all_gather: Option<Collective>,
     confidence: Confidence,
     calibration_source: String,
@@ -150,7 +147,7 @@ impl Calibrated {
                 PrefillAttention::latent(model, tp, device, kv_bytes, lookup.mla_prefill(kv_dtype)?),
             ),
         };
-        let decode_attention = [0.0, EAGER_LAUNCH_US].map(|floor| DecodeAttention::new(model, layer, floor, spec.device_time));
+        let decode_attention = DecodeAttention::new(model, layer, spec.device_time);
 
         let mut collective = |mode| -> Result<Option<Collective>, CannotModel> {
             if tp == 1 {
@@ -162,16 +159,17 @@ impl Calibrated {
             lookup.confidence = lookup.confidence.max(confidence);
             Ok(Some(collective))
         };
-        let launches = [
-            LaunchCost { floor_us: 0.0, all_reduce: collective(LaunchMode::Graph)? },
-            LaunchCost { floor_us: EAGER_LAUNCH_US, all_reduce: collective(LaunchMode::Eager)? },
-        ];
+        let all_reduce = [collective(LaunchMode::Graph)?, collective(LaunchMode::Eager)?];
         let all_gather =
             if tp == 1 { None } else { Collective::all_gather(lookup.calibration(), tp, device).map(|(collective, _)| collective) };
 
+        let products = products(model, tp);
+        let experts_only = quantises_experts_only(model, dtype);
+        let kernels = kernels(model, tp, &products, &arithmetic, experts_only, experts.as_ref());
         Ok(Calibrated {
             model: model.clone(),
             part: spec.part,
+            engine,
             tp,
             bandwidth,
             graphs: spec.graphs.clone(),
@@ -179,15 +177,16 @@ impl Calibrated {
             device_time: spec.device_time,
             sorts_logits: spec.sorts_logits,
             mixed_steps_add: spec.mixed_steps_add,
-            products: products(model, tp),
+            products,
+            kernels,
             footprint: Footprint::new(model, sheet, tp, &Arithmetic::of(sheet, dtype), kv_bytes),
             gemm,
             gemm_16bit,
             experts,
-            experts_only: quantises_experts_only(model, dtype),
+            experts_only,
             decode_attention,
             prefill_attention,
-            launches,
+            all_reduce,
             all_gather,
             confidence: lookup.confidence,
             calibration_source: lookup.calibration().source.clone(),
@@ -211,8 +210,14 @@ impl Calibrated {
         &self.footprint
     }
 
-    fn elementwise_us(&self, bytes: f64, floor_us: f64) -> f64 {
-        (bytes / (ELEMENTWISE_MEMORY * self.bandwidth) * US + ELEMENTWISE_LAUNCH_US).max(floor_us)
+    fn elementwise_us(&self, bytes: f64) -> f64 {
+        bytes / (ELEMENTWISE_MEMORY * self.bandwidth) * US + ELEMENTWISE_LAUNCH_US
+    }
+
+    /// Time to launch every kernel of a step from the host, with so many launches of attention a layer; 0 when a graph is replayed.
+    fn launch_ps(&self, captured: bool, attentions: u64) -> u64 {
+        let kernels = self.kernels + attentions * u64::from(self.model.layers);
+        if captured { 0 } else { kernels * ps(self.host.per_launch_us) }
     }
 
     /// Everything in the layers but attention, for so many rows.
@@ -233,32 +238,52 @@ impl Calibrated {
 
     fn compute_rows(&self, rows: u32, captured: bool) -> RowsCost {
         let tokens = f64::from(rows);
-        let LaunchCost { floor_us, all_reduce } = self.launches[usize::from(!captured)];
         let layers = f64::from(self.model.layers);
         let hidden = f64::from(self.model.hidden_size);
 
         let mut gemm_us = 0.0;
         for product in &self.products {
             let gemm = if product.sixteen_bit || self.experts_only { &self.gemm_16bit } else { &self.gemm };
-            gemm_us += product.layers * gemm.us(tokens, product.outputs, product.inputs).max(floor_us);
+            gemm_us += product.layers * gemm.us(tokens, product.outputs, product.inputs);
         }
         if let Some(experts) = &self.experts {
-            gemm_us += f64::from(self.model.expert_layers()) * experts.us(tokens).max(floor_us);
+            gemm_us += f64::from(self.model.expert_layers()) * experts.us(tokens);
         }
 
         // Each add + norm reads two and writes two rows; the activation reads gate and up and writes their product.
-        let norm_us = self.elementwise_us(8.0 * hidden * tokens, floor_us);
+        let norm_us = self.elementwise_us(8.0 * hidden * tokens);
         let width = f64::from(self.model.intermediate_size.div_ceil(self.tp));
-        let activation_us = self.elementwise_us(2.0 * self.model.feed_forward_matrices() as f64 * width * tokens, floor_us);
+        let activation_us = self.elementwise_us(2.0 * self.model.feed_forward_matrices() as f64 * width * tokens);
         let heads = f64::from(self.model.attention_heads.div_ceil(self.tp)) * f64::from(self.model.head_dim);
         let kv = self.model.kv_values_per_layer_per_rank(self.tp) as f64;
-        let rotary_us = self.elementwise_us(2.0 * (2.0 * heads + 2.0 * kv) * tokens, floor_us);
-        let embedding_us = if self.part.embedding { self.elementwise_us(4.0 * hidden * tokens, floor_us) } else { 0.0 };
-        let other_us = layers * (2.0 * norm_us + rotary_us) + f64::from(self.model.dense_layers()) * activation_us + embedding_us;
+        let rotary_us = self.elementwise_us(2.0 * (2.0 * heads + 2.0 * kv) * tokens);
+        let embedding_us = if self.part.embedding { self.elementwise_us(4.0 * hidden * tokens) } else { 0.0 };
+        let other_us = layers * (2.0 * norm_us + rotary_us + self.latent_us(tokens))
+            + f64::from(self.model.dense_layers()) * activation_us
+            + f64::from(self.model.expert_layers()) * self.routing_us(tokens)
+            + embedding_us;
 
-        let communication_us = all_reduce.map_or(0.0, |collective| 2.0 * layers * collective.us(2.0 * hidden * tokens));
+        let communication_us =
+            self.all_reduce[usize::from(!captured)].map_or(0.0, |collective| 2.0 * layers * collective.us(2.0 * hidden * tokens));
         let ps = |us: f64| ps(us * self.device_time);
         RowsCost { gemm_ps: ps(gemm_us), communication_ps: ps(communication_us), other_ps: ps(other_us) }
+    }
+
+    /// Norms of the compressed query and KV of latent attention.
+    fn latent_us(&self, tokens: f64) -> f64 {
+        self.model.mla.map_or(0.0, |mla| self.elementwise_us(4.0 * f64::from(mla.q_lora_rank + mla.kv_lora_rank) * tokens))
+    }
+
+    /// Choice of the experts from the router's outputs, where the measured kernels do not hold it; activation and sum of the shared experts.
+    fn routing_us(&self, tokens: f64) -> f64 {
+        let Some(moe) = self.model.moe else { return 0.0 };
+        let choice_us = if self.engine == Engine::Sglang { self.elementwise_us(2.0 * f64::from(moe.experts) * tokens) } else { 0.0 };
+        if moe.shared_intermediate_size == 0 {
+            return choice_us;
+        }
+        let width = f64::from(moe.shared_intermediate_size.div_ceil(self.tp));
+        let activation_us = self.elementwise_us(2.0 * self.model.feed_forward_matrices() as f64 * width * tokens);
+        choice_us + activation_us + self.elementwise_us(6.0 * f64::from(self.model.hidden_size) * tokens)
     }
 
     /// LM head, all-gather of the logits and sampling, for so many sampled rows.
@@ -286,11 +311,11 @@ impl Calibrated {
         let communication_us = self.all_gather.map_or(0.0, |collective| collective.us(2.0 * rows * vocab));
         let ps = |us: f64| ps(us * self.device_time);
         let passes = if self.sorts_logits { SORTING_PASSES } else { SAMPLING_PASSES };
-        let passes_us = self.elementwise_us(passes * 4.0 * rows * vocab, 0.0);
+        let passes_us = self.elementwise_us(passes * 4.0 * rows * vocab);
         RowsCost {
             gemm_ps: ps(gemm_us),
             communication_ps: ps(communication_us),
-            other_ps: ps(passes_us + (SAMPLING_KERNELS - 1.0) * ELEMENTWISE_LAUNCH_US),
+            other_ps: ps(passes_us + (SAMPLING_KERNELS - 1) as f64 * ELEMENTWISE_LAUNCH_US),
         }
     }
 
@@ -321,6 +346,7 @@ impl Calibrated {
         StepCost {
             device_ps: parts.gemm_ps + parts.attention_ps + parts.communication_ps + parts.other_ps,
             host_ps,
+            launch_ps: 0,
             parts,
             padded_tokens,
             eager: false,
@@ -334,10 +360,10 @@ impl CostModel for Calibrated {
         let launch = self.graphs.launch(sequences, true);
         let rows = self.rows_cost(launch.rows, launch.captured);
         let sampled = self.sampled_cost(sequences);
-        let attention = self.decode_attention[usize::from(!launch.captured)].cost(sequences, context);
+        let attention = self.decode_attention.cost(sequences, context);
         let fixed = Calibrated::step(rows, sampled, attention.fixed_ps, self.host_ps(sequences, 0), launch.rows - sequences);
         DecodeCost {
-            fixed: StepCost { eager: !launch.captured, ..fixed },
+            fixed: StepCost { eager: !launch.captured, launch_ps: self.launch_ps(launch.captured, 1), ..fixed },
             context_ps: attention.context_ps,
             valid_below_context: attention.valid_below_context,
         }
@@ -356,15 +382,34 @@ impl CostModel for Calibrated {
         let pieces =
             prefills.iter().filter(|piece| piece.new_tokens > 0).map(|piece| (f64::from(piece.new_tokens), f64::from(piece.past_tokens)));
         // Attention stays outside the graphs of mixed batches, but its kernels are queued ahead while long products run.
-        let mut attention_ps = ps(self.prefill_attention.us(pieces, 0.0) * self.device_time);
+        let mut attention_ps = ps(self.prefill_attention.us(pieces) * self.device_time);
         if sequences > 0 {
-            let decode = self.decode_attention[usize::from(!launch.captured)].cost(sequences, context);
+            let decode = self.decode_attention.cost(sequences, context);
             attention_ps += decode.fixed_ps + decode.context_ps * context;
         }
         let host_ps = self.host_ps(sequences + prefills.len() as u32, prefills.len() as u32);
         let step = Calibrated::step(rows, sampled, attention_ps, host_ps, launch.rows - tokens);
-        StepCost { eager: !launch.captured, ..step }
+        let launch_ps = self.launch_ps(launch.captured, 1 + u64::from(sequences > 0));
+        StepCost { eager: !launch.captured, launch_ps, ..step }
     }
+}
+
+/// Kernels of a step that the host launches without a graph, attention left out: two norms, rotary embedding and KV write, the products
+/// with the quantisation of their inputs, activation, collectives; norms and a copy more with latent attention; the experts'.
+fn kernels(model: &Model, tp: u32, products: &[Product], arithmetic: &Arithmetic, experts_only: bool, experts: Option<&Experts>) -> u64 {
+    let layers = u64::from(model.layers);
+    let quantises = arithmetic.input_copy_bytes > 0.0;
+    let product = |product: &Product| product.layers as u64 * (1 + u64::from(quantises && !experts_only && !product.sixteen_bit));
+    let collectives = if tp > 1 { 2 } else { 0 };
+    let latent = if model.mla.is_some() { 3 } else { 0 };
+    let of_experts = experts.map_or(0, |experts| EXPERT_KERNELS + if experts.arithmetic.input_copy_bytes > 0.0 { 2 } else { 0 });
+    let of_shared = if model.moe.is_some_and(|moe| moe.shared_intermediate_size > 0) { 2 } else { 0 };
+    layers * (4 + collectives + latent)
+        + products.iter().map(product).sum::<u64>()
+        + u64::from(model.dense_layers())
+        + u64::from(model.expert_layers()) * (of_experts + of_shared)
+        + OUTER_KERNELS
+        + SAMPLING_KERNELS
 }
 
 /// Microseconds to whole picoseconds.

@@ -33,6 +33,8 @@ pub struct StepCost {
     pub device_ps: u64,
     /// Time on the host for scheduling this step and reading its tokens, ps.
     pub host_ps: u64,
+    /// Time on the host for launching the step's kernels one by one, ps, beside the device's own work; 0 when a CUDA graph is replayed.
+    pub launch_ps: u64,
     /// Device parts (`host_ps` of the parts is left 0 here).
     pub parts: StepParts,
     /// Rows that CUDA-graph padding adds to the batch.
@@ -59,6 +61,7 @@ impl StepCost {
     pub fn add_device(&mut self, pass: &StepCost, times: u32) {
         let times = u64::from(times);
         self.device_ps += times * pass.device_ps;
+        self.launch_ps += times * pass.launch_ps;
         self.parts.gemm_ps += times * pass.parts.gemm_ps;
         self.parts.attention_ps += times * pass.parts.attention_ps;
         self.parts.communication_ps += times * pass.parts.communication_ps;

@@ -62,10 +62,18 @@ impl Batch {
 /// Something that happened to a request while a batch was put together.
 #[derive(Debug, Clone, Copy)]
 pub enum Event {
-    Scheduled { request: u32, cached_tokens: u32 },
+    Scheduled {
+        request: u32,
+        cached_tokens: u32,
+    },
     /// Each admission, the first one too.
-    Found { request: u32, found: Found },
-    Preempted { request: u32 },
+    Found {
+        request: u32,
+        found: Found,
+    },
+    Preempted {
+        request: u32,
+    },
 }
 
 /// State of one replica.

@@ -54,7 +54,7 @@ impl Pipeline {
             } else {
                 ready += Time(self.transfers.get(index - 1).map_or(0, |transfer| transfer.ps(tokens)));
             }
-            ready = ready.max(self.free_at[index]) + Time(cost.device_ps);
+            ready = ready.max(self.free_at[index]) + Time(cost.device_ps.max(cost.launch_ps));
             self.free_at[index] = ready;
             whole.add_device(&cost, 1);
         }

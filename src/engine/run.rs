@@ -41,14 +41,15 @@ impl Run {
 
     pub(super) fn new(pace: &Pace, idle: bool, start: Time, mut cost: StepCost, device_increment_ps: u64, valid_steps: u64) -> Run {
         let (device, host) = (cost.device_ps, cost.host_ps);
-        // With nothing to hide behind, host time comes before device time.
+        // With nothing to hide behind, scheduling comes before device time; kernels are launched beside it in any case.
         let serial = !pace.overlap || idle;
-        let host_bound = !serial && host > device;
-        let duration_ps = if serial { device + host } else { device.max(host) };
+        let (before, beside) = if serial { (host, cost.launch_ps) } else { (0, host + cost.launch_ps) };
+        let host_bound = beside > device;
+        let duration_ps = before + device.max(beside);
         cost.parts.host_ps = duration_ps - device;
         let duration_increment_ps = if host_bound { 0 } else { device_increment_ps };
         // A host-bound run ends where the device becomes the slower one.
-        let until_switch = if host_bound && device_increment_ps > 0 { (host - device).div_ceil(device_increment_ps) } else { u64::MAX };
+        let until_switch = if host_bound && device_increment_ps > 0 { (beside - device).div_ceil(device_increment_ps) } else { u64::MAX };
         Run {
             start,
             steps: 1,

@@ -254,9 +254,7 @@ impl KvCache for RadixCache {
     fn take_evicted(&mut self, evicted: &mut Vec<Evicted>) {
         let pieces = self.tree.evicted.iter_mut().flat_map(|pieces| pieces.drain(..));
         evicted.extend(pieces.map(|piece| match piece.content {
-            segment if segment < PRIVATE => {
-                Evicted::Tokens { segment: segment as u32, from: piece.from, to: piece.from + piece.tokens }
-            }
+            segment if segment < PRIVATE => Evicted::Tokens { segment: segment as u32, from: piece.from, to: piece.from + piece.tokens },
             _ => Evicted::Unnamed(u64::from(piece.tokens)),
         }));
     }

@@ -11,8 +11,8 @@ use super::step_log::StepLog;
 use super::summary::summary;
 use super::timeline::{Gauges, Timeline};
 use crate::cost::{PowerModel, StepWork};
-use crate::kv::TierUse;
 use crate::engine::{Observer, RejectReason, StepRun};
+use crate::kv::TierUse;
 use crate::units::Time;
 use crate::workload::Request;
 

@@ -236,6 +236,10 @@ pub struct HostOverhead {
     /// `c`, µs a request that is new in the step.
     #[schemars(range(min = 0.0, max = 1e6))]
     pub per_new_request_us: f64,
+    /// Time to launch one kernel outside a CUDA graph, the framework's own work for it included, µs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1e5))]
+    pub per_launch_us: Option<f64>,
     /// Time a request spends in the API server and the tokenizer, added before it reaches the scheduler, ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1e5))]

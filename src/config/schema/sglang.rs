@@ -51,6 +51,10 @@ pub struct SglangConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 1.0))]
     pub mem_fraction_static: Option<f64>,
+    /// Largest batch of decodes captured as a CUDA graph. Absent: by the memory of the GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub cuda_graph_max_bs: Option<u32>,
     /// Form a batch only when the one before it has ended (the opposite of `async_scheduling`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disable_overlap_schedule: Option<bool>,

@@ -20,6 +20,10 @@ pub struct VllmConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub prefill_schedule_interval: Option<u32>,
+    /// Largest batch captured as a CUDA graph, tokens. Absent: the version's, and at most twice `max_num_seqs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub max_cudagraph_capture_size: Option<u32>,
     /// Most running requests. Absent: `max_num_seqs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65536))]

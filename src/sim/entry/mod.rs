@@ -306,7 +306,7 @@ impl Parts<'_> {
     fn host(&self, default: HostTime) -> HostTime {
         // Step times given by hand leave nothing to the host.
         let default = if self.config.timing.is_some() {
-            HostTime { per_step_us: 0.0, per_sequence_us: 0.0, per_new_request_us: 0.0, unhidden_us: 0.0, per_request_api_ms: 0.0 }
+            HostTime { per_step_us: 0.0, per_sequence_us: 0.0, per_new_request_us: 0.0, per_launch_us: 0.0, per_request_api_ms: 0.0 }
         } else {
             default
         };
@@ -314,6 +314,7 @@ impl Parts<'_> {
             per_step_us: given.per_step_us,
             per_sequence_us: given.per_sequence_us,
             per_new_request_us: given.per_new_request_us,
+            per_launch_us: given.per_launch_us.unwrap_or(default.per_launch_us),
             per_request_api_ms: given.per_request_api_ms.unwrap_or(default.per_request_api_ms),
             ..default
         })
@@ -351,7 +352,7 @@ fn scaled(host: HostTime, factor: f64) -> HostTime {
         per_step_us: host.per_step_us * factor,
         per_sequence_us: host.per_sequence_us * factor,
         per_new_request_us: host.per_new_request_us * factor,
-        unhidden_us: host.unhidden_us * factor,
+        per_launch_us: host.per_launch_us * factor,
         per_request_api_ms: host.per_request_api_ms * factor,
     }
 }

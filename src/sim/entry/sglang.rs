@@ -54,7 +54,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             speculative_tokens: 0,
         },
         graphs: if config.cuda_graphs.unwrap_or(true) {
-            Graphs::of(Engine::Sglang, defaults.max_capture_tokens.min(max_num_seqs))
+            Graphs::of(Engine::Sglang, own.cuda_graph_max_bs.unwrap_or(defaults.max_capture_tokens).min(max_num_seqs))
         } else {
             Graphs::none()
         },

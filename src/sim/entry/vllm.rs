@@ -71,7 +71,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
     };
 
     let graphs = if config.cuda_graphs.unwrap_or(true) {
-        let largest = defaults.max_capture_tokens.min(max_num_seqs.saturating_mul(2));
+        let largest = own.max_cudagraph_capture_size.unwrap_or(defaults.max_capture_tokens.min(max_num_seqs.saturating_mul(2)));
         match earlier {
             Some(earlier) => Graphs::vllm(largest, earlier.capture_step_above_256, earlier.mixed_graphs),
             None => Graphs::of(Engine::Vllm, largest),
