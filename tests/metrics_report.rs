@@ -5,7 +5,7 @@
 use llmperforacle::config::schema::ServiceLevelObjective;
 use llmperforacle::cost::{PowerModel, StepParts};
 use llmperforacle::engine::{Observer, RejectReason, StepRun};
-use llmperforacle::metrics::{MemoryBudget, Recorder, ReplicaInfo, RunEconomics, RunInfo, RunResult, Work, columns, definitions};
+use llmperforacle::metrics::{Handover, MemoryBudget, Recorder, ReplicaInfo, RunEconomics, RunInfo, RunResult, Work, columns, definitions};
 use llmperforacle::report::{metrics_reference, requests_csv, summary, table};
 use llmperforacle::units::Time;
 use llmperforacle::workload::Request;
@@ -106,6 +106,23 @@ fn run() -> RunResult {
     r.first_token(4, s(42.0));
     r.preempted(0, 4, s(42.0));
     r.unfinished(4, 1, 250);
+    // Request 1's KV went to a second engine: memory after 2 ms, 3 ms on the way, of which 1 ms while its prompt was computed.
+    let ps = |ms: u64| ms * 1_000_000_000;
+    r.handed_over(
+        1,
+        &Handover {
+            decode_replica: 1,
+            offered_ps: ps(22_000),
+            granted_ps: ps(22_002),
+            prefilled_ps: ps(22_004),
+            sent_ps: ps(22_003),
+            arrived_ps: ps(22_006),
+            seated_ps: ps(22_010),
+            bytes: 640,
+            ..Handover::default()
+        },
+    );
+    r.links([(10, 100), (6_000, 1_000), (0, 1)].into_iter());
     let work = Work {
         flops_per_token: 10.0,
         flops_per_sampled_token: 5.0,
@@ -122,6 +139,7 @@ fn run() -> RunResult {
         model: "m".into(),
         device: "H100".into(),
         gpus: 2,
+        role: String::new(),
         kv_blocks: 40,
         block_tokens: 16,
         work,
@@ -175,6 +193,14 @@ fn the_summary_is_what_a_pencil_gives() {
     close("latency.time_to_first_token_ms.p50", 1500.0);
     assert_eq!(at(&run.summary, "latency.time_to_first_token_ms")["p99.9"], 1999.0);
     close("latency.time_per_output_token_ms.count", 1.0);
+    close("disaggregation.requests", 1.0);
+    close("disaggregation.bytes", 640.0);
+    close("disaggregation.memory_wait_ms.mean", 2.0);
+    close("disaggregation.transfer_ms.mean", 3.0);
+    close("disaggregation.exposed_transfer_ms.mean", 2.0);
+    close("disaggregation.seat_wait_ms.mean", 4.0);
+    // The link that was busiest by its rate: 6000 of 1000 a second in 60 s.
+    close("disaggregation.busiest_link_share", 0.1);
     close("latency.time_per_output_token_ms.p50", 1000.0);
     close("latency.end_to_end_latency_ms.max", 6000.0);
     close("latency.inter_token_latency_ms.count", 5.0);
@@ -309,6 +335,8 @@ fn rows_read_back_as_what_happened() {
     assert_eq!(cell(1, "ttft_ms"), "2000.0");
     assert_eq!(cell(1, "tpot_ms"), "1000.0");
     assert_eq!(cell(2, "tpot_ms"), "");
+    assert_eq!(["decode_replica", "kv_memory_wait_ms", "kv_transfer_ms", "kv_bytes"].map(|name| cell(1, name)), ["1", "2.0", "3.0", "640"]);
+    assert_eq!(["decode_replica", "kv_memory_wait_ms", "kv_transfer_ms", "kv_bytes"].map(|name| cell(2, name)), ["", "", "", ""]);
     assert_eq!(cell(2, "prefix_cache_event"), "CONVERSATIONAL_HIT");
     assert_eq!(cell(3, "status"), "REJECTED");
     assert_eq!(cell(3, "reject_reason"), "too_long_for_model");

@@ -30,6 +30,9 @@ pub struct Device {
     pub interconnect: Interconnect,
     /// Devices that the interconnect joins in one node.
     pub devices_per_node: u32,
+    /// Network card of each device in its usual servers (DGX, HGX and the like), Gbit/s one way; absent where none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nic_gbps: Option<f64>,
     /// Key of the constants in configs/calibration that it uses, its own or those of a device of the same architecture.
     /// Absent: typical efficiencies.
     pub calibration: Option<String>,

@@ -103,21 +103,17 @@ impl Replica {
         id
     }
 
-    /// A request that others prefill is to be decoded here. The request must fit.
-    pub fn offer(&mut self, request: Request, now: Time) -> JobId {
+    /// A request that others prefill is to be decoded here. With its first token `sampled` there, the KV of the whole prompt is moved; else
+    /// all but the last token's, which is computed here. The request must fit.
+    pub fn offer(&mut self, request: Request, sampled: bool, now: Time) -> JobId {
         let id = self.core.open(request);
         let job = &mut self.core.jobs[id];
         job.leg = Leg::Decode;
         job.was_scheduled = true;
+        job.generated = u32::from(sampled);
         self.handovers.offered.push_back(id);
         self.wake(now);
         id
-    }
-
-    /// How the first token of an offered request reaches its client, and what was computed for it elsewhere; said before its memory can be
-    /// granted. With a first token that is given or comes out here, the KV of the whole prompt is moved; else all but one token's.
-    pub fn expect(&mut self, id: JobId, first_token_sampled: bool) {
-        self.core.jobs[id].generated = u32::from(first_token_sampled);
     }
 
     /// All KV of a decode leg is here. `prefilled` prompt tokens were computed for it elsewhere.

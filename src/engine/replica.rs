@@ -401,7 +401,9 @@ impl Replica {
             Run::new(&self.pace, idle, start, cost, 0, 1)
         };
         run.wait(self.core.pool.delay(run.start, run.duration_ps));
-        let pauses = self.core.pool.awaits_reading()
+        // What is told to other replicas may bring something here that nobody knew of when `limit` was set.
+        let pauses = !self.handovers.news.is_empty()
+            || self.core.pool.awaits_reading()
             || !self.core.paused.is_empty()
             || !self.core.stalled.is_empty()
             || !self.core.batch.starved.is_empty();

@@ -4,6 +4,7 @@
 mod counters;
 mod definitions;
 mod economics;
+mod handovers;
 mod histogram;
 mod ramp;
 mod recorder;
@@ -17,6 +18,7 @@ mod waits;
 
 pub use counters::Counters;
 pub use definitions::{Column, Definition, columns, definition, definitions};
+pub use handovers::{Handover, Handovers};
 pub use histogram::Histogram;
 pub use recorder::Recorder;
 pub use result::{NEVER_PS, NO_SESSION, REJECT_REASONS, Requests, RunResult, Series, Status};

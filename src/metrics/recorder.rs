@@ -3,6 +3,7 @@
 //! The engine may report a stretch of steps in one go or step by step: everything kept here comes out equal to the bit.
 
 use super::counters::{Counters, tokens_of_first_step};
+use super::handovers::{Handover, Handovers};
 use super::histogram::Histogram;
 use super::ramp::Ramp;
 use super::result::{Requests, RunResult, Status};
@@ -42,6 +43,7 @@ pub struct Recorder {
     steps: Option<StepLog>,
     /// By replica: what its KV tiers have done. Empty without tiers.
     tiers: Vec<Vec<TierUse>>,
+    handovers: Handovers,
 }
 
 impl Recorder {
@@ -65,6 +67,17 @@ impl Recorder {
         self
     }
 
+    /// A request has a seat in the decode pool.
+    pub fn handed_over(&mut self, request: u32, record: &Handover) {
+        self.handovers.records.push(Handover { request, ..*record });
+    }
+
+    /// What the links of the network have carried when the run ends.
+    pub fn links(&mut self, carried: impl Iterator<Item = (u64, u64)>) {
+        // The busiest by share of its rate.
+        self.handovers.busiest_link = carried.max_by(|a, b| (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1))));
+    }
+
     /// Ends the run at `end` and sums it up. Requests that have not ended must have been reported as unfinished.
     pub fn finish(mut self, info: RunInfo, end: Time) -> RunResult {
         for replica in &self.replicas {
@@ -74,6 +87,7 @@ impl Recorder {
             }
         }
         self.requests.drop_unknown();
+        self.handovers.records.sort_by_key(|record| record.request);
         let mut result = RunResult {
             name: info.name.clone(),
             summary: serde_json::Value::Null,
@@ -84,6 +98,7 @@ impl Recorder {
             warm_up_ps: self.warm_up_ps,
             counters: self.replicas.into_iter().map(|replica| replica.counters).collect(),
             inter_token: self.inter_token,
+            handovers: self.handovers,
             steps: self.steps.unwrap_or_default(),
             tiers: self.tiers,
             info,

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::counters::Counters;
+use super::handovers::Handovers;
 use super::histogram::Histogram;
 use super::run_info::RunInfo;
 use super::step_log::StepLog;
@@ -221,6 +222,8 @@ pub struct RunResult {
     /// Gaps between consecutive tokens of one request, pooled, ps.
     pub inter_token: Histogram,
     pub info: RunInfo,
+    /// What was moved from one pool of engines to another.
+    pub handovers: Handovers,
     /// Steps kept for a trace; empty unless they were asked for.
     pub steps: StepLog,
     /// By replica: what its KV tiers have done, warm-up included. Empty without tiers.

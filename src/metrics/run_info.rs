@@ -32,6 +32,8 @@ pub struct ReplicaInfo {
     pub model: String,
     pub device: String,
     pub gpus: u32,
+    /// `prefill` or `decode`; empty for an engine that does both.
+    pub role: String,
     pub kv_blocks: u64,
     /// Tokens in a KV block.
     pub block_tokens: u32,

@@ -32,6 +32,7 @@ pub fn summary(run: &RunResult) -> Value {
     put("engine", engine(run));
     put("utilisation", utilisation(run));
     put("waits", waits(run));
+    put("disaggregation", super::handovers::section(run));
     put("memory", memory(run));
     put("energy", super::economics::energy(run));
     put("cost", super::economics::cost(run));

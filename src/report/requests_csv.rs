@@ -69,6 +69,15 @@ impl<W: Write> Rows<W> {
         self.cell(format_args!("{}", r.preemptions[row]))?;
         self.word(r.reject_reason(row).unwrap_or_default())?;
         self.instant(r.cancelled_ps[row])?;
+        match run.handovers.of(r.id[row]) {
+            Some(handover) => {
+                self.cell(format_args!("{}", handover.decode_replica))?;
+                self.number(handover.memory_wait_ms())?;
+                self.number(handover.transfer_ms())?;
+                self.cell(format_args!("{}", handover.bytes))?;
+            }
+            None => (0..4).try_for_each(|_| self.word(""))?,
+        }
         self.csv.write_record(None::<&[u8]>)?;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! An entry as a group of replicas behind a router: how many, on which hardware, and by which rule requests are spread.
 
+use super::disaggregation::PoolsPlan;
 use super::entry::ReplicaPlan;
 use super::hardware::Hardware;
 use crate::cluster::router::signals::Signal;
@@ -15,6 +16,8 @@ pub(super) struct Group {
     pub replicas: Vec<ReplicaPlan>,
     /// Absent: as the workload's load balancing says.
     pub router: Option<RouterSpec>,
+    /// The replicas are two pools.
+    pub pools: Option<PoolsPlan>,
 }
 
 /// The group that an entry is, given one of its replicas.
@@ -33,16 +36,7 @@ pub(super) fn group(
     }
     let block = replica.info.block_tokens;
     let dynamo = entry.config.dynamo.clone().unwrap_or_default();
-    let router = match (entry.kind, &entry.router) {
-        (FrameworkKind::Dynamo, Some(_)) => {
-            let hint = "say `config.dynamo.router_mode`";
-            return Err(Diagnostic::error(format!("{path}.router"), "Dynamo's frontend is the router", hint));
-        }
-        (FrameworkKind::Dynamo, None) => Some(RouterSpec::of_dynamo(&dynamo, count, block, &format!("{path}.config.dynamo"))?),
-        (_, Some(config)) => Some(RouterSpec::of_config(config, count, block, &format!("{path}.router"))?),
-        (_, None) if count > 1 => Some(RouterSpec::of_config(&RouterConfig::default(), count, block, path)?),
-        (_, None) => None,
-    };
+    let router = router(entry, count, block, path)?;
     if count == 1 && entry.router.is_some() {
         let message = "there is one replica, so nothing is routed";
         warnings.push(Diagnostic::warning(format!("{path}.router"), message, "say `replicas:`"));
@@ -58,7 +52,23 @@ pub(super) fn group(
         let message = "this engine's cache tells no router what it holds: what was routed there counts as cached until it is known better";
         warnings.push(Diagnostic::warning(at, message, "say `use_kv_events: false` to let it count for a time only"));
     }
-    Ok(Group { replicas: vec![replica; count as usize], router })
+    Ok(Group { replicas: vec![replica; count as usize], router, pools: None })
+}
+
+/// The rule by which an entry spreads requests over `count` engines with blocks of `block` tokens; none where there is nothing to choose
+/// and nothing is said.
+pub(super) fn router(entry: &FrameworkEntry, count: u32, block: u32, path: &str) -> Result<Option<RouterSpec>, Diagnostic> {
+    let dynamo = entry.config.dynamo.clone().unwrap_or_default();
+    Ok(match (entry.kind, &entry.router) {
+        (FrameworkKind::Dynamo, Some(_)) => {
+            let hint = "say `config.dynamo.router_mode`";
+            return Err(Diagnostic::error(format!("{path}.router"), "Dynamo's frontend is the router", hint));
+        }
+        (FrameworkKind::Dynamo, None) => Some(RouterSpec::of_dynamo(&dynamo, count, block, &format!("{path}.config.dynamo"))?),
+        (_, Some(config)) => Some(RouterSpec::of_config(config, count, block, &format!("{path}.router"))?),
+        (_, None) if count > 1 => Some(RouterSpec::of_config(&RouterConfig::default(), count, block, path)?),
+        (_, None) => None,
+    })
 }
 
 /// Replicas as a router sees them.

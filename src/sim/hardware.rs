@@ -2,7 +2,7 @@
 
 use crate::catalog::{Catalog, Device, Interconnect, SheetConfidence};
 use crate::config::Diagnostic;
-use crate::config::schema::{ComputeDevice, HardwareProfile, NetworkLink};
+use crate::config::schema::{ComputeDevice, HardwareProfile, NetworkConfig, NetworkLink};
 use crate::cost::transfer::Hop;
 use crate::units::Time;
 
@@ -195,6 +195,26 @@ impl<'a> Hardware<'a> {
         })
     }
 
+    /// Catalog nodes, not single devices.
+    pub(super) fn is_nodes(&self) -> bool {
+        self.node_devices.is_some()
+    }
+
+    /// Nodes that there are, where the document says so.
+    pub(super) fn nodes_given(&self) -> Option<u32> {
+        self.profile.nodes
+    }
+
+    /// Devices of a catalog node of the document; 1 for listed ones.
+    pub(super) fn node_gpus(&self) -> u32 {
+        self.node_devices.map_or(1, |_| self.per_node)
+    }
+
+    /// The network between nodes.
+    pub(super) fn network(&self) -> NetworkConfig {
+        self.profile.network.clone().unwrap_or_default()
+    }
+
     /// Devices in all, where the document lists them one by one; a catalog node may be had as often as wanted.
     pub(super) fn listed_devices(&self) -> Option<u64> {
         self.node_devices.is_none().then_some(self.devices.len() as u64)
@@ -264,6 +284,7 @@ fn device(described: &ComputeDevice, path: &str, catalog: &Catalog, warnings: &m
         tdp_w: None,
         interconnect: Interconnect { name: "PCIe5".to_owned(), bytes_per_s: 50e9, latency_us: 5.0 },
         devices_per_node: 8,
+        nic_gbps: None,
         calibration: None,
         sheet_confidence: SheetConfidence::Low,
         source: "the document".to_owned(),

@@ -3,11 +3,13 @@
 //! Replicas run ahead of the clock between arrivals and are looked at only when something happens to them: the next event is the
 //! earliest of the next arrival and each replica's own next event, arrivals first, then the lower replica number.
 
+mod disaggregation;
 mod entry;
 mod fleet;
 mod hardware;
 mod moment;
 pub mod plan;
+mod pools;
 
 pub use entry::is_modelled;
 pub use moment::{Inspection, Moment, NoMoment, ReplicaMoment};
@@ -20,6 +22,7 @@ use crate::metrics::{Recorder, RunResult};
 use crate::units::Time;
 use crate::workload::{self, Source};
 use fleet::Engines;
+use pools::{Floor, Pools};
 
 /// How far a simulation has come.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +41,8 @@ pub struct Simulation {
     /// What the source said before it made a request.
     planned_warnings: Vec<Diagnostic>,
     router: Router,
+    /// Where prompts and tokens are made by engines of their own.
+    pools: Option<Pools>,
     replicas: Vec<Replica>,
     /// When something happens next at each.
     events: Tournament,
@@ -57,12 +62,15 @@ impl Simulation {
         let replicas =
             plan.replicas.iter().enumerate().map(|(index, replica)| replica.build(index as u16, plan.source.seed, plan.fast_path, horizon));
         let mut replicas = replicas.collect::<Result<Vec<Replica>, Diagnostic>>().map_err(|found| vec![found])?;
-        let router = Router::new(&plan.router, replicas.len(), plan.source.seed);
+        let pools = plan.pools.as_ref().map(|pools| Pools::new(pools, &mut replicas, plan.source.seed));
+        let routed = pools.as_ref().map_or(replicas.len(), Pools::prefill_replicas);
+        let router = Router::new(&plan.router, routed, plan.source.seed);
         if router.listens_for_prefills() {
-            replicas.iter_mut().for_each(Replica::keep_prefilled);
+            replicas[..routed].iter_mut().for_each(Replica::keep_prefilled);
         }
         Ok(Simulation {
             router,
+            pools,
             events: Tournament::new(replicas.len(), Time::NEVER.0),
             recorder: Recorder::new(Time::from_s(plan.warm_up_s), source.expected_requests())
                 .with_power(plan.info.replicas.iter().map(|replica| replica.power).collect()),
@@ -100,43 +108,79 @@ impl Simulation {
         let (event, replica) = self.events.first();
         let waits = self.source.waits_for_replies();
         let look = self.router.next_snapshot(arrival, waits);
-        let next = arrival.min(Time(event));
+        let between = self.pools.as_ref().map_or(Time::NEVER, Pools::next);
+        let next = arrival.min(Time(event)).min(between);
         if next == Time::NEVER || next > self.horizon {
             return false;
         }
         if look <= next {
-            self.router.snapshot(look, &Engines(&mut self.replicas));
+            let routed = self.pools.as_ref().map_or(self.replicas.len(), Pools::prefill_replicas);
+            self.router.snapshot(look, &Engines(&mut self.replicas[..routed]));
             return true;
         }
         debug_assert!(next >= self.now, "time went back");
         self.now = next;
         if arrival == next {
             self.deliver();
+        } else if between == next {
+            self.at_pools(Pools::process);
         } else {
-            // Where a reply makes a request, no replica may run past the next event of another.
-            let limit = if waits { arrival.min(Time(self.events.least_beside(replica))) } else { arrival };
-            self.replicas[replica].process(limit.min(look), &mut self.recorder, &mut self.ended);
-            self.events.set(replica, self.replicas[replica].next_event().0);
-            for id in self.replicas[replica].take_prefilled() {
-                self.router.prefilled(replica, id, next);
-            }
-            for id in self.ended.drain(..) {
-                self.router.ended(replica, id, next);
-                self.source.ended(id, next);
-                self.requests_ended += 1;
-            }
+            // Where a reply or another pool makes a request, no replica may run past the next event of another.
+            let others = waits || self.pools.is_some();
+            let limit = if others { arrival.min(Time(self.events.least_beside(replica))).min(between) } else { arrival };
+            self.run(replica, limit.min(look));
         }
+        self.take_leave();
         true
+    }
+
+    /// A replica does what happens next at it.
+    fn run(&mut self, replica: usize, limit: Time) {
+        self.replicas[replica].process(limit, &mut self.recorder, &mut self.ended);
+        self.events.set(replica, self.replicas[replica].next_event().0);
+        if self.pools.is_some() {
+            return self.at_pools(|pools, floor| pools.worked(replica, floor));
+        }
+        for id in self.replicas[replica].take_prefilled() {
+            self.router.prefilled(replica, id, self.now);
+        }
+        for &id in &self.ended {
+            self.router.ended(replica, id, self.now);
+        }
+    }
+
+    /// Something between the pools, where there are pools.
+    fn at_pools(&mut self, work: impl FnOnce(&mut Pools, &mut Floor<'_>)) {
+        let Some(pools) = &mut self.pools else { return };
+        let mut floor = Floor {
+            replicas: &mut self.replicas,
+            events: &mut self.events,
+            recorder: &mut self.recorder,
+            router: &mut self.router,
+            now: self.now,
+            ended: &mut self.ended,
+        };
+        work(pools, &mut floor);
+    }
+
+    /// Tells the source of the requests that have ended.
+    fn take_leave(&mut self) {
+        for id in self.ended.drain(..) {
+            self.source.ended(id, self.now);
+            self.requests_ended += 1;
+        }
     }
 
     fn deliver(&mut self) {
         let Some(request) = self.source.take() else { return };
+        if self.pools.is_some() {
+            return self.at_pools(|pools, floor| pools.deliver(request, floor));
+        }
         let id = request.id;
         let replica = self.router.route(&request, self.now, &mut Engines(&mut self.replicas));
         if self.replicas[replica].arrive(request, &mut self.recorder) {
             self.router.ended(replica, id, self.now);
-            self.source.ended(id, self.now);
-            self.requests_ended += 1;
+            self.ended.push(id);
         }
         self.events.set(replica, self.replicas[replica].next_event().0);
     }
@@ -154,6 +198,18 @@ impl Simulation {
         Progress { done: self.done, fraction, simulated_s: self.now.as_s(), requests_ended: self.requests_ended }
     }
 
+    /// KV blocks that requests hold now, in all replicas.
+    pub fn kv_blocks_used(&self) -> u64 {
+        self.replicas.iter().map(Replica::kv_blocks_used).sum()
+    }
+
+    /// Whether something is still to happen.
+    fn has_more(&mut self) -> bool {
+        self.source.next_arrival().is_some()
+            || self.replicas.iter().any(|replica| replica.next_event() != Time::NEVER)
+            || self.pools.as_ref().is_some_and(|pools| pools.next() != Time::NEVER)
+    }
+
     /// The result so far: complete when `advance` said done, else as if the simulation ended now.
     ///
     /// A run ends with its last event, or at `max_simulation_time` when requests were still under way (or due) then.
@@ -161,7 +217,10 @@ impl Simulation {
         for replica in &self.replicas {
             replica.close(&mut self.recorder);
         }
-        let more = self.source.next_arrival().is_some() || self.replicas.iter().any(|replica| replica.next_event() != Time::NEVER);
+        if let Some(pools) = &self.pools {
+            pools.close(&self.replicas, &mut self.recorder);
+        }
+        let more = self.has_more();
         let end = if self.done && more { self.horizon } else { self.now };
         self.recorder.finish(self.plan.info, end)
     }

@@ -64,7 +64,7 @@ impl Inspection {
         if !simulation.done {
             return Err(NoMoment::NotThereYet);
         }
-        let more = simulation.source.next_arrival().is_some() || simulation.replicas.iter().any(|r| r.next_event() != Time::NEVER);
+        let more = simulation.has_more();
         let end = if more { self.horizon } else { simulation.now };
         if self.at > end {
             return Err(NoMoment::AfterTheEnd { at_s: self.at.as_s(), end_s: end.as_s() });

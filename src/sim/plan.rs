@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::disaggregation::{self, PoolsPlan};
 use super::entry::{self, Context, ReplicaPlan};
 use super::fleet::{self, Group};
 use super::hardware::Hardware;
@@ -36,6 +37,8 @@ pub struct RunPlan {
     pub(super) source: SourceSpec,
     pub(super) replicas: Vec<ReplicaPlan>,
     pub(super) router: RouterSpec,
+    /// The replicas are a prefill pool and a decode pool; `router` is that of the first.
+    pub(super) pools: Option<PoolsPlan>,
     pub(super) max_simulation_time_s: Option<f64>,
     /// How long requests come in, for progress, where the document says.
     pub(super) expected_duration_s: Option<f64>,
@@ -94,6 +97,15 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
         }
         match with_calibration(entry, files, &path) {
             Ok(entry) => {
+                if shared && entry.config.disaggregation.is_some() {
+                    let message = "prefill and decode pools are not modelled in a shared comparison";
+                    errors.push(Diagnostic::error(format!("{path}.config.disaggregation"), message, "compare side by side"));
+                    continue;
+                }
+                if let Some(wanted) = &entry.config.disaggregation {
+                    groups.extend(disaggregation::group(&context, &entry, wanted, &path, &mut errors, &mut warnings));
+                    continue;
+                }
                 if shared && (entry.router.is_some() || entry.kind == FrameworkKind::Dynamo) {
                     let message = "in a shared comparison all entries are behind one load balancer";
                     let hint = "say workload.load_balancing_strategy, or compare side by side";
@@ -127,7 +139,7 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
 
     if shared {
         let replicas = groups.into_iter().flat_map(|group| group.replicas).collect();
-        groups = vec![Group { replicas, router: None }];
+        groups = vec![Group { replicas, router: None, pools: None }];
     }
     let mut runs = Vec::new();
     let mut estimated_work: u64 = 0;
@@ -154,7 +166,7 @@ fn run(
     electricity: RunEconomics,
     group: Group,
 ) -> RunPlan {
-    let Group { replicas, router } = group;
+    let Group { replicas, router, pools } = group;
     let seed = document.simulation.random_seed.unwrap_or(0);
     let metrics = document.metrics_config.clone().unwrap_or_default();
     let bytes_per_token = workload.bytes_per_token_estimate_for_network.unwrap_or(0.0);
@@ -187,6 +199,7 @@ fn run(
             let weights: Vec<f64> = names.iter().map(weight).collect();
             RouterSpec::of_strategy(workload.load_balancing_strategy.unwrap_or(LoadBalancing::RoundRobin), &weights)
         }),
+        pools,
         max_simulation_time_s: document.simulation.max_simulation_time,
         expected_duration_s: expected_duration_s.filter(|duration| *duration > 0.0),
         warm_up_s: metrics.warm_up_duration_s.unwrap_or(0.0),

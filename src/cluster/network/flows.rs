@@ -101,6 +101,11 @@ impl Flows {
         (self.carried[link as usize] / u128::from(PS_PER_S)) as u64
     }
 
+    /// Bytes that each link has carried, and its bytes a second.
+    pub fn links(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        (0..self.capacities.len() as LinkId).map(|link| (self.carried(link), self.capacity(link)))
+    }
+
     /// Bytes a second of a link.
     pub fn capacity(&self, link: LinkId) -> u64 {
         self.capacities[link as usize]

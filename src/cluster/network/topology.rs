@@ -179,6 +179,11 @@ impl Placement {
         first
     }
 
+    /// What follows shares no node with what came before.
+    pub fn next_node(&mut self) {
+        self.next = self.next.next_multiple_of(self.gpus_per_node);
+    }
+
     /// Nodes that what was handed out takes.
     pub fn nodes(&self) -> u32 {
         self.next.div_ceil(self.gpus_per_node)

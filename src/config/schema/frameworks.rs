@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DynamoBackend, DynamoConfig, LevelOfDetail, RouterConfig, SglangConfig, SpeculativeConfig, TrtllmConfig, VllmConfig};
+use super::{
+    DisaggregationConfig, DynamoBackend, DynamoConfig, LevelOfDetail, RouterConfig, SglangConfig, SpeculativeConfig, TrtllmConfig,
+    VllmConfig,
+};
 
 /// One serving stack under test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -165,6 +168,9 @@ pub struct FrameworkConfig {
     /// Options of NVIDIA Dynamo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamo: Option<DynamoConfig>,
+    /// Prompts and tokens on GPUs of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disaggregation: Option<DisaggregationConfig>,
     // Keys of the original project.
     /// Longest chunk of one prompt, tokens (the original project's name of `long_prefill_token_threshold`).
     #[serde(default, skip_serializing_if = "Option::is_none")]

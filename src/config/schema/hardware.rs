@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::NetworkConfig;
+
 /// The virtual hardware: either a catalog node (`node`, `nodes`) or a list of devices and links.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,9 @@ pub struct HardwareProfile {
     /// Links between devices (the original project's form).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_links: Option<Vec<NetworkLink>>,
+    /// The network between nodes. KV takes it from one pool to the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkConfig>,
     /// Read by the original project and never used there; accepted, without effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_devices: Option<Vec<serde_json::Value>>,

@@ -4,6 +4,7 @@
 //! A doc comment here is the help text that a user reads. Units stand in the names. No defaults are filled in here:
 //! an absent key stays `None`, so a document can be written back as short as it was read.
 
+mod disaggregation;
 mod economics;
 mod frameworks;
 mod hardware;
@@ -17,6 +18,7 @@ mod workload;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use disaggregation::*;
 pub use economics::*;
 pub use frameworks::*;
 pub use hardware::*;

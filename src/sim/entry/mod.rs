@@ -15,6 +15,7 @@ use speculation::Drafting;
 
 use super::hardware::Hardware;
 use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model, framework_defaults, hf};
+use crate::cluster::network::KvShape;
 use crate::config::Diagnostic;
 use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, FrameworkKind, MixedStepCost, Sampling};
 use crate::cost::memory::{Drafter, MemorySpec};
@@ -81,6 +82,18 @@ pub(super) fn replica(
     errors: &mut Vec<Diagnostic>,
     warnings: &mut Vec<Diagnostic>,
 ) -> Option<ReplicaPlan> {
+    replica_on(context, entry, None, path, errors, warnings)
+}
+
+/// As `replica`, on GPUs of a kind of its own.
+pub(super) fn replica_on(
+    context: &Context<'_>,
+    entry: &FrameworkEntry,
+    own: Option<&Device>,
+    path: &str,
+    errors: &mut Vec<Diagnostic>,
+    warnings: &mut Vec<Diagnostic>,
+) -> Option<ReplicaPlan> {
     let config = &entry.config;
     let before = errors.len();
     let engine = engine_of(entry.worker_kind());
@@ -91,6 +104,12 @@ pub(super) fn replica(
     let degrees = Degrees::of(config, path).map_err(|error| errors.push(error)).ok();
     let placed = degrees.and_then(|degrees| {
         let (ids, at) = gpu_ids(config, path);
+        if let Some(device) = own {
+            let most = device.devices_per_node;
+            let hint = format!("a node of {} has {most}", device.name);
+            let fits = (degrees.tp <= most).then(|| (device.clone(), Vec::new()));
+            return fits.ok_or_else(|| errors.push(Diagnostic::error(at, format!("{} GPUs share each layer", degrees.tp), hint))).ok();
+        }
         let ids = degrees.working(ids, &at, warnings);
         let device = context.hardware.device_for(&ids, degrees.groups(), &at, warnings).map_err(|error| errors.push(error)).ok()?;
         let hops = context.hardware.hops(&ids, degrees.groups(), &device, &at, warnings);
@@ -112,6 +131,7 @@ pub(super) fn replica(
         Ok(mut plan) => {
             plan.info.usd_per_gpu_hour = usd_per_gpu_hour;
             plan.info.price_source = price_source;
+            plan.node_gpus = own.map_or(context.hardware.node_gpus(), |device| device.devices_per_node);
             Some(plan)
         }
         Err(error) => {
@@ -261,6 +281,7 @@ impl Parts<'_> {
             device: self.device.name.clone(),
             gpus: self.degrees.gpus(),
             kv_blocks: blocks,
+            role: String::new(),
             block_tokens: rules.block_size,
             single_steps: single_steps(&limits, self.degrees),
             work: Work {
@@ -300,6 +321,9 @@ impl Parts<'_> {
             info,
             api_time: Time::from_ms(host.per_request_api_ms),
             confidence,
+            kv_shape: KvShape::new(&self.model, self.kv_dtype.kv_bytes().unwrap_or(2.0)),
+            node_gpus: 1,
+            device: self.device,
         })
     }
 

@@ -1,5 +1,7 @@
 //! One serving replica as planned: everything that building it takes, and nothing looked up any more.
 
+use crate::catalog::{Device, Engine};
+use crate::cluster::network::KvShape;
 use crate::config::Diagnostic;
 use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming, Speculative, Transfer};
 use crate::engine::{Core, Limits, Pace, Pipeline, PolicySpec, Replica, Speculation};
@@ -20,6 +22,10 @@ pub struct ReplicaPlan {
     pub(in crate::sim) info: ReplicaInfo,
     pub(in crate::sim) api_time: Time,
     pub(in crate::sim) confidence: String,
+    pub(in crate::sim) device: Device,
+    /// GPUs of a node that it is in.
+    pub(in crate::sim) node_gpus: u32,
+    pub(in crate::sim) kv_shape: KvShape,
 }
 
 /// The stages of a pipeline.
@@ -66,6 +72,35 @@ pub(super) enum TimingPlan {
 }
 
 impl ReplicaPlan {
+    /// Whose rules it serves by.
+    pub(in crate::sim) fn engine(&self) -> Engine {
+        match self.policy {
+            PolicySpec::Vllm(_) => Engine::Vllm,
+            PolicySpec::Sglang(_) => Engine::Sglang,
+            PolicySpec::Trtllm(_) => Engine::Trtllm,
+        }
+    }
+
+    /// Its layers lie on several groups of GPUs.
+    pub(in crate::sim) fn is_pipeline(&self) -> bool {
+        self.pipeline.is_some()
+    }
+
+    /// Switches SGLang's radix tree off.
+    pub(in crate::sim) fn keep_no_prefixes(&mut self) {
+        if let KvPlan::Radix { caching, .. } = &mut self.kv {
+            *caching = false;
+        }
+        if let PolicySpec::Sglang(options) = &mut self.policy {
+            options.caching = false;
+        }
+    }
+
+    /// Forms each batch when the one before has ended.
+    pub(in crate::sim) fn form_after_the_last(&mut self) {
+        self.overlap = false;
+    }
+
     /// Whether its cache can be asked what it holds of a prompt.
     pub(in crate::sim) fn tells_what_it_holds(&self) -> bool {
         matches!(self.kv, KvPlan::HashChain { .. })

@@ -1,0 +1,247 @@
+//! An entry with a prefill pool and a decode pool as a document describes it: engines, GPUs, network, and the order in which KV moves.
+//! What happens in a run is in `pools`.
+
+use super::entry::{self, Context};
+use super::fleet::{self, Group};
+use crate::catalog::{Device, Engine};
+use crate::cluster::RouterSpec;
+use crate::cluster::network::{Connector, Fabric, FabricSpec, KvRoute, Placement};
+use crate::cluster::router::Rule;
+use crate::config::Diagnostic;
+use crate::config::schema::{
+    ConditionalConfig, ConditionalPolicy, DisaggregationConfig, FirstTokenFrom, FrameworkEntry, FrameworkKind, NetworkConfig, PoolConfig,
+    TransferConfig, TransferConnector, TransferOrder,
+};
+use crate::units::Time;
+
+/// Which comes first, a prompt or the memory for it in the decode pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Pull,
+    Push,
+}
+
+/// When the client gets the first token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    Prefill,
+    Seat,
+    Decode,
+}
+
+/// When prompts are computed by the decode pool.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Conditional {
+    pub by_length: bool,
+    pub by_load: bool,
+    pub max_length: u32,
+    pub max_ratio: f64,
+    pub busy_requests: u32,
+}
+
+/// Two pools as planned. The replicas of the prefill pool come first.
+#[derive(Clone, Debug)]
+pub(super) struct PoolsPlan {
+    pub prefill_replicas: usize,
+    pub decode_router: RouterSpec,
+    pub order: Order,
+    pub first_token: Moment,
+    pub route: KvRoute,
+    pub fabric: Fabric,
+    /// First GPU of each replica.
+    pub first_gpu: Vec<u32>,
+    /// The decode pool keeps prefixes, and what it has of a prompt is not moved.
+    pub reuses_on_decode: bool,
+    pub conditional: Option<Conditional>,
+}
+
+/// Rate of a card where no server of the GPU is known, Gbit/s. An assumption.
+pub(super) const USUAL_NIC_GBPS: f64 = 100.0;
+/// From card to card under one leaf, and more over a spine, µs. Assumptions: RDMA over a switch takes 2 to 4 µs, a switch well under one.
+const LEAF_US: f64 = 3.0;
+const SPINE_US: f64 = 1.0;
+/// Nodes of a scalable unit of NVIDIA's DGX SuperPOD.
+const NODES_PER_LEAF: u32 = 32;
+
+/// The pools that an entry is.
+pub(super) fn group(
+    context: &Context<'_>,
+    entry: &FrameworkEntry,
+    wanted: &DisaggregationConfig,
+    path: &str,
+    errors: &mut Vec<Diagnostic>,
+    warnings: &mut Vec<Diagnostic>,
+) -> Option<Group> {
+    let at = format!("{path}.config.disaggregation");
+    if entry.replicas.is_some() {
+        let hint = "say `replicas` in each pool";
+        errors.push(Diagnostic::error(format!("{path}.replicas"), "the pools say how many engines there are", hint));
+    }
+    if !context.hardware.is_nodes() {
+        let hint = "say `node:`, such as `node: 8xH100-SXM`; a pool may have a `device` of its own";
+        errors.push(Diagnostic::error(&at, "pools are placed on catalog nodes, and the hardware lists single devices", hint));
+        return None;
+    }
+    let mut pool = |config: &PoolConfig, name: &str| {
+        let entry = pool_entry(entry, config);
+        let device = match &config.device {
+            Some(name) => match context.catalog.device(name) {
+                Ok(device) => Some(device.clone()),
+                Err(unknown) => {
+                    errors.push(Diagnostic::error(format!("{at}.{name}.device"), unknown.to_string(), "see `llmperforacle list gpus`"));
+                    return None;
+                }
+            },
+            None => None,
+        };
+        let plan = entry::replica_on(context, &entry, device.as_ref(), path, errors, warnings)?;
+        Some((plan, config.replicas.unwrap_or(1), config.device.is_some(), format!("{at}.{name}")))
+    };
+    let (prefill, decode) = (pool(&wanted.prefill, "prefill"), pool(&wanted.decode, "decode"));
+    let ((prefill, prefills, own, prefill_path), (mut decode, decodes, other, decode_path)) = (prefill?, decode?);
+    let engine = prefill.engine();
+    if prefill.is_pipeline() || decode.is_pipeline() {
+        let hint = "use more of `tensor_parallel_size` in the pools";
+        errors.push(Diagnostic::error(&at, "pipelines of stages are not modelled in pools", hint));
+        return None;
+    }
+    let transfer = wanted.transfer.clone().unwrap_or_default();
+    let order = match transfer.order {
+        Some(TransferOrder::Pull) => Order::Pull,
+        Some(TransferOrder::Push) => Order::Push,
+        None if engine == Engine::Sglang => Order::Push,
+        None => Order::Pull,
+    };
+    let first_token = match transfer.first_token {
+        Some(FirstTokenFrom::Prefill) => Moment::Prefill,
+        Some(FirstTokenFrom::Seat) => Moment::Seat,
+        Some(FirstTokenFrom::Decode) => Moment::Decode,
+        None if engine == Engine::Vllm => Moment::Decode,
+        None => Moment::Seat,
+    };
+    if first_token == Moment::Decode && engine != Engine::Vllm {
+        let message = "only vLLM's decode engines compute the last token of a prompt again";
+        errors.push(Diagnostic::error(format!("{at}.transfer.first_token"), message, "say `seat` or `prefill`"));
+        return None;
+    }
+    let mut prefill = prefill;
+    match engine {
+        // Decode servers keep no radix tree.
+        Engine::Sglang => decode.keep_no_prefixes(),
+        // Its examples turn the overlap scheduler of context servers off.
+        Engine::Trtllm => prefill.form_after_the_last(),
+        Engine::Vllm => {}
+    }
+    let block = prefill.info.block_tokens;
+    let route = KvRoute::new(connector(engine, &transfer), prefill.kv_shape, prefill.info.gpus, decode.info.gpus, block);
+    let separate = transfer.separate_nodes.unwrap_or(false) || own || other;
+    let per_node = prefill.node_gpus.max(decode.node_gpus);
+    let mut placement = Placement::new(per_node);
+    let mut first_gpu: Vec<u32> = (0..prefills).map(|_| placement.take(prefill.info.gpus)).collect();
+    if separate {
+        placement.next_node();
+    }
+    first_gpu.extend((0..decodes).map(|_| placement.take(decode.info.gpus)));
+    if let Some(nodes) = context.hardware.nodes_given().filter(|nodes| placement.nodes() > *nodes) {
+        let message = format!("the pools take {} nodes, and the hardware has {nodes}", placement.nodes());
+        errors.push(Diagnostic::error(&at, message, "say more `nodes`, or leave `nodes` out to have as many as are needed"));
+        return None;
+    }
+    let fabric = fabric(&context.hardware.network(), [&prefill.device, &decode.device], per_node, placement.nodes());
+    let conditional = match &wanted.conditional {
+        Some(_) if entry.kind != FrameworkKind::Dynamo => {
+            let message = "only Dynamo chooses by request whether a prompt is computed elsewhere";
+            errors.push(Diagnostic::error(format!("{at}.conditional"), message, "say `type: DYNAMO`, or take it out"));
+            return None;
+        }
+        given => given.as_ref().map(conditional),
+    };
+    let decode_router = match &wanted.decode.router {
+        Some(config) => RouterSpec::of_config(config, decodes, block, &format!("{decode_path}.router")),
+        None => Ok(RouterSpec::new(Rule::RoundRobin)),
+    };
+    let router = match &wanted.prefill.router {
+        Some(config) => RouterSpec::of_config(config, prefills, block, &format!("{prefill_path}.router")).map(Some),
+        None => fleet::router(entry, prefills, block, path),
+    };
+    let (router, decode_router) = match (router, decode_router) {
+        (Ok(router), Ok(decode_router)) => (router, decode_router),
+        (router, decode_router) => {
+            errors.extend(router.err().into_iter().chain(decode_router.err()));
+            return None;
+        }
+    };
+    if decode_router.snapshot_interval > Time::ZERO {
+        let hint = "leave it out, or choose a policy that looks at no engine";
+        let message = "what the decode pool's router knows of engines is never old";
+        errors.push(Diagnostic::error(format!("{decode_path}.router.snapshot_interval_ms"), message, hint));
+        return None;
+    }
+    let reuses_on_decode = engine == Engine::Vllm;
+    prefill.info.role = "prefill".to_owned();
+    decode.info.role = "decode".to_owned();
+    let prefill_replicas = prefills as usize;
+    let mut replicas = vec![prefill; prefill_replicas];
+    replicas.extend(vec![decode; decodes as usize]);
+    let pools = PoolsPlan { prefill_replicas, decode_router, order, first_token, route, fabric, first_gpu, reuses_on_decode, conditional };
+    Some(Group { replicas, router: Some(router.unwrap_or_else(|| RouterSpec::new(Rule::RoundRobin))), pools: Some(pools) })
+}
+
+/// The entry as one pool's engines see it.
+fn pool_entry(entry: &FrameworkEntry, pool: &PoolConfig) -> FrameworkEntry {
+    let mut entry = entry.clone();
+    let config = &mut entry.config;
+    if let Some(tp) = pool.tensor_parallel_size {
+        config.tensor_parallel_size = Some(tp);
+        config.parallelism = None;
+    }
+    config.max_num_seqs = pool.max_num_seqs.or(config.max_num_seqs);
+    config.max_num_batched_tokens = pool.max_num_batched_tokens.or(config.max_num_batched_tokens);
+    config.gpu_memory_utilization = pool.gpu_memory_utilization.or(config.gpu_memory_utilization);
+    config.num_gpu_blocks_override = pool.num_gpu_blocks_override.or(config.num_gpu_blocks_override);
+    entry
+}
+
+fn connector(engine: Engine, transfer: &TransferConfig) -> Connector {
+    let mut connector = match (transfer.connector, engine) {
+        (None, _) => Connector::of(engine),
+        (Some(TransferConnector::Mooncake), Engine::Sglang) => Connector::SGLANG_MOONCAKE,
+        (Some(TransferConnector::Mooncake), _) => Connector::VLLM_MOONCAKE,
+        (Some(TransferConnector::Nixl), _) => Connector::NIXL,
+    };
+    connector.latency = transfer.latency_ms.map_or(connector.latency, Time::from_ms);
+    connector.network_efficiency = transfer.efficiency.unwrap_or(connector.network_efficiency);
+    connector
+}
+
+/// The network of the pools' nodes. Nodes of two kinds meet at the slower of their cards.
+pub(super) fn fabric(network: &NetworkConfig, devices: [&Device; 2], gpus_per_node: u32, nodes: u32) -> Fabric {
+    let slower = |of: fn(&Device) -> f64| devices.iter().map(|device| of(device)).fold(f64::INFINITY, f64::min);
+    let nic_gbps = network.nic_gbps.unwrap_or_else(|| slower(|device| device.nic_gbps.unwrap_or(USUAL_NIC_GBPS)));
+    let spec = FabricSpec {
+        nodes,
+        gpus_per_node,
+        port: slower(|device| device.interconnect.bytes_per_s) as u64,
+        port_is_pcie: devices.iter().any(|device| device.interconnect.name.starts_with("PCIe")),
+        nics_per_node: network.nics_per_node.unwrap_or(gpus_per_node),
+        nic: (nic_gbps * 1e9 / 8.0) as u64,
+        rail_optimised: network.rail_optimized.unwrap_or(true),
+        nodes_per_leaf: network.nodes_per_leaf.unwrap_or(NODES_PER_LEAF),
+        oversubscription: network.oversubscription.unwrap_or(1.0),
+        port_latency: Time::from_us(devices[0].interconnect.latency_us),
+        leaf_latency: Time::from_us(network.latency_us.unwrap_or(LEAF_US)),
+        spine_latency: Time::from_us(network.spine_latency_us.unwrap_or(SPINE_US)),
+    };
+    Fabric::new(spec)
+}
+
+fn conditional(config: &ConditionalConfig) -> Conditional {
+    let policy = config.policy.unwrap_or_default();
+    Conditional {
+        by_length: policy != ConditionalPolicy::PrefillLoad,
+        by_load: policy != ConditionalPolicy::IslBounding,
+        max_length: config.max_local_prefill_length.unwrap_or(2048),
+        max_ratio: config.max_local_prefill_ratio.unwrap_or(0.7),
+        busy_requests: config.busy_requests.unwrap_or(1),
+    }
+}
