@@ -121,6 +121,23 @@ fn what_cannot_be_run_over_a_pipeline_is_refused_where_it_stands() {
     refused("tensor_parallel_size: 8, pipeline_parallel_size: 9", "tensor_parallel_size", "needs 72 GPUs and the hardware has 64");
 }
 
+/// Every engine serves over stages, and vLLM hides its host behind the batches formed ahead.
+#[test]
+fn every_engine_has_a_pipeline() {
+    let config = "model_profile_id: Llama-3.1-8B, pipeline_parallel_size: 2, max_model_len: 8192";
+    for kind in ["VLLM", "SGLANG", "TRTLLM"] {
+        let text = document("node: 2xH100-SXM", 32, (500, 50), config).replace("type: VLLM", &format!("type: {kind}"));
+        let result = run::simulate(&text, &NoFiles).remove(0);
+        assert_eq!(number(&result, "/requests/successful"), 128.0, "{kind}");
+        assert_eq!(result.info.replicas[0].single_steps.as_deref(), Some("a pipeline of stages"), "{kind}");
+    }
+    // 2 ms on the host before each step, or behind the one under way.
+    let config = format!("{config}, host_overhead: {{per_step_us: 2000, per_sequence_us: 0, per_new_request_us: 0}}");
+    let exposed = tpot(&simulate("node: 2xH100-SXM", 1, (100, 50), &format!("{config}, async_scheduling: false")));
+    let hidden = tpot(&simulate("node: 2xH100-SXM", 1, (100, 50), &config));
+    assert!((exposed - hidden - 2.0).abs() < 1e-6, "{exposed} ms exposed, {hidden} ms hidden");
+}
+
 /// The original project's documents with stages are run, each with its links.
 #[test]
 fn the_original_projects_pipelines_run() {

@@ -105,6 +105,7 @@ fn trtllm() -> impl Strategy<Value = PolicySpec> {
     (capacity, prop::bool::weighted(0.25), chunking, any::<bool>(), 0.3f64..1.0, waits).prop_map(
         |(capacity, v2, chunking, prefix_aware, max_util_for_resume, (batch_wait_iters, batch_wait_max_tokens_ratio))| {
             PolicySpec::Trtllm(TrtllmOptions {
+                pp_size: 1,
                 capacity,
                 v2,
                 chunking,

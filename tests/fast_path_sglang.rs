@@ -82,6 +82,7 @@ fn case() -> impl Strategy<Value = Case> {
         (order, any::<bool>(), 50u32..1000, 0.05f64..1.5, any::<bool>(), prop_oneof![3 => Just(0u32), 1 => 1u32..5], any::<bool>())
             .prop_map(|(order, priority, max_prefill_tokens, schedule_conservativeness, mixed_chunk, prefill_decode_interval, caching)| {
                 SglangOptions {
+                    pp_max_micro_batch_size: u32::MAX,
                     order,
                     priority,
                     max_prefill_tokens,

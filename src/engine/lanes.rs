@@ -11,8 +11,10 @@ use crate::units::Time;
 pub(super) struct Lane {
     decodes: Decodes,
     paused: Vec<JobId>,
+    stalled: Vec<(Time, u32)>,
     stopping: Vec<JobId>,
     last_end: Time,
+    last_decode_end: Time,
 }
 
 /// The lanes that are not at work; the current one's place holds an empty one.
@@ -26,9 +28,20 @@ impl Core {
     /// Makes `lanes` lanes of this engine, which has not seen a request yet.
     pub(super) fn open_lanes(&mut self, lanes: u16) {
         let block_size = self.pool.block_size();
-        let lane =
-            |number| Lane { decodes: Decodes::of_lane(block_size, number), paused: Vec::new(), stopping: Vec::new(), last_end: Time::ZERO };
+        let lane = |number| Lane {
+            decodes: Decodes::of_lane(block_size, number),
+            paused: Vec::new(),
+            stalled: Vec::new(),
+            stopping: Vec::new(),
+            last_end: Time::ZERO,
+            last_decode_end: Time::ZERO,
+        };
         self.lanes = Lanes { parked: (0..lanes).map(lane).collect(), current: 0 };
+    }
+
+    /// Whether sequences take turns, as in a pipeline.
+    pub(super) fn has_lanes(&self) -> bool {
+        self.lanes.parked.len() > 1
     }
 
     /// The lane of the batch being put together.
@@ -52,7 +65,9 @@ impl Core {
         std::mem::swap(&mut lane.decodes, &mut self.decodes);
         std::mem::swap(&mut lane.paused, &mut self.paused);
         std::mem::swap(&mut lane.stopping, &mut self.stopping);
+        std::mem::swap(&mut lane.stalled, &mut self.stalled);
         std::mem::swap(&mut lane.last_end, &mut self.last_end);
+        std::mem::swap(&mut lane.last_decode_end, &mut self.last_decode_end);
     }
 
     /// The decoding sequences of a lane.

@@ -1,7 +1,9 @@
 //! A pipeline of stages, each with some of the layers: when a batch passes through them, and what that looks like from outside.
 //!
 //! Batch i occupies stage s from the later of (batch i has left stage s-1 and its activations have arrived) and (batch i-1 has left
-//! stage s). As many batches are in flight as there are stages. Activations travel while the sender goes on with the next batch.
+//! stage s). Activations travel while the sender goes on with the next batch. As many batches are in flight as there are lanes, each lane's
+//! next one when its last one has come out; an engine that forms batches ahead has one more in flight: that of the lane whose batch comes out
+//! next, which enters the first stage when its tokens are there.
 
 use super::core::Batch;
 use crate::cost::{CostModel, StepCost, StepParts, Transfer};
@@ -12,6 +14,8 @@ pub struct Pipeline {
     stages: Vec<Box<dyn CostModel>>,
     /// From each stage to the next.
     transfers: Vec<Transfer>,
+    lanes: u16,
+    ahead: bool,
     /// When each stage is done with the batches it has been given.
     free_at: Vec<Time>,
     /// End of the last batch.
@@ -31,16 +35,38 @@ impl Pipeline {
     /// Stages in order, each with the step times of its own layers, and the ways between them; a way that is not given takes no time.
     pub fn new(stages: Vec<Box<dyn CostModel>>, transfers: Vec<Transfer>) -> Pipeline {
         let free_at = vec![Time::ZERO; stages.len()];
-        Pipeline { stages, transfers, free_at, last_end: Time::ZERO }
+        let lanes = stages.len() as u16;
+        Pipeline { stages, transfers, lanes, ahead: false, free_at, last_end: Time::ZERO }
+    }
+
+    /// With other than as many lanes as stages.
+    #[must_use]
+    pub fn with_lanes(self, lanes: u16) -> Pipeline {
+        Pipeline { lanes: lanes.max(1), ..self }
+    }
+
+    /// Forms a lane's next batch while its last one is under way.
+    #[must_use]
+    pub fn ahead(self, ahead: bool) -> Pipeline {
+        Pipeline { ahead, ..self }
+    }
+
+    /// Sets of sequences that take turns.
+    pub(super) fn lanes(&self) -> u16 {
+        self.lanes
+    }
+
+    pub(super) fn forms_ahead(&self) -> bool {
+        self.ahead
     }
 
     /// Batches that may be in flight.
     pub(super) fn depth(&self) -> usize {
-        self.stages.len()
+        usize::from(self.lanes) + usize::from(self.ahead)
     }
 
-    /// Sends a batch, formed at `now`, through the stages.
-    pub(super) fn pass(&mut self, now: Time, batch: &Batch, sequences: u32, context: u64) -> Passage {
+    /// Sends a batch, formed at `now`, through the stages. Its input is there from `input` on.
+    pub(super) fn pass(&mut self, now: Time, input: Time, batch: &Batch, sequences: u32, context: u64) -> Passage {
         let tokens = u64::from(sequences) + batch.prefills.iter().map(|piece| u64::from(piece.new_tokens)).sum::<u64>();
         let mut ready = now;
         let mut whole = StepCost::default();
@@ -50,7 +76,7 @@ impl Pipeline {
                 // Scheduling is done once, before the first stage.
                 whole.host_ps = cost.host_ps;
                 whole.padded_tokens = cost.padded_tokens;
-                ready += Time(cost.host_ps);
+                ready = (ready + Time(cost.host_ps)).max(input);
             } else {
                 ready += Time(self.transfers.get(index - 1).map_or(0, |transfer| transfer.ps(tokens)));
             }

@@ -122,12 +122,11 @@ impl Replica {
         self.speculation = Some(speculation);
     }
 
-    /// Serves with a pipeline of stages: a replica that has not seen a request yet. Steps are taken one by one, and batches are formed
-    /// when their lane's last tokens are known.
+    /// Serves with a pipeline of stages: a replica that has not seen a request yet. Steps are taken one by one.
     #[must_use]
     pub fn with_pipeline(mut self, pipeline: Pipeline) -> Replica {
-        self.core.open_lanes(pipeline.depth() as u16);
-        self.pace.overlap = false;
+        self.core.open_lanes(pipeline.lanes());
+        self.pace.overlap = pipeline.forms_ahead();
         self.pace.fast_path = false;
         self.pipeline = Some(pipeline);
         self
@@ -206,9 +205,10 @@ impl Replica {
         self.hang_ups.expect(at, request_id, id);
     }
 
-    /// Nothing keeps the next batch from being formed but that nobody wants one.
+    /// Nothing keeps the next batch from being formed but that nobody wants one. While batches are in flight, an engine waits for the first
+    /// to come out, be there room in its pipeline: it has filled that with what there was, and sees what is new afterwards.
     pub(super) fn has_room_for_a_batch(&self) -> bool {
-        self.pipeline.as_ref().map_or(self.flights.is_empty(), |pipeline| self.flights.len() < pipeline.depth())
+        self.flights.is_empty()
     }
 
     /// Does what happens at `next_event`. `limit` is the next instant at which a request may arrive here: steps formed at or
@@ -286,6 +286,9 @@ impl Replica {
             let request = self.core.jobs[id].request.id;
             self.handovers.news.push(News::Computed { request, job: id, computed });
         }
+        if self.pipeline.is_some() {
+            self.core.switch_to(flight.lane);
+        }
         for &id in &flight.finishing {
             if self.core.stopping.contains(&id) {
                 self.core.stop(id, false);
@@ -325,11 +328,7 @@ impl Replica {
     /// When the next batch is to be formed, at `now` or later; [`Time::NEVER`] while the pipeline is full.
     fn next_formation(&self, now: Time) -> Time {
         if let Some(pipeline) = &self.pipeline {
-            let work = self.handovers.wait_for_a_batch()
-                || !self.core.waiting.is_empty()
-                || !self.core.prefilling.is_empty()
-                || self.free_lanes().any(|(decoding, ..)| decoding);
-            return if self.flights.len() < pipeline.depth() && work { now } else { Time::NEVER };
+            return if self.flights.len() < pipeline.depth() && self.next_lane(false).is_some() { now } else { Time::NEVER };
         }
         let depth = if self.pace.overlap { 2 } else { 1 };
         match self.flights.back() {
@@ -340,11 +339,22 @@ impl Replica {
         }
     }
 
-    /// Lanes without a batch in flight: whether sequences decode in it, when its last tokens came out, its number.
-    fn free_lanes(&self) -> impl Iterator<Item = (bool, Time, u16)> + '_ {
-        let lanes = self.pipeline.as_ref().map_or(1, Pipeline::depth) as u16;
-        let free = (0..lanes).filter(|&lane| !self.flights.iter().any(|flight| flight.lane == lane));
-        free.map(|lane| (!self.core.decodes_of(lane).is_empty(), self.core.last_end_of(lane), lane))
+    /// The lane of a pipeline whose batch is formed next: of those without a batch in flight, the one whose sequences have waited longest,
+    /// else an idle one if there is anything new (unless `not_idle`); else, ahead, the one whose batch comes out first.
+    fn next_lane(&self, not_idle: bool) -> Option<u16> {
+        let pipeline = self.pipeline.as_ref()?;
+        let in_flight = |lane: u16| self.flights.iter().filter(|flight| flight.lane == lane).count();
+        let decoding = |lane: u16| !self.core.decodes_of(lane).is_empty();
+        let free = || (0..pipeline.lanes()).filter(|&lane| in_flight(lane) == 0);
+        let new = self.handovers.wait_for_a_batch() || !self.core.waiting.is_empty() || !self.core.prefilling.is_empty();
+        free()
+            .filter(|&lane| decoding(lane))
+            .min_by_key(|&lane| (self.core.last_end_of(lane), lane))
+            .or_else(|| free().next().filter(|_| new && !not_idle))
+            .or_else(|| {
+                let first = self.flights.front().map(|flight| flight.lane).filter(|_| pipeline.forms_ahead());
+                first.filter(|&lane| in_flight(lane) == 1 && (decoding(lane) || new))
+            })
     }
 
     /// Forms the next batch, or the next run of equal ones.
@@ -353,18 +363,28 @@ impl Replica {
         self.core.now = now;
         self.core.pool.at(now);
         self.drop_hung_up(observer);
-        // The sequences that have waited longest for their step go first; an idle lane takes what is new.
-        if self.pipeline.is_some()
-            && let Some((_, _, lane)) = self.free_lanes().min_by_key(|&(decoding, since, lane)| (!decoding, since, lane))
-        {
-            self.core.switch_to(lane);
-        }
-        self.core.clear_batch();
-        self.seat_ready(now, observer);
-        let steadiness = self.policy.form(&mut self.core);
-        self.grant_memory();
-        let preempted = self.core.events.iter().any(|event| matches!(event, Event::Preempted { .. }));
-        self.report_events(now, observer);
+        let mut lane = self.next_lane(false);
+        let (steadiness, preempted) = loop {
+            if let Some(lane) = lane {
+                self.core.switch_to(lane);
+            } else if self.pipeline.is_some() {
+                self.form_at = Time::NEVER;
+                return;
+            }
+            self.core.clear_batch();
+            self.seat_ready(now, observer);
+            let steadiness = self.policy.form(&mut self.core);
+            self.grant_memory();
+            let preempted = self.core.events.iter().any(|event| matches!(event, Event::Preempted { .. }));
+            self.report_events(now, observer);
+            // What is new may not enter an idle lane; those that decode go on.
+            let other = if self.core.batch.is_empty() { self.next_lane(true) } else { None };
+            if other.is_none() || other == lane {
+                break (steadiness, preempted);
+            }
+            self.core.rejoin_starved();
+            lane = other;
+        };
         if self.core.batch.is_empty() {
             self.core.rejoin_starved();
             if preempted && self.flights.is_empty() {
@@ -384,7 +404,9 @@ impl Replica {
         let context = if sequences > 0 { self.core.decodes.next_context() } else { 0 };
 
         if let Some(pipeline) = &mut self.pipeline {
-            let passage = pipeline.pass(now, &self.core.batch, sequences, context);
+            // Decodes want the tokens of their lane's last batch.
+            let input = if self.core.batch.decodes { self.core.last_end } else { now };
+            let passage = pipeline.pass(now, input, &self.core.batch, sequences, context);
             self.launch(Run::through(&passage), now, sequences, context, observer);
             return;
         }

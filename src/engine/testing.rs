@@ -106,6 +106,8 @@ pub struct Lab {
     requests: Vec<Request>,
     segments: u32,
     stages: Option<(u32, Transfer)>,
+    lanes: Option<u16>,
+    ahead: bool,
 }
 
 impl Lab {
@@ -130,6 +132,8 @@ impl Lab {
             requests: Vec::new(),
             segments: 0,
             stages: None,
+            lanes: None,
+            ahead: false,
         }
     }
 
@@ -148,6 +152,18 @@ impl Lab {
     /// A pipeline of so many stages, that share the pass's time evenly.
     pub fn stages(mut self, stages: u32, transfer: Transfer) -> Lab {
         self.stages = Some((stages, transfer));
+        self
+    }
+
+    /// Of a pipeline: other than as many lanes as stages.
+    pub fn lanes(mut self, lanes: u16) -> Lab {
+        self.lanes = Some(lanes);
+        self
+    }
+
+    /// Of a pipeline: batches are formed ahead.
+    pub fn ahead(mut self) -> Lab {
+        self.ahead = true;
         self
     }
 
@@ -219,7 +235,8 @@ impl Lab {
         }
         if let Some((stages, transfer)) = self.stages {
             let stage = |index| Box::new(timing.stage(index, stages)) as Box<dyn CostModel>;
-            replica = replica.with_pipeline(Pipeline::new((0..stages).map(stage).collect(), vec![transfer; stages as usize - 1]));
+            let pipeline = Pipeline::new((0..stages).map(stage).collect(), vec![transfer; stages as usize - 1]);
+            replica = replica.with_pipeline(pipeline.with_lanes(self.lanes.unwrap_or(stages as u16)).ahead(self.ahead));
         }
         let mut requests = self.requests.into_iter().peekable();
         let mut ended = Vec::new();

@@ -55,6 +55,14 @@ pub struct SglangConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65536))]
     pub cuda_graph_max_bs: Option<u32>,
+    /// Of a pipeline: most requests of one micro-batch. Absent: `max_running_requests` over the stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub pp_max_micro_batch_size: Option<u32>,
+    /// Of a pipeline: micro-batches beyond one a stage. Absent means 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 64))]
+    pub pp_async_batch_depth: Option<u32>,
     /// Form a batch only when the one before it has ended (the opposite of `async_scheduling`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disable_overlap_schedule: Option<bool>,

@@ -243,7 +243,7 @@ impl Parts<'_> {
         if capacity == 0 {
             return Err(Diagnostic::error(self.path, "no KV block is left for requests", "give the engine more memory"));
         }
-        let mut limits = rules.limits;
+        let (mut limits, mut policy) = (rules.limits, rules.policy);
         if limits.max_model_len > capacity {
             if self.config.max_model_len.is_some() {
                 let max_model_len = limits.max_model_len;
@@ -258,6 +258,9 @@ impl Parts<'_> {
         if self.engine == Engine::Sglang {
             let given = limits.max_num_seqs;
             limits.max_num_seqs = sglang::max_running_requests(&self, capacity, limits.max_model_len).unwrap_or(given);
+            if let PolicySpec::Sglang(options) = &mut policy {
+                options.pp_max_micro_batch_size = sglang::micro_batch(&self, limits.max_num_seqs);
+            }
         }
         limits.speculative_tokens = drafting.as_ref().map_or(0, Drafting::tokens);
         let drafting = drafting.map(|drafting| DraftingPlan {
@@ -272,7 +275,7 @@ impl Parts<'_> {
             Calibrated::new(catalog, spec).map_err(|error| Diagnostic::error(at, format!("the drafter: {error}"), ""))?;
         }
         let (timing, confidence) = self.timing(spec, &calibrated, capacity)?;
-        let pipeline = self.pipeline(catalog, &timing, &self.device, &self.hops)?;
+        let pipeline = self.pipeline(catalog, &timing, rules.overlap)?;
         let footprint = &calibrated.footprint().over(self.degrees.pp);
         let info = ReplicaInfo {
             entry: entry.name.clone(),
@@ -311,7 +314,7 @@ impl Parts<'_> {
             ),
         };
         Ok(ReplicaPlan {
-            policy: rules.policy,
+            policy,
             limits,
             kv: (rules.kv)(blocks, rules.block_size),
             overlap: rules.overlap,

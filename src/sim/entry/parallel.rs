@@ -2,12 +2,11 @@
 
 use super::Parts;
 use super::plan::{PipelinePlan, TimingPlan};
-use crate::catalog::{Catalog, Device, Engine};
+use crate::catalog::{Catalog, Engine};
 use crate::config::Diagnostic;
 use crate::config::schema::FrameworkConfig;
 use crate::cost::memory::{DoesNotFit, MemoryBudget, MemorySpec};
 use crate::cost::part::stages;
-use crate::cost::transfer::Hop;
 use crate::cost::{Calibrated, CalibratedSpec, Transfer};
 
 /// The degrees of parallelism of an entry.
@@ -69,10 +68,6 @@ impl Parts<'_> {
             return Ok(());
         }
         let at = if self.config.parallelism.is_some() { self.at("parallelism.pp_stages") } else { self.at("pipeline_parallel_size") };
-        if self.engine != Engine::Vllm {
-            let message = "pipeline parallelism is modelled for vLLM only";
-            return Err(Diagnostic::error(at, message, "use tensor parallelism over the same GPUs, or `type: VLLM`"));
-        }
         if pp > self.model.layers {
             let message = format!("Cannot have more PP stages ({pp}) than model layers ({})", self.model.layers);
             return Err(Diagnostic::error(at, message, "use fewer stages"));
@@ -107,13 +102,8 @@ impl Parts<'_> {
     }
 
     /// Step times of each stage, and what sending between them takes; none for an engine without stages.
-    pub(super) fn pipeline(
-        &self,
-        catalog: &Catalog,
-        whole: &TimingPlan,
-        device: &Device,
-        hops: &[Hop],
-    ) -> Result<Option<PipelinePlan>, Diagnostic> {
+    /// `overlap`: the engine forms batches before the last results are known.
+    pub(super) fn pipeline(&self, catalog: &Catalog, whole: &TimingPlan, overlap: bool) -> Result<Option<PipelinePlan>, Diagnostic> {
         let pp = self.degrees.pp;
         if pp <= 1 {
             return Ok(None);
@@ -134,10 +124,16 @@ impl Parts<'_> {
         // Step times given by hand leave nothing to the links.
         let transfers = match whole {
             TimingPlan::Calibrated(_) => {
-                hops.iter().map(|hop| Transfer::between(catalog, device, &self.model, self.degrees.tp, hop)).collect()
+                self.hops.iter().map(|hop| Transfer::between(catalog, &self.device, &self.model, self.degrees.tp, hop)).collect()
             }
             _ => Vec::new(),
         };
-        Ok(Some(PipelinePlan { stages: plans, transfers }))
+        // vLLM forms one batch ahead; TensorRT-LLM and SGLang have further micro-batches of other requests.
+        let (more, ahead) = match self.engine {
+            Engine::Vllm => (0, overlap),
+            Engine::Sglang => (self.config.sglang.as_ref().and_then(|own| own.pp_async_batch_depth).unwrap_or(0), false),
+            Engine::Trtllm => (u32::from(overlap), false),
+        };
+        Ok(Some(PipelinePlan { stages: plans, transfers, lanes: (pp + more) as u16, ahead }))
     }
 }

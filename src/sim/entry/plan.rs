@@ -33,6 +33,10 @@ pub struct ReplicaPlan {
 pub(super) struct PipelinePlan {
     pub(super) stages: Vec<TimingPlan>,
     pub(super) transfers: Vec<Transfer>,
+    /// Sets of requests that take turns.
+    pub(super) lanes: u16,
+    /// One batch more is formed ahead.
+    pub(super) ahead: bool,
 }
 
 /// Speculative decoding.
@@ -120,7 +124,8 @@ impl ReplicaPlan {
         }
         if let Some(pipeline) = &self.pipeline {
             let stages = pipeline.stages.iter().map(TimingPlan::build).collect::<Result<Vec<_>, _>>()?;
-            replica = replica.with_pipeline(Pipeline::new(stages, pipeline.transfers.clone()));
+            let built = Pipeline::new(stages, pipeline.transfers.clone()).with_lanes(pipeline.lanes).ahead(pipeline.ahead);
+            replica = replica.with_pipeline(built);
         }
         Ok(replica)
     }

@@ -16,6 +16,16 @@ const PAGES_OF_64: [&str; 4] = ["B200", "GB200", "B300", "GB300"];
 pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &mut Vec<Diagnostic>) -> Rules {
     let config = parts.config;
     let own = config.sglang.clone().unwrap_or_default();
+    let overlap = own.disable_overlap_schedule.map(|off| !off).or(config.async_scheduling);
+    let stages = parts.degrees.pp > 1;
+    if stages && overlap == Some(true) {
+        let message = "SGLang turns its overlap schedule off over a pipeline";
+        warnings.push(Diagnostic::warning(parts.at("pipeline_parallel_size"), message, "take the option out"));
+    }
+    if !stages && own.pp_max_micro_batch_size.or(own.pp_async_batch_depth).is_some() {
+        let message = "options of a pipeline have no effect: there is one stage";
+        warnings.push(Diagnostic::warning(parts.at("sglang"), message, "say `pipeline_parallel_size`"));
+    }
     let default = SglangOptions::default();
     let caching = own.disable_radix_cache.map(|off| !off).or(config.enable_prefix_caching).unwrap_or(defaults.prefix_caching);
     if config.enable_cross_request_caching == Some(false) && caching {
@@ -41,6 +51,8 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             prefill_decode_interval: own.prefill_decode_interval.unwrap_or(default.prefill_decode_interval),
             latch: own.batch_is_full_latch.unwrap_or(default.latch),
             caching,
+            // Set when the number of running requests is known.
+            pp_max_micro_batch_size: default.pp_max_micro_batch_size,
             seed: default.seed,
         }),
         limits: Limits {
@@ -62,7 +74,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         blocks: config.num_gpu_blocks_override,
         utilization: own.mem_fraction_static.or(config.gpu_memory_utilization).or(defaults.gpu_memory_utilization),
         kv: Box::new(move |blocks, block_size| KvPlan::Radix { pages: blocks, page: block_size, caching }),
-        overlap: own.disable_overlap_schedule.map(|off| !off).or(config.async_scheduling).unwrap_or(true),
+        overlap: overlap.unwrap_or(true) && !stages,
     }
 }
 
@@ -75,4 +87,13 @@ pub(super) fn max_running_requests(parts: &Parts<'_>, pool_tokens: u64, max_mode
     }
     let by_context = (512 * pool_tokens / max_model_len.max(1)).clamp(2048, 4096);
     Some(by_context.min(pool_tokens / 2).max(1) as u32)
+}
+
+/// Of a pipeline: most requests of one micro-batch, given those of the engine.
+pub(super) fn micro_batch(parts: &Parts<'_>, max_running_requests: u32) -> u32 {
+    let own = parts.config.sglang.as_ref().and_then(|own| own.pp_max_micro_batch_size);
+    match parts.degrees.pp {
+        0 | 1 => u32::MAX,
+        stages => own.unwrap_or((max_running_requests / stages).max(1)),
+    }
 }

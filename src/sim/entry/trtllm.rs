@@ -48,7 +48,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         let hint = "set enable_prefix_caching: false to share nothing";
         warnings.push(Diagnostic::warning(parts.at("enable_cross_request_caching"), message, hint));
     }
-    let options = options(&own);
+    let options = options(&own, parts.degrees.pp);
     let reuse = Reuse {
         blocks: caching,
         partial: own.enable_partial_reuse.unwrap_or(true),
@@ -76,7 +76,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
     })
 }
 
-fn options(own: &TrtllmConfig) -> TrtllmOptions {
+fn options(own: &TrtllmConfig, pp_size: u32) -> TrtllmOptions {
     let default = TrtllmOptions::default();
     let v2 = own.use_kv_cache_manager_v2.unwrap_or(false);
     TrtllmOptions {
@@ -95,6 +95,7 @@ fn options(own: &TrtllmConfig) -> TrtllmOptions {
         prefix_aware: own.enable_prefix_aware_scheduling.unwrap_or(default.prefix_aware),
         max_util_for_resume: own.max_util_for_resume.unwrap_or(default.max_util_for_resume),
         batch_wait_iters: own.batch_wait_timeout_iters.unwrap_or(default.batch_wait_iters),
+        pp_size,
         batch_wait_max_tokens_ratio: own.batch_wait_max_tokens_ratio.unwrap_or(default.batch_wait_max_tokens_ratio),
     }
 }
@@ -121,20 +122,22 @@ fn tuned(parts: &Parts<'_>, own: &TrtllmConfig, fraction: f64, block_size: u32, 
         graphs: &Graphs::none(),
         drafter: None,
     });
-    let requests = (parts.device.memory_bytes - weights) * fraction / (token * (f64::from(input) + f64::from(output)));
+    // A GPU holds a stage's share of both.
+    let stages = f64::from(parts.degrees.pp);
+    let requests = (parts.device.memory_bytes - weights / stages) * fraction / (token / stages * (f64::from(input) + f64::from(output)));
     if requests < 1.0 {
         let message = "trtllm-bench refuses this: not one request of the mean length fits into the KV memory";
         return Err(Diagnostic::error(parts.at("trtllm.preset"), message, "use more GPUs"));
     }
-    let (seats, tokens) = tuned_sizes(requests, f64::from(input), f64::from(output));
+    let (seats, tokens) = tuned_sizes(requests, stages, f64::from(input), f64::from(output));
     // Uncut, the longest prompt must fit beside a full batch.
     Ok((seats, if chunked { tokens } else { tokens.max(input.saturating_add(seats)) }))
 }
 
 /// `finetune_setting`: batch and step size for a KV memory of so many requests.
-fn tuned_sizes(requests: f64, input: f64, output: f64) -> (u32, u32) {
+fn tuned_sizes(requests: f64, stages: f64, input: f64, output: f64) -> (u32, u32) {
     let up = |value: f64, unit: u32| ((value / f64::from(unit)) as u32 + u32::from(value % f64::from(unit) > 0.0)) * unit;
-    let batch = requests.min(4096.0);
+    let batch = requests.min(4096.0) / stages;
     let tokens = (batch * (1.0 + input / output)).min(32768.0);
     let seats = match batch {
         batch if batch < 256.0 => up(batch, 32).max(64),
@@ -156,14 +159,16 @@ mod tests {
     #[test]
     fn bench_sizes_are_rounded_as_trtllm_bench_rounds_them() {
         // By hand: 100.2 requests of 1000/1000 -> 128 seats, 200.4 tokens -> at least 2048.
-        assert_eq!(tuned_sizes(100.2, 1000.0, 1000.0), (128, 2048));
+        assert_eq!(tuned_sizes(100.2, 1.0, 1000.0, 1000.0), (128, 2048));
         // 20 -> at least 64; 20 * (1 + 2048/128) = 340 -> 2048.
-        assert_eq!(tuned_sizes(20.0, 2048.0, 128.0), (64, 2048));
+        assert_eq!(tuned_sizes(20.0, 1.0, 2048.0, 128.0), (64, 2048));
         // 300 -> 384; 300 * (1 + 2048/128) = 5100 -> 5120.
-        assert_eq!(tuned_sizes(300.0, 2048.0, 128.0), (384, 5120));
+        assert_eq!(tuned_sizes(300.0, 1.0, 2048.0, 128.0), (384, 5120));
         // 1025 -> 1280; 1025 * 9 = 9225 -> 10240 in steps of 1024.
-        assert_eq!(tuned_sizes(1025.0, 1024.0, 128.0), (1280, 10240));
+        assert_eq!(tuned_sizes(1025.0, 1.0, 1024.0, 128.0), (1280, 10240));
+        // The first over two stages: 50.1 each -> at least 64.
+        assert_eq!(tuned_sizes(100.2, 2.0, 1000.0, 1000.0), (64, 2048));
         // Capped at 4096 requests and 32768 tokens.
-        assert_eq!(tuned_sizes(1e6, 1024.0, 128.0), (4096, 32768));
+        assert_eq!(tuned_sizes(1e6, 1.0, 1024.0, 128.0), (4096, 32768));
     }
 }

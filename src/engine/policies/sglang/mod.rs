@@ -50,6 +50,8 @@ pub struct SglangOptions {
     pub latch: bool,
     /// The radix cache is on.
     pub caching: bool,
+    /// Of a pipeline: most requests of one micro-batch.
+    pub pp_max_micro_batch_size: u32,
     /// For the random order.
     pub seed: u64,
 }
@@ -65,6 +67,7 @@ impl Default for SglangOptions {
             prefill_decode_interval: 0,
             latch: true,
             caching: true,
+            pp_max_micro_batch_size: u32::MAX,
             seed: 0,
         }
     }
@@ -78,6 +81,9 @@ pub struct Sglang {
     latched: bool,
     /// Running requests when the last batch was formed.
     running: u32,
+    /// The two above of the micro-batches of a pipeline, but for the one being put together.
+    latches: Vec<(bool, u32)>,
+    lane: usize,
     /// Rounds of decoding still to come before the next batch of prompts.
     rounds: u32,
     random: Stream,
@@ -89,10 +95,33 @@ impl Sglang {
             expectation: Expectation::new(options.schedule_conservativeness),
             latched: false,
             running: 0,
+            latches: Vec::new(),
+            lane: 0,
             rounds: 0,
             random: order::stream(options.seed),
             options,
         }
+    }
+
+    /// Each micro-batch of a pipeline has a running batch of its own, and that its own latch.
+    fn turn_to(&mut self, lane: u16) {
+        let lane = usize::from(lane);
+        if lane == self.lane {
+            return;
+        }
+        let most = lane.max(self.lane);
+        if self.latches.len() <= most {
+            self.latches.resize(most + 1, (false, 0));
+        }
+        self.latches[self.lane] = (self.latched, self.running);
+        (self.latched, self.running) = self.latches[lane];
+        self.lane = lane;
+    }
+
+    /// Whether there is no place for one more request, in all or in this micro-batch.
+    fn is_full(&self, core: &Core) -> bool {
+        let of_micro_batch = core.decodes.len() + core.prefilling.len() as u32;
+        core.running_len() >= core.limits.max_num_seqs || of_micro_batch >= self.options.pp_max_micro_batch_size
     }
 
     /// One token for every running request; those that memory does not reach are retracted.
@@ -162,7 +191,9 @@ impl Policy for Sglang {
     }
 
     fn form(&mut self, core: &mut Core) -> Steadiness {
-        if core.running_len() < self.running || !self.options.latch {
+        self.turn_to(core.lane());
+        let idle_lane = core.has_lanes() && running_batch(core) == 0;
+        if running_batch(core) < self.running || idle_lane || !self.options.latch {
             self.latched = false;
         }
         let was_idle = core.running_len() == 0 && core.waiting.iter().all(|&id| core.jobs[id].request.arrival > core.last_end);
@@ -172,12 +203,20 @@ impl Policy for Sglang {
         // A step in which the latch closes is told apart from those that it holds for.
         let was_latched = self.latched;
         let steadiness = if self.prefill(core) { Steadiness::OneStep } else { self.decode(core, was_latched) };
-        self.running = core.running_len();
+        self.running = running_batch(core);
         steadiness
     }
 }
 
 /// Says what keeps the head of the queue out of the step.
+/// Requests of the running batch: all that run, or those of one micro-batch of a pipeline, with the prompts that complete now.
+fn running_batch(core: &Core) -> u32 {
+    if !core.has_lanes() {
+        return core.running_len();
+    }
+    core.decodes.len() + core.batch.prefills.iter().filter(|piece| piece.completes).count() as u32
+}
+
 fn hold_head(core: &mut Core, rule: HoldRule, needed: u64, available: u64) {
     if let Some(&head) = core.waiting.front() {
         core.hold_back(head, rule, needed, available);

@@ -55,7 +55,7 @@ impl Sglang {
             self.rounds -= 1;
             return false;
         }
-        if under_way.is_none() && core.running_len() >= core.limits.max_num_seqs {
+        if under_way.is_none() && self.is_full(core) {
             self.latched = true;
             hold_head(core, HoldRule::Seats, 1, 0);
             return false;
@@ -119,7 +119,7 @@ impl Sglang {
                 index += 1;
                 continue;
             }
-            if core.running_len() >= core.limits.max_num_seqs {
+            if self.is_full(core) {
                 self.latched = true;
                 return hold_head(core, HoldRule::Seats, 1, 0);
             }

@@ -63,7 +63,7 @@ impl Trtllm {
         let mut chosen: Vec<(JobId, u64)> = Vec::new();
         let mut free = core.pool.free();
         let mut index = 0;
-        let seats = (core.limits.max_num_seqs - core.running_len()) as usize;
+        let seats = self.seats(core).saturating_sub(core.running_len()) as usize;
         loop {
             let candidate = match self.next_candidate(core, &mut index, &mut producing) {
                 Ok(Some(id)) => id,

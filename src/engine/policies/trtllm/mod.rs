@@ -49,6 +49,8 @@ pub struct TrtllmOptions {
     /// `batch_wait_timeout_iters`: steps that contexts wait for company, and the share of the token budget that is enough of it.
     pub batch_wait_iters: u32,
     pub batch_wait_max_tokens_ratio: f64,
+    /// Stages: the capacity scheduler admits that many times `max_batch_size`, and each micro-batch holds that once.
+    pub pp_size: u32,
 }
 
 impl Default for TrtllmOptions {
@@ -61,6 +63,7 @@ impl Default for TrtllmOptions {
             max_util_for_resume: 0.95,
             batch_wait_iters: 0,
             batch_wait_max_tokens_ratio: 0.0,
+            pp_size: 1,
         }
     }
 }
@@ -94,6 +97,11 @@ struct Room {
 impl Trtllm {
     pub fn new(options: TrtllmOptions) -> Trtllm {
         Trtllm { options, blocked: None, needed: 0, waited: 0 }
+    }
+
+    /// Most requests running at once.
+    fn seats(&self, core: &Core) -> u32 {
+        core.limits.max_num_seqs.saturating_mul(self.options.pp_size.max(1))
     }
 
     /// Whether a request can lose its KV to another.
@@ -189,7 +197,7 @@ impl Trtllm {
     fn next_candidate(&self, core: &mut Core, index: &mut usize, producing: &mut BTreeSet<u64>) -> Result<Option<JobId>, Stop> {
         let defers = self.options.prefix_aware && !self.options.v2 && self.options.capacity != Capacity::StaticBatch;
         while let Some(&id) = core.waiting.get(*index) {
-            if core.running_len() >= core.limits.max_num_seqs {
+            if core.running_len() >= self.seats(core) {
                 hold(core, id, HoldRule::Seats, 1, 0);
                 return Err(Stop::UntilEvent);
             }
@@ -275,7 +283,7 @@ impl Trtllm {
     fn waiting_tokens(&mut self, core: &mut Core, enough: u64) -> u64 {
         let mut tokens: u64 = core.prefilling.iter().map(|&id| core.jobs[id].target() - core.jobs[id].computed).sum();
         let mut free = core.pool.free();
-        let seats = core.limits.max_num_seqs - core.running_len();
+        let seats = self.seats(core).saturating_sub(core.running_len());
         for index in 0..core.waiting.len().min(seats as usize) {
             let id = core.waiting[index];
             let hit = core.cached(id);

@@ -34,7 +34,7 @@ impl Trtllm {
 
     fn v2_admissions(&mut self, core: &mut Core, room: &mut Room) -> Stop {
         while let Some(&id) = core.waiting.front() {
-            if core.running_len() >= core.limits.max_num_seqs {
+            if core.running_len() >= self.seats(core) {
                 hold(core, id, HoldRule::Seats, 1, 0);
                 return Stop::UntilEvent;
             }
