@@ -1,4 +1,4 @@
-// Files the reader drops or picks: a document (YAML, JSON) or a trace. Traces are kept in this browser, by name,
+// Files the reader drops or picks: a document (YAML, JSON), a trace, or a benchmark's output. Traces are kept in this browser, by name,
 // so that a reload finds them again; nothing is sent anywhere.
 
 /** @import { Files } from './types.js' */
@@ -10,9 +10,11 @@ const TRACES = 'traces';
 /**
  * @param {string} name
  * @param {string} start  the first few hundred characters
- * @returns {'document' | 'trace'}
+ * @returns {'document' | 'trace' | 'benchmark'}
  */
 export function kindOfFile(name, start) {
+  // What vLLM's and SGLang's benchmarks and AIPerf call their numbers; no document and no trace has such keys.
+  if (/\.(json|jsonl|ndjson)$/i.test(name) && /"(mean_ttft_ms|median_ttft_ms|request_throughput|output_throughput|request_latency|time_to_first_token)"\s*:/.test(start)) return 'benchmark';
   if (/\.(csv|jsonl|ndjson|tsv)(\.gz)?$/i.test(name)) return 'trace';
   if (/\.(ya?ml|json)$/i.test(name)) {
     // A Mooncake trace is often called .json though it holds one object a line.

@@ -1,4 +1,4 @@
-// Opening files by drop or picker: a document becomes the experiment, a trace becomes its workload.
+// Opening files by drop or picker: a document becomes the experiment, a trace its workload, a benchmark's output is laid over the results.
 
 import { h } from './dom.js';
 import { tracePath } from './document.js';
@@ -9,10 +9,10 @@ import { count } from './format.js';
 /** @import { Store } from './store.js' */
 /** @import { Engine } from './types.js' */
 
-/** @param {{ store: Store, engine: Pick<Engine, 'readDocument'>, dropTarget: HTMLElement }} options */
-export function createIntake({ store, engine, dropTarget }) {
-  const input = h('input', { type: 'file', hidden: true, multiple: true, accept: '.yaml,.yml,.json,.csv,.jsonl,.ndjson,.gz', id: 'file', 'aria-label': 'Open a document or trace' });
-  const veil = h('div', { class: 'drop-veil', hidden: true }, h('p', {}, 'Drop an experiment (YAML, JSON) or a trace (CSV, JSONL)'));
+/** @param {{ store: Store, engine: Pick<Engine, 'readDocument'>, dropTarget: HTMLElement, onBenchmark: (name: string, text: string) => void }} options */
+export function createIntake({ store, engine, dropTarget, onBenchmark }) {
+  const input = h('input', { type: 'file', hidden: true, multiple: true, accept: '.yaml,.yml,.json,.csv,.jsonl,.ndjson,.gz', id: 'file', 'aria-label': 'Open a document, a trace or a benchmark’s output' });
+  const veil = h('div', { class: 'drop-veil', hidden: true }, h('p', {}, 'Drop an experiment (YAML, JSON), a trace (CSV, JSONL) or a benchmark’s output (vLLM, SGLang, AIPerf)'));
   const element = h('div', {}, input, veil);
   input.addEventListener('change', () => {
     void take([...(input.files ?? [])]);
@@ -60,6 +60,7 @@ export function createIntake({ store, engine, dropTarget }) {
       if (openDocument(store, engine, new TextDecoder().decode(bytes), name)) await recall();
     }
     for (const { name, bytes } of read.filter(({ kind }) => kind === 'trace')) await takeTrace(name, bytes);
+    for (const { name, bytes } of read.filter(({ kind }) => kind === 'benchmark')) onBenchmark(name, new TextDecoder().decode(bytes));
   }
 
   /** @param {string} text */

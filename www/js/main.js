@@ -50,11 +50,14 @@ async function startPage(engine) {
   const fallback = catalog.presets[0]?.document ?? {};
   const store = createStore({
     document: fallback, text: toText(fallback), textIsBroken: false, diagnostics: [], preset: catalog.presets[0]?.name ?? '',
-    run: idleRun(), results: [], stale: false, view: defaultView(), tab: 'form', files: new Map(), notices: [],
+    run: idleRun(), results: [], stale: false, view: defaultView(), tab: 'form', files: new Map(), notices: [], measured: null,
   });
   const runner = createRunner({ store, engine, pool });
   const address = createAddress({ store, engine, presets: catalog.presets });
-  const intake = createIntake({ store, engine, dropTarget: document.documentElement });
+  const intake = createIntake({
+    store, engine, dropTarget: document.documentElement,
+    onBenchmark: (name, text) => void measured.open().then((view) => view.take(name, text)),
+  });
   await address.open();
   await intake.recall();
   // The first run starts before anything is built to show it.
@@ -65,6 +68,10 @@ async function startPage(engine) {
   const inspector = createLazyPanel({
     title: 'Step inspector: who is in the batch, and what held the next one back?', name: 'inspector-panel', state: store.get,
     load: async () => (await import('./views/inspector.js')).createInspector({ store, pool }),
+  });
+  const measured = createLazyPanel({
+    title: 'Compare with a benchmark of your own', name: 'measured-panel', state: store.get,
+    load: async () => (await import('./views/measured.js')).createMeasured({ store, engine, pool, chooseFile: intake.choose }),
   });
   const trust = createLazyPanel({
     title: 'How far can I trust this?', name: 'trust-panel', state: store.get,
@@ -87,7 +94,7 @@ async function startPage(engine) {
   const notices = createNotices(store);
   const table = createResultsTable(catalog.definitions);
   const title = h('h2', { class: 'title' });
-  const findings = h('div', { class: 'findings' }, table.element, why.element, charts.element, inspector.element, trust.element);
+  const findings = h('div', { class: 'findings' }, table.element, why.element, charts.element, inspector.element, measured.element, trust.element);
 
   byId('toolbar').append(header.element);
   byId('experiment').replaceChildren(tabs.element);
@@ -110,6 +117,7 @@ async function startPage(engine) {
     why.update(state);
     charts.update(state, previous);
     inspector.update(state);
+    measured.update(state);
     trust.update(state);
     const name = typeof state.document.title === 'string' && state.document.title ? state.document.title : catalog.presets.find((preset) => preset.name === state.preset)?.title ?? 'Your experiment';
     title.textContent = name;

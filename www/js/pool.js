@@ -3,7 +3,7 @@
 
 import { isFromWorker, unknownMessage } from './protocol.js';
 
-/** @import { DocumentObject, Diagnostic, Moment, RunResult, Files, Progress } from './types.js' */
+/** @import { CalibrationWanted, DocumentObject, Diagnostic, Fitted, Moment, RunResult, Files, Progress } from './types.js' */
 /** @import { ToWorker, FromWorker, Want } from './protocol.js' */
 
 /**
@@ -14,7 +14,7 @@ import { isFromWorker, unknownMessage } from './protocol.js';
  * @property {((event: any) => void) | null} onerror
  *
  * @typedef {{ outcome: 'done', result: RunResult } | { outcome: 'csv', text: string } | { outcome: 'trace', text: string }
- *   | { outcome: 'moment', moment: Moment } | { outcome: 'cancelled' }
+ *   | { outcome: 'moment', moment: Moment } | { outcome: 'calibrated', fitted: Fitted } | { outcome: 'cancelled' }
  *   | { outcome: 'failed', message: string, diagnostics: Diagnostic[] } | { outcome: 'crashed', message: string }} Outcome
  *
  * @typedef {object} JobRequest
@@ -24,6 +24,7 @@ import { isFromWorker, unknownMessage } from './protocol.js';
  * @property {Want} want
  * @property {number} [atS]  of a moment
  * @property {[number, number]} [window]  of a trace, s
+ * @property {CalibrationWanted} [calibration]
  * @property {(() => void)} [onStart]
  * @property {((progress: Omit<Progress, 'done'>) => void)} [onProgress]
  *
@@ -104,6 +105,9 @@ export function createPool({ size, spawn, module }) {
       case 'moment':
         finish(seat, message.job, { outcome: 'moment', moment: message.moment });
         return;
+      case 'calibrated':
+        finish(seat, message.job, { outcome: 'calibrated', fitted: message.fitted });
+        return;
       case 'cancelled':
         finish(seat, message.job, { outcome: 'cancelled' });
         return;
@@ -171,13 +175,13 @@ export function createPool({ size, spawn, module }) {
       const job = waiting.shift();
       if (!job) return;
       seat.job = job;
-      const { document, runIndex, files, want, atS, window } = job.request;
+      const { document, runIndex, files, want, atS, window, calibration } = job.request;
       for (const [name, bytes] of files) {
         if (seat.sent.get(name) === bytes) continue;
         seat.sent.set(name, bytes);
         seat.worker.postMessage({ type: 'file', name, bytes });
       }
-      seat.worker.postMessage({ type: 'run', job: job.id, document, runIndex, want, ...(atS === undefined ? {} : { atS }), ...(window ? { window } : {}) });
+      seat.worker.postMessage({ type: 'run', job: job.id, document, runIndex, want, ...(atS === undefined ? {} : { atS }), ...(window ? { window } : {}), ...(calibration ? { calibration } : {}) });
       job.request.onStart?.();
     }
   }

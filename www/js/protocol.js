@@ -1,16 +1,16 @@
 // What the page and a worker say to each other. Data only; the two ends are pool.js and worker-server.js.
 // A message carries the number of its job, so a late answer to an old question is recognised and dropped.
 
-/** @import { DocumentObject, Diagnostic, Moment, RunResult } from './types.js' */
+/** @import { CalibrationWanted, DocumentObject, Diagnostic, Fitted, Moment, RunResult } from './types.js' */
 
 /**
  * @typedef {{ type: 'init', module: WebAssembly.Module }} InitMessage
  * @typedef {{ type: 'file', name: string, bytes: Uint8Array }} FileMessage  replaces an earlier file of this name
- * @typedef {{ type: 'run', job: number, document: DocumentObject, runIndex: number, want: Want, atS?: number, window?: [number, number] }} RunMessage  `atS` of a moment, `window` of a trace, s
+ * @typedef {{ type: 'run', job: number, document: DocumentObject, runIndex: number, want: Want, atS?: number, window?: [number, number], calibration?: CalibrationWanted }} RunMessage  `atS` of a moment, `window` of a trace, s
  * @typedef {{ type: 'cancel', job: number }} CancelMessage
  * @typedef {InitMessage | FileMessage | RunMessage | CancelMessage} ToWorker
  *
- * @typedef {'result' | 'csv' | 'trace' | 'moment'} Want  what the page needs of a finished run
+ * @typedef {'result' | 'csv' | 'trace' | 'moment' | 'calibration'} Want  what the page needs of a finished run
  */
 
 /**
@@ -20,14 +20,15 @@
  * @typedef {{ type: 'csv', job: number, text: string }} CsvMessage
  * @typedef {{ type: 'trace', job: number, text: string }} TraceMessage
  * @typedef {{ type: 'moment', job: number, moment: Moment }} MomentMessage
+ * @typedef {{ type: 'calibrated', job: number, fitted: Fitted }} CalibratedMessage
  * @typedef {{ type: 'cancelled', job: number }} CancelledMessage
  * @typedef {{ type: 'failed', job: number, message: string, diagnostics: Diagnostic[] }} FailedMessage  the document cannot be run; the worker lives
  * @typedef {{ type: 'crashed', job: number | null, message: string }} CrashedMessage  a defect of the engine; the worker is to be replaced
- * @typedef {ReadyMessage | ProgressMessage | DoneMessage | CsvMessage | TraceMessage | MomentMessage | CancelledMessage | FailedMessage | CrashedMessage} FromWorker
+ * @typedef {ReadyMessage | ProgressMessage | DoneMessage | CsvMessage | TraceMessage | MomentMessage | CalibratedMessage | CancelledMessage | FailedMessage | CrashedMessage} FromWorker
  */
 
 const TO_WORKER = new Set(['init', 'file', 'run', 'cancel']);
-const FROM_WORKER = new Set(['ready', 'progress', 'done', 'csv', 'trace', 'moment', 'cancelled', 'failed', 'crashed']);
+const FROM_WORKER = new Set(['ready', 'progress', 'done', 'csv', 'trace', 'moment', 'calibrated', 'cancelled', 'failed', 'crashed']);
 
 /**
  * @param {unknown} message

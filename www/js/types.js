@@ -49,6 +49,10 @@
  *
  * @typedef {new (document: DocumentObject, runIndex: number, files: Files, fastPath: boolean) => SimulationHandle} SimulationClass
  *
+ * @typedef {{ text: string, source: string, entry: string | null, perRequest: boolean, ownRequests: boolean }} CalibrationWanted
+ * @typedef {{ advance: (budget: number) => { done: boolean, simulations: number, fraction: number }, finish: () => Fitted, free: () => void }} CalibrationHandle
+ * @typedef {new (document: DocumentObject, files: Files, wanted: CalibrationWanted) => CalibrationHandle} CalibrationClass
+ *
  * @typedef {{ advance: (budget: number) => boolean, moment: () => Moment, free: () => void }} InspectionHandle
  * @typedef {new (document: DocumentObject, runIndex: number, files: Files, atS: number) => InspectionHandle} InspectionClass
  */
@@ -93,6 +97,28 @@
  *
  * @typedef {{ replica: number, entry: string, framework: string, idle: boolean, last_step_ended_s: number | null, steps: Step[] }} ReplicaMoment
  * @typedef {{ run: string, at_s: number, replicas: ReplicaMoment[] }} Moment
+ */
+
+/**
+ * @typedef {object} BenchmarkSaid  A benchmark's output, read.
+ * @property {string} tool
+ * @property {number | null} requests
+ * @property {Record<string, number>} measured
+ * @property {string[]} notes
+ * @property {DocumentObject | null} workload
+ * @property {string} traceName
+ * @property {string} trace
+ * @property {string | null} noWorkload
+ * @property {{ ttftMs?: Float64Array<ArrayBuffer>, tpotMs?: Float64Array<ArrayBuffer>, e2eMs?: Float64Array<ArrayBuffer> }} latencies  ascending
+ *
+ * @typedef {object} Fitted
+ * @property {string} entry
+ * @property {{ device_time: number, host_time: number, per_request_ms?: number, source: string }} calibration
+ * @property {{ name: string, measured: number, before: number | null, after: number | null, weight: number }[]} metrics
+ * @property {{ before: number, after: number }} error
+ * @property {string[]} held
+ * @property {string[]} notes
+ * @property {number} simulations
  */
 
 /**
@@ -144,6 +170,8 @@
  * @property {SimulationClass} Simulation
  * @property {InspectionClass} Inspection
  * @property {(compared: { results: { name: string, summary: Record<string, any> }[] }) => Finding[]} why
+ * @property {(text: string) => BenchmarkSaid} readBenchmark
+ * @property {CalibrationClass} Calibration
  * @property {(canvas: HTMLCanvasElement, series: ChartSeries[], options: ChartOptions) => Frame} drawCdf
  * @property {(canvas: HTMLCanvasElement, series: ChartSeries[], options: ChartOptions) => Frame} drawLines
  * @property {(canvas: HTMLCanvasElement, data: TimelineData, options: ChartOptions) => Frame} drawTimeline
@@ -187,6 +215,7 @@
  * @property {EditorTab} tab
  * @property {Files} files
  * @property {Notice[]} notices
+ * @property {{ file: string, said: BenchmarkSaid } | null} measured  laid over the results
  */
 
 export {};

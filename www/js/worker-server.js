@@ -3,11 +3,11 @@
 
 import { isToWorker, unknownMessage } from './protocol.js';
 
-/** @import { Diagnostic, InspectionClass, SimulationClass, SimulationHandle, FinishedHandle, RunResult, Files, LatencyName, SeriesName } from './types.js' */
+/** @import { CalibrationClass, Diagnostic, InspectionClass, SimulationClass, SimulationHandle, FinishedHandle, RunResult, Files, LatencyName, SeriesName } from './types.js' */
 /** @import { FromWorker, RunMessage } from './protocol.js' */
 
 /**
- * @typedef {{ Simulation: SimulationClass, Inspection: InspectionClass, version: () => string }} WorkerEngine
+ * @typedef {{ Simulation: SimulationClass, Inspection: InspectionClass, Calibration: CalibrationClass, version: () => string }} WorkerEngine
  *
  * @typedef {object} Host
  * @property {(module: WebAssembly.Module) => Promise<WorkerEngine>} load
@@ -78,9 +78,13 @@ export function createWorkerServer(host) {
     runningJob = job;
     try {
       if (!engine) throw new Error('run before init');
-      const { Simulation, Inspection } = await engine;
+      const { Simulation, Inspection, Calibration } = await engine;
       if (message.want === 'moment') {
         await inspect(new Inspection(message.document, message.runIndex, files, message.atS ?? 0), job);
+        return;
+      }
+      if (message.want === 'calibration' && message.calibration) {
+        await calibrate(new Calibration(message.document, files, message.calibration), job);
         return;
       }
       const simulation = new Simulation(message.document, message.runIndex, files, true);
@@ -163,6 +167,34 @@ export function createWorkerServer(host) {
     } finally {
       inspection.free();
     }
+  }
+
+  /**
+   * One simulation after another, until the factors are found.
+   * @param {InstanceType<CalibrationClass>} calibration
+   * @param {number} job
+   */
+  async function calibrate(calibration, job) {
+    let budget = FIRST_BUDGET;
+    let lastProgress = host.now();
+    for (;;) {
+      if (cancelled.has(job)) {
+        calibration.free();
+        host.post({ type: 'cancelled', job }, []);
+        return;
+      }
+      const start = host.now();
+      const { done, simulations, fraction } = calibration.advance(budget);
+      if (done) break;
+      const end = host.now();
+      budget = nextBudget(budget, end - start);
+      if (end - lastProgress >= PROGRESS_MS) {
+        lastProgress = end;
+        host.post({ type: 'progress', job, fraction, simulatedS: 0, requestsEnded: simulations }, []);
+      }
+      await host.pause();
+    }
+    host.post({ type: 'calibrated', job, fitted: calibration.finish() }, []);
   }
 
   return { handle };

@@ -95,14 +95,14 @@ export function createCharts(store, engine, onMoment) {
      */
     update(state, previous) {
       const { results, view, document } = state;
-      if (previous && previous.results === results && previous.view === view) return;
+      if (previous && previous.results === results && previous.view === view && previous.measured === state.measured) return;
       element.hidden = results.length === 0;
       if (results.length === 0) return;
       updates.forEach((update) => update(state));
       const title = titleOf(document) || 'experiment';
       const shown = results.filter(({ name }) => !view.hidden.includes(name));
-      latency.show(latencyPicture(engine, shown, view, targetOf(state)), title);
-      throughput.show(seriesPicture(engine, shown, view.throughput), title);
+      latency.show(latencyPicture(engine, shown, view, targetOf(state), state.measured), title);
+      throughput.show(seriesPicture(engine, shown, view.throughput, measuredRate(state)), title);
       queue.show(seriesPicture(engine, shown, view.queue), title);
       memory.show(seriesPicture(engine, shown, 'kvOccupancy'), title);
       // A device whose power limit nobody publishes has no power.
@@ -126,6 +126,15 @@ function toggled(hidden, name) {
   return hidden.includes(name) ? hidden.filter((other) => other !== name) : [...hidden, name];
 }
 
+/**
+ * The benchmark's mean of the rate that is shown.
+ * @param {State} state
+ */
+function measuredRate({ measured, view }) {
+  const value = measured?.said.measured[view.throughput === 'requestsPerS' ? 'req_s' : 'output_tok_s'];
+  return value === undefined ? null : { value, label: 'measured mean' };
+}
+
 /** @param {State} state */
 function targetOf({ document, view }) {
   const path = LATENCIES[view.latency].target;
@@ -140,34 +149,48 @@ function targetOf({ document, view }) {
  * @param {RunResult[]} results
  * @param {View} view
  * @param {number | null} target
+ * @param {State['measured']} measured
  * @returns {Picture}
  */
-function latencyPicture(engine, results, view, target) {
-  const { label } = LATENCIES[view.latency];
+function latencyPicture(engine, results, view, target, measured) {
+  const { label, short } = LATENCIES[view.latency];
   const sorted = results.map((result) => result.latencies[view.latency]);
+  // A benchmark that lists its requests has a curve, any other its percentiles.
+  const column = (view.latency === 'queueMs' ? undefined : measured?.said.latencies[view.latency]) ?? new Float64Array();
+  const marks = ['p50', 'p99'].flatMap((share) => {
+    const value = measured?.said.measured[`${short.toLowerCase()}_${share}_ms`];
+    return value === undefined || column.length > 0 ? [] : [{ value, label: `measured ${share}` }];
+  });
   // A logarithmic axis has no place for zero, which a queue time often is.
   const xLog = view.logLatency && sorted.every((values) => values.length === 0 || (values[0] ?? 0) > 0);
   /** @param {{ width: number, height: number, theme: ChartTheme, devicePixelRatio?: number }} size */
   const options = ({ width, height, theme, devicePixelRatio }) => ({
     width, height, theme, devicePixelRatio: devicePixelRatio ?? 1, xLabel: label, xUnit: 'ms', yLabel: 'Share of requests', yUnit: '%', xLog,
-    xMarks: target === null ? [] : [{ value: target, label: 'target' }],
+    xMarks: [...(target === null ? [] : [{ value: target, label: 'target' }]), ...marks],
   });
-  const lines = (/** @type {boolean} */ dark) => results.map((result, i) => ({ ...style(result, dark), values: sorted[i] ?? new Float64Array() }));
+  const lines = (/** @type {boolean} */ dark) => [
+    ...results.map((result, i) => ({ ...style(result, dark), values: sorted[i] ?? new Float64Array() })),
+    ...(column.length > 0 ? [{ name: 'measured', color: cssColor('--ink'), dash: /** @type {const} */ ('dotted'), values: column }] : []),
+  ];
+  const said = [...marks.map((mark) => `${mark.label} ${ms(mark.value)}`), ...(column.length > 0 ? [`measured: p50 ${ms(quantile(column, 0.5))}, p90 ${ms(quantile(column, 0.9))}, p99 ${ms(quantile(column, 0.99))}`] : [])];
   return {
     draw: (canvas, size) => engine.drawCdf(canvas, lines(size.dark), options(size)),
     svg: (size) => engine.svgCdf(lines(size.dark), options(size)),
-    summary: `${label}, cumulative distribution. ${results.map(({ name }, i) => `${name}: p50 ${ms(quantile(sorted[i], 0.5))}, p90 ${ms(quantile(sorted[i], 0.9))}, p99 ${ms(quantile(sorted[i], 0.99))}`).join('. ') || '0 entries shown'}.`,
+    summary: `${label}, cumulative distribution. ${results.map(({ name }, i) => `${name}: p50 ${ms(quantile(sorted[i], 0.5))}, p90 ${ms(quantile(sorted[i], 0.9))}, p99 ${ms(quantile(sorted[i], 0.99))}`).join('. ') || '0 entries shown'}.${said.length > 0 ? ` ${said.join('. ')}.` : ''}`,
     table: () => ({
-      head: ['Share', ...results.map(({ name }) => `${name}, ms`)],
-      rows: [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1].map((share) => [`p${number(share * 100)}`, ...sorted.map((values) => number(quantile(values, share)))]),
+      head: ['Share', ...results.map(({ name }) => `${name}, ms`), ...(column.length > 0 ? ['measured, ms'] : [])],
+      rows: [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1].map((share) => [`p${number(share * 100)}`, ...[...sorted, ...(column.length > 0 ? [column] : [])].map((values) => number(quantile(values, share)))]),
     }),
     read: (_frame, x) => ({
       x,
       title: `${label} ≤ ${ms(x)}`,
-      rows: results.map(({ name, entryIndex }, i) => {
-        const share = shareBelow(sorted[i], x);
-        return { entryIndex, name, text: percent(share), y: Number.isNaN(share) ? null : share };
-      }),
+      rows: [
+        ...results.map(({ name, entryIndex }, i) => {
+          const share = shareBelow(sorted[i], x);
+          return { entryIndex, name, text: percent(share), y: Number.isNaN(share) ? null : share };
+        }),
+        ...(column.length > 0 ? [{ entryIndex: null, name: 'measured', text: percent(shareBelow(column, x)), y: null }] : []),
+      ],
     }),
     step: (frame, x, direction) => {
       const steps = Math.max(-60, Math.min(60, direction));
@@ -230,9 +253,10 @@ const SERIES = {
  * @param {Engine} engine
  * @param {RunResult[]} results
  * @param {SeriesName} name
+ * @param {{ value: number, label: string } | null} [mark]
  * @returns {Picture}
  */
-function seriesPicture(engine, results, name) {
+function seriesPicture(engine, results, name, mark = null) {
   const { label, unit, gauge } = SERIES[name];
   // A rate over a short bin is mostly noise: it is averaged over more of them. A gauge is what it is.
   const runs = results.map(({ name: entry, entryIndex, binS, series }) => {
@@ -244,7 +268,7 @@ function seriesPicture(engine, results, name) {
   const offset = gauge ? 1 : 0.5;
   /** @param {{ width: number, height: number, theme: ChartTheme, devicePixelRatio?: number }} size */
   const options = ({ width, height, theme, devicePixelRatio }) => ({
-    width, height, theme, devicePixelRatio: devicePixelRatio ?? 1, xLabel: 'Simulated time', xUnit: 's', yLabel: label, yUnit: unit, xMin: 0, yFromZero: true,
+    width, height, theme, devicePixelRatio: devicePixelRatio ?? 1, xLabel: 'Simulated time', xUnit: 's', yLabel: label, yUnit: unit, xMin: 0, yFromZero: true, yMarks: mark ? [mark] : [],
   });
   /** @returns {ChartSeries[]} */
   const lines = (/** @type {boolean} */ dark) => runs.map((run) => ({ ...style(run, dark), values: run.values, xStart: run.binS * offset, xStep: run.binS }));
@@ -253,7 +277,7 @@ function seriesPicture(engine, results, name) {
   return {
     draw: (canvas, size) => engine.drawLines(canvas, lines(size.dark), options(size)),
     svg: (size) => engine.svgLines(lines(size.dark), options(size)),
-    summary: `${label} over simulated time. ${runs.map((run) => `${run.name}: mean ${show(mean(run.values))}, highest ${show(highest(run.values))}`).join('. ') || '0 entries shown'}.`,
+    summary: `${label} over simulated time. ${runs.map((run) => `${run.name}: mean ${show(mean(run.values))}, highest ${show(highest(run.values))}`).join('. ') || '0 entries shown'}.${mark ? ` ${mark.label}: ${show(mark.value)}.` : ''}`,
     table() {
       const longest = Math.max(0, ...runs.map((run) => run.values.length));
       const stride = Math.max(1, Math.ceil(longest / 40));

@@ -7,6 +7,7 @@
 //! instance lives on. An `Error` (named `EnginePanic`, or the engine's own `RuntimeError`) is a defect: that instance is
 //! dead and must be thrown away.
 
+mod calibration;
 mod canvas;
 mod catalog;
 mod charts;

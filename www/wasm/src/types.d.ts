@@ -39,6 +39,22 @@ export interface DocumentCheck { diagnostics: Diagnostic[]; runs: { name: string
 /** What a link holds. `document` has errors when `diagnostics` says so. */
 export interface SharedDocument { document: DocumentObject; view: Record<string, any>; madeWith: string; diagnostics: Diagnostic[] }
 
+/** A benchmark's output. `latencies` has ascending columns where the file lists its requests; `workload` is null where `noWorkload` says why. */
+export interface BenchmarkSaid {
+  tool: string; requests: number | null; measured: Record<string, number>; notes: string[];
+  workload: Record<string, any> | null; traceName: string; trace: string; noWorkload: string | null;
+  latencies: { ttftMs?: Float64Array<ArrayBuffer>; tpotMs?: Float64Array<ArrayBuffer>; e2eMs?: Float64Array<ArrayBuffer> };
+}
+/** `text` and `source` (its name) of the benchmark; `entry` null: the only one, or the one of its framework. */
+export interface CalibrationWanted { text: string; source: string; entry: string | null; perRequest: boolean; ownRequests: boolean }
+export interface CalibrationProgress { done: boolean; simulations: number; fraction: number }
+/** `error`: root of the weighted mean square of ln(predicted / measured). */
+export interface Fitted {
+  entry: string; calibration: { device_time: number; host_time: number; per_request_ms?: number; source: string };
+  metrics: { name: string; measured: number; before: number | null; after: number | null; weight: number }[];
+  error: { before: number; after: number }; held: string[]; notes: string[]; simulations: number;
+}
+
 /** A difference between results. `entry` is the one with the most of it, `values` are by result, null where unknown. */
 export interface Finding {
   id: string; title: string; entry: number; values: (number | null)[]; unit: 'share' | 'ms'; weight: number;
