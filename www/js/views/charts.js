@@ -44,23 +44,25 @@ export function createCharts(store, engine, onMoment) {
     return h('div', { class: 'segmented', role: 'group', 'aria-label': label }, buttons);
   }
 
-  function legend() {
+  /** @param {boolean} [withMeasured] */
+  function legend(withMeasured = false) {
     const element = h('div', { class: 'legend', role: 'group', 'aria-label': 'Entries shown in the charts' });
     let shown = '';
-    updates.push(({ results, view }) => {
-      const key = JSON.stringify([results.map(({ name, entryIndex }) => [name, entryIndex]), view.hidden]);
+    updates.push(({ results, view, measured }) => {
+      const also = withMeasured && measured && view.latency !== 'queueMs' && measured.said.latencies[view.latency]?.length ? measured.file : '';
+      const key = JSON.stringify([results.map(({ name, entryIndex }) => [name, entryIndex]), view.hidden, also]);
       if (key === shown) return;
       shown = key;
       const focused = element.contains(document.activeElement) ? document.activeElement?.textContent : null;
       replaceChildren(element, results.map(({ name, entryIndex }) =>
-        h('button', { type: 'button', 'aria-pressed': String(!view.hidden.includes(name)), on: { click: () => look({ hidden: toggled(store.get().view.hidden, name) }) } }, swatch(entryIndex), h('span', {}, name))));
+        h('button', { type: 'button', 'aria-pressed': String(!view.hidden.includes(name)), on: { click: () => look({ hidden: toggled(store.get().view.hidden, name) }) } }, swatch(entryIndex), h('span', {}, name))), also ? h('span', { class: 'measured-key' }, `measured (${also})`) : null);
       if (focused) for (const button of element.children) if (button.textContent === focused && button instanceof HTMLElement) button.focus();
     });
     return element;
   }
 
   const latency = createChartPanel({
-    title: 'Latency distribution', id: 'latency', legend: legend(), onError,
+    title: 'Latency distribution', id: 'latency', legend: legend(true), onError,
     controls: [
       choice('Latency', Object.entries(LATENCIES).map(([value, { short }]) => [value, short]), (view) => view.latency, (value) => ({ latency: /** @type {LatencyName} */ (value) })),
       choice('Scale of the x axis', [['log', 'log'], ['linear', 'linear']], (view) => (view.logLatency ? 'log' : 'linear'), (value) => ({ logLatency: value === 'log' })),
