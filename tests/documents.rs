@@ -348,6 +348,15 @@ fn each_fault_is_named_with_place_path_and_advice() {
             "",
         ),
         (
+            "total_requests_to_generate: 100",
+            "n: 2\n  n_dist_config: {value: 3}\n  total_requests_to_generate: 100",
+            'E',
+            "5:6",
+            "workload.n",
+            "both say how many replies",
+            "keep one of them",
+        ),
+        (
             "model_profile_id: Llama-3.1-8B}",
             "model_profile_id: Llama-3.1-8B, mixed_step_cost: fused, timing: {polynomial: {}}}",
             'E',

@@ -384,6 +384,9 @@ impl Source for Generated {
             output_segment,
         };
         self.terms.apply(&mut request, (u64::from(first.ordinal) << 16) | u64::from(first.turn));
+        if request.samples > 1 && request.unnamed_tokens() > 0 {
+            request.name_rest(self.name_segment());
+        }
         Some(request)
     }
 

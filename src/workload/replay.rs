@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::Diagnostic;
 use crate::rng::{Purpose, Stream};
 use crate::units::Time;
-use crate::workload::request::{Request, Source};
+use crate::workload::request::{Request, SegmentId, Source};
 use crate::workload::source::Transit;
 use crate::workload::terms::Terms;
 use crate::workload::trace::Trace;
@@ -79,6 +79,10 @@ impl Replay {
         replay
     }
 
+    fn trace_segments(&self) -> u32 {
+        if self.contents { self.trace.segment_count() } else { 0 }
+    }
+
     /// A client of a closed loop sends the next row at `now`.
     fn send_next(&mut self, now: Time) {
         let Some(closed) = self.closed.as_mut().filter(|closed| closed.row < closed.rows && now < closed.end) else { return };
@@ -134,6 +138,10 @@ impl Source for Replay {
             output_segment: None,
         };
         self.terms.apply(&mut request, u64::from(index));
+        if request.samples > 1 && request.unnamed_tokens() > 0 {
+            // One number a row, after the trace's own: none is given twice.
+            request.name_rest(SegmentId(self.trace_segments() + index));
+        }
         Some(request)
     }
 
@@ -146,7 +154,7 @@ impl Source for Replay {
     }
 
     fn segment_count(&self) -> u32 {
-        if self.contents { self.trace.segment_count() } else { 0 }
+        self.trace_segments() + if self.terms.several_replies() { self.trace.rows().len() as u32 } else { 0 }
     }
 
     fn expected_requests(&self) -> Option<u64> {

@@ -60,6 +60,17 @@ pub struct Request {
 }
 
 impl Request {
+    /// The rest of the prompt that `segments` does not name, tokens.
+    pub fn unnamed_tokens(&self) -> u32 {
+        self.input_tokens.saturating_sub(self.segments.iter().map(|segment| segment.tokens).sum())
+    }
+
+    /// Names the rest of the prompt, which the replies to it share.
+    pub(super) fn name_rest(&mut self, id: SegmentId) {
+        let rest = Segment { id, tokens: self.unnamed_tokens() };
+        self.segments = self.segments.iter().copied().chain([rest]).collect();
+    }
+
     /// The reply ends by an end-of-sequence token before its declared limit.
     pub fn ends_by_eos(&self) -> bool {
         self.output_tokens < self.max_tokens

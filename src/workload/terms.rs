@@ -1,4 +1,4 @@
-//! What clients ask for beside prompt and reply: the declared limit, whether the end of sequence ends the reply, how long they
+//! What clients ask for beside prompt and reply: the declared limit, how many replies, whether the end of sequence ends the reply, how long they
 //! wait. Drawn for each request by what it is and not by when it is taken, so it does not depend on what the engine does.
 
 use crate::config::Diagnostic;
@@ -16,7 +16,11 @@ pub(crate) struct Terms {
     declared: Option<Sampler>,
     timeout: Option<Time>,
     cancellation: Option<(f64, Sampler)>,
+    replies: Option<Sampler>,
 }
+
+/// Most replies to one prompt.
+const MOST_REPLIES: u32 = 1024;
 
 impl Terms {
     /// Reads the terms; what they cannot be goes to `errors`.
@@ -33,20 +37,30 @@ impl Terms {
             .cancellation
             .as_ref()
             .map(|given| (given.probability.clamp(0.0, 1.0), sampler("cancellation.after_s_dist_config", &given.after_s_dist_config)));
+        let replies = match (&workload.n_dist_config, workload.n) {
+            (Some(given), _) => Some(sampler("n_dist_config", given)),
+            (None, Some(n)) if n > 1 => Some(Sampler::fixed(f64::from(n))),
+            _ => None,
+        };
         // Benchmark clients with synthetic lengths make the engine run to the length; recorded replies ended by themselves.
         let ignore_eos = workload.ignore_eos.unwrap_or(declared.is_none() && workload.trace.is_none());
         if ignore_eos && declared.is_some() {
             let message = "ignore_eos: true contradicts declared_max_tokens_dist_config: such a reply always has its declared length";
             errors.push(Diagnostic::error("workload.ignore_eos", message, "take one of the two out"));
         }
-        Terms { seed, ignore_eos, declared, timeout: workload.client_timeout_s.map(Time::from_s), cancellation }
+        Terms { seed, ignore_eos, declared, timeout: workload.client_timeout_s.map(Time::from_s), cancellation, replies }
+    }
+
+    /// Whether some request wants several replies.
+    pub fn several_replies(&self) -> bool {
+        self.replies.is_some()
     }
 
     /// Puts the terms on a request. `key` is the same for the same request whatever serves it, below 2^56.
     pub fn apply(&self, request: &mut Request, key: u64) {
         request.ignore_eos = self.ignore_eos;
-        let mut stream = match (&self.declared, &self.cancellation) {
-            (None, None) => None,
+        let mut stream = match (&self.declared, &self.cancellation, &self.replies) {
+            (None, None, None) => None,
             _ => Some(Stream::new(self.seed, Purpose::Terms, key)),
         };
         if let (Some(declared), Some(stream)) = (&self.declared, &mut stream) {
@@ -60,6 +74,9 @@ impl Terms {
             && stream.chance(*probability)
         {
             request.hangs_up = request.hangs_up.min(request.sent + Time::from_s(after_s.sample(stream)));
+        }
+        if let (Some(replies), Some(stream)) = (&self.replies, &mut stream) {
+            request.samples = replies.sample_tokens(stream, &mut 0).clamp(1, MOST_REPLIES);
         }
         // Nobody hangs up before the request is there: what never arrives is no load.
         request.hangs_up = request.hangs_up.max(request.arrival);

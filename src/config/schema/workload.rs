@@ -59,6 +59,13 @@ pub struct Workload {
     /// that reserve, reserve by this. A draw below the reply's length is raised to it. Absent: the reply's length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared_max_tokens_dist_config: Option<Distribution>,
+    /// Replies asked for to each prompt (`n`), all of the reply's length. Engines share the prompt between them. Absent means 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub n: Option<u32>,
+    /// The same, drawn for each request, at most 1024.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_dist_config: Option<Distribution>,
     /// A client gives up a request that has not ended this long after sending it, s. Absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1e-6, max = 1e7))]

@@ -63,6 +63,12 @@ fn terms(workload: &Workload, findings: &mut Findings) {
             findings.error(join_key(PATH, "ignore_eos"), message, "take one of the two out");
         }
     }
+    if let Some(replies) = &workload.n_dist_config {
+        distribution(replies, Quantity::Tokens, &join_key(PATH, "n_dist_config"), findings);
+        if workload.n.is_some() {
+            findings.error(join_key(PATH, "n"), "`n` and `n_dist_config` both say how many replies", "keep one of them");
+        }
+    }
     if let Some(cancellation) = &workload.cancellation {
         let path = join_key(PATH, "cancellation");
         distribution(&cancellation.after_s_dist_config, Quantity::Seconds, &join_key(&path, "after_s_dist_config"), findings);
