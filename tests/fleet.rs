@@ -45,6 +45,7 @@ const ROUTERS: [&str; 16] = [
 /// Conversations with shared beginnings on four small engines, closed loop or open.
 fn shared_prefixes(router: &str, closed: bool, kind: &str) -> String {
     let load = if closed { "concurrency: 24" } else { "arrival_model: one_generator" };
+    let cancels = if closed { "cancellation: {probability: 0.1, after_s_dist_config: {type: Exponential, rate: 1}}" } else { "" };
     let arrivals = if closed { "" } else { "inter_arrival_time_dist_config: {type: Exponential, rate: 30}" };
     format!(
         "
@@ -53,6 +54,7 @@ hardware_profile: {{node: H100-SXM}}
 workload:
   total_requests_to_generate: 400
   {load}
+  {cancels}
   generate_prompt_tokens: true
   prefix_patterns:
     patterns:
@@ -87,7 +89,8 @@ fn every_request_ends_once_and_single_steps_agree() {
                 assert_eq!((fast.requests.len(), ended), (400, 400), "{kind} {closed} {router}: {requests}");
                 let made: u64 = fast.requests.output_tokens.iter().map(|&tokens| u64::from(tokens)).sum();
                 let told: u64 = fast.counters.iter().map(|counters| counters.output_tokens).sum();
-                assert_eq!(made, told, "{kind} {router}: tokens of requests and of replicas");
+                // Tokens in flight when a client gave up come out for nobody.
+                assert!(made == told || closed && made < told, "{kind} {router}: {made} tokens of requests, {told} of replicas");
                 let mut slow = run(&text, false);
                 assert_eq!(fast.requests.finish_ps, slow.requests.finish_ps, "{kind} {closed} {router}");
                 assert_eq!(fast.requests.replica, slow.requests.replica, "{kind} {closed} {router}");

@@ -72,6 +72,18 @@ impl Flight {
     }
 }
 
+/// A run that has been formed and not put in flight.
+struct PutOff {
+    /// Its first step.
+    run: Run,
+    formed: Time,
+    /// Steps formed from then on are not of it.
+    bound: Time,
+    idle: bool,
+    sequences: u32,
+    context: u64,
+}
+
 /// One serving replica.
 pub struct Replica {
     index: u16,
@@ -88,6 +100,9 @@ pub struct Replica {
     stalled_gaps: Vec<(u64, u32)>,
     probe: Option<Probe>,
     prefilled: Option<Vec<u32>>,
+    /// Runs are put off, see [`Replica::put_runs_off`].
+    puts_off: bool,
+    put_off: Option<PutOff>,
     pub(super) hang_ups: HangUps,
     samples: Samples,
     speculation: Option<Speculation>,
@@ -110,6 +125,8 @@ impl Replica {
             stalled_gaps: Vec::new(),
             probe: None,
             prefilled: None,
+            puts_off: false,
+            put_off: None,
             hang_ups: HangUps::default(),
             samples: Samples::default(),
             speculation: None,
@@ -132,8 +149,23 @@ impl Replica {
         self
     }
 
+    /// From now on a run of steps is put in flight only when something depends on it: it has come to its last step, a request arrives
+    /// here, or somebody looks. So arrivals elsewhere do not cut it. Whoever asks for more than `next_event`, or changes anything by
+    /// other ways than `arrive` and `process`, calls `settle` before.
+    pub fn put_runs_off(&mut self) {
+        self.puts_off = true;
+    }
+
+    /// Puts the steps formed before `limit` in flight.
+    pub fn settle(&mut self, limit: Time, observer: &mut impl Observer) {
+        let Some(PutOff { mut run, formed, bound, idle, sequences, context }) = self.put_off.take() else { return };
+        run.extend(&mut self.core, limit.min(bound), self.pace.overlap, idle);
+        self.launch(run, formed, sequences, context, observer);
+    }
+
     /// Remembers the step under way at a moment.
     pub fn watch(&mut self, at: Time) {
+        self.puts_off = false;
         self.probe = Some(Probe::new(at));
     }
 
@@ -180,6 +212,7 @@ impl Replica {
     /// A request reaches this replica. True when it was turned away, which ends it.
     pub fn arrive(&mut self, request: Request, observer: &mut impl Observer) -> bool {
         let now = request.arrival;
+        self.settle(now, observer);
         observer.arrived(self.index, &request);
         let unfit = self.policy.unfit(&self.core, &request);
         if let Some(reason) = unfit.or_else(|| self.policy.refuses(&self.core, &request)) {
@@ -212,15 +245,18 @@ impl Replica {
     }
 
     /// Does what happens at `next_event`. `limit` is the next instant at which a request may arrive here: steps formed at or
-    /// after it are not looked at yet. Ended requests are appended to `ended`.
+    /// after it are not looked at yet (without meaning where runs are put off). Ended requests are appended to `ended`.
     pub fn process(&mut self, limit: Time, observer: &mut impl Observer, ended: &mut Vec<u32>) {
         let hang_up = self.hang_ups.next();
         match self.flights.front() {
             Some(flight) if flight.end <= self.form_at.min(hang_up) => self.finish_flight(observer, ended),
             _ if hang_up <= self.form_at => {
+                self.settle(hang_up, observer);
                 let request = self.hang_ups.take(&mut self.core.jobs);
                 ended.extend(request.filter(|&id| self.samples.is_first_to_hang_up(id)));
             }
+            _ if self.put_off.is_some() => self.settle(Time::NEVER, observer),
+            _ if self.puts_off => self.form(hang_up, observer),
             _ => self.form(limit.min(hang_up), observer),
         }
         self.hang_ups.settle(&self.core.jobs);
@@ -438,7 +474,14 @@ impl Replica {
             && !ending_before
         {
             let limit = limit.min(self.core.pool.next_ready(now));
+            let first = run;
             run.extend(&mut self.core, limit, self.pace.overlap, idle);
+            if self.puts_off && run.steps > 1 {
+                self.put_off = Some(PutOff { run: first, formed: now, bound: limit, idle, sequences, context });
+                // When the batch after it would be formed.
+                self.form_at = run.start + Time(run.span(if self.pace.overlap { run.steps - 1 } else { run.steps }));
+                return;
+            }
         }
         self.launch(run, now, sequences, context, observer);
     }

@@ -8,6 +8,7 @@ use crate::cost::StepCost;
 use crate::units::Time;
 
 /// Steps about to be put in flight: one, or several with the same batch.
+#[derive(Clone, Copy)]
 pub(super) struct Run {
     pub(super) start: Time,
     pub(super) steps: u64,

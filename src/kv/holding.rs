@@ -31,6 +31,11 @@ impl Holding {
         Holding { shared: chain.len(), chain, named: Vec::new(), reply_chained: false }
     }
 
+    /// The slots that it may name.
+    pub fn chain(&self) -> &[u32] {
+        &self.chain
+    }
+
     /// Leading blocks in memory, at most `limit`, and how many of them nobody holds.
     pub fn lookup(&self, pool: &BlockPool, limit: u64) -> (u64, u64) {
         let mut found = 0;

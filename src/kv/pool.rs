@@ -8,7 +8,12 @@
 //! second when the first is evicted. Here the second is a block that nobody finds.
 
 use super::cache::Evicted;
-use crate::workload::{Segment, SegmentId};
+use std::collections::BTreeMap;
+
+use crate::workload::Segment;
+
+/// Slots that are not worth a sweep.
+const FIRST_SWEEP: usize = 1 << 12;
 
 /// Stands for "no node" and "no slot".
 pub(super) const NONE: u32 = u32::MAX;
@@ -57,7 +62,12 @@ pub struct BlockPool {
     last: u32,
     slots: Vec<Slot>,
     spare_slots: Vec<u32>,
-    segments: Vec<SegmentSlots>,
+    /// By number: of all segments there are, a replica among many sees few.
+    segments: BTreeMap<u32, SegmentSlots>,
+    /// First slots of ranges that were swept, by their length.
+    spare_ranges: BTreeMap<u32, Vec<u32>>,
+    /// Number of slots at which the next sweep pays.
+    sweep_at: usize,
     /// Grows whenever more blocks may be free or found than before.
     epoch: u64,
     evictions: Option<Evictions>,
@@ -86,7 +96,9 @@ impl BlockPool {
             last: NONE,
             slots: Vec::new(),
             spare_slots: Vec::new(),
-            segments: Vec::new(),
+            segments: BTreeMap::new(),
+            spare_ranges: BTreeMap::new(),
+            sweep_at: FIRST_SWEEP,
             epoch: 0,
             evictions: None,
         }
@@ -278,10 +290,7 @@ impl BlockPool {
         let (size, mut end) = (u64::from(self.block_size), 0);
         for segment in segments {
             end += u64::from(segment.tokens);
-            let SegmentSlots { first_slot, count } = match self.segments.get(segment.id.0 as usize) {
-                Some(known) if known.first_slot != NONE => *known,
-                _ => break,
-            };
+            let Some(&SegmentSlots { first_slot, count }) = self.segments.get(&segment.id.0) else { break };
             let found = (first_slot..first_slot + count).take_while(|&slot| self.present(slot)).count() as u64;
             blocks += found;
             if found < end / size - (end - u64::from(segment.tokens)) / size {
@@ -298,26 +307,62 @@ impl BlockPool {
     }
 
     fn segment_slots(&mut self, segment: Segment, start: u64) -> SegmentSlots {
-        let SegmentId(id) = segment.id;
-        if self.segments.len() <= id as usize {
-            self.segments.resize(id as usize + 1, SegmentSlots { first_slot: NONE, count: 0 });
-        }
-        let known = self.segments[id as usize];
-        if known.first_slot != NONE {
+        if let Some(&known) = self.segments.get(&segment.id.0) {
             return known;
         }
         let size = u64::from(self.block_size);
         let count = ((start + u64::from(segment.tokens)) / size - start / size) as u32;
-        let made = SegmentSlots { first_slot: self.slots.len() as u32, count };
-        self.slots.resize(self.slots.len() + count as usize, ABSENT);
-        if let Some(evictions) = &mut self.evictions {
-            evictions.names.resize(made.first_slot as usize, (NONE, 0));
-            let first = start / size;
-            let last = |block: u64| ((first + block + 1) * size - 1 - start) as u32;
-            evictions.names.extend((0..u64::from(count)).map(|block| (id, last(block))));
-        }
-        self.segments[id as usize] = made;
+        let first_slot = self.spare_ranges.get_mut(&count).and_then(Vec::pop).unwrap_or_else(|| {
+            let first_slot = self.slots.len() as u32;
+            self.slots.resize(self.slots.len() + count as usize, ABSENT);
+            first_slot
+        });
+        let made = SegmentSlots { first_slot, count };
+        self.segments.insert(segment.id.0, made);
         made
+    }
+
+    /// Whether enough slots have been made since the last sweep for another to pay.
+    pub(super) fn wants_sweep(&self) -> bool {
+        self.slots.len() >= self.sweep_at
+    }
+
+    /// Gives the slots of segments back of which nothing is in memory, except those in `chains`. Nothing that can be asked changes.
+    pub(super) fn sweep<'a>(&mut self, chains: impl Iterator<Item = &'a [u32]>) {
+        let mut in_chain = vec![false; self.slots.len()];
+        for &slot in chains.flatten() {
+            in_chain[slot as usize] = true;
+        }
+        let mut left = 0;
+        let (slots, spare) = (&self.slots, &mut self.spare_ranges);
+        self.segments.retain(|_, segment| {
+            let range = segment.first_slot as usize..(segment.first_slot + segment.count) as usize;
+            let used = |slot: usize| in_chain[slot] || slots[slot].refs > 0 || slots[slot].node != NONE;
+            let kept = segment.count == 0 || range.clone().any(used);
+            if kept {
+                left += range.len();
+            } else {
+                spare.entry(segment.count).or_default().push(segment.first_slot);
+            }
+            kept
+        });
+        // A sweep looks at every slot: the next one comes when as many have been made as are in use.
+        self.sweep_at = (self.slots.len() + left / 2).max(FIRST_SWEEP);
+    }
+
+    #[cfg(test)]
+    pub(super) fn never_sweep(&mut self) {
+        self.sweep_at = usize::MAX;
+    }
+
+    #[cfg(test)]
+    pub(super) fn sweep_next_time(&mut self) {
+        self.sweep_at = 0;
+    }
+
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
     }
 
     fn append_named(&mut self, slot: u32) {

@@ -4,10 +4,12 @@ use super::disaggregation::PoolsPlan;
 use super::entry::ReplicaPlan;
 use super::hardware::Hardware;
 use crate::cluster::router::signals::Signal;
-use crate::cluster::{Fleet, RouterSpec};
+use crate::cluster::{Fleet, RouterSpec, Tournament};
 use crate::config::Diagnostic;
 use crate::config::schema::{FrameworkEntry, FrameworkKind, KvRouterConfig, RouterConfig};
 use crate::engine::Replica;
+use crate::metrics::Recorder;
+use crate::units::Time;
 use crate::workload::Request;
 
 /// Replicas behind one router.
@@ -72,16 +74,41 @@ pub(super) fn router(entry: &FrameworkEntry, count: u32, block: u32, path: &str)
 }
 
 /// Replicas as a router sees them.
-pub(super) struct Engines<'a>(pub &'a mut [Replica]);
+pub(super) struct Engines<'a> {
+    replicas: &'a mut [Replica],
+    /// Where what is looked at takes its steps up to an instant first.
+    settling: Option<(&'a mut Tournament, &'a mut Recorder, Time)>,
+}
+
+impl<'a> Engines<'a> {
+    /// Engines that put no runs off.
+    pub(super) fn still(replicas: &'a mut [Replica]) -> Engines<'a> {
+        Engines { replicas, settling: None }
+    }
+
+    /// Engines that do, as of `now`; `events` are theirs.
+    pub(super) fn settling(replicas: &'a mut [Replica], events: &'a mut Tournament, recorder: &'a mut Recorder, now: Time) -> Engines<'a> {
+        Engines { replicas, settling: Some((events, recorder, now)) }
+    }
+
+    fn settled(&mut self, replica: usize) -> &Replica {
+        let engine = &mut self.replicas[replica];
+        if let Some((events, recorder, now)) = &mut self.settling {
+            engine.settle(*now, *recorder);
+            events.set(replica, engine.next_event().0);
+        }
+        engine
+    }
+}
 
 impl Fleet for Engines<'_> {
-    fn signal(&self, replica: usize) -> Signal {
-        let engine = &self.0[replica];
+    fn signal(&mut self, replica: usize) -> Signal {
+        let engine = self.settled(replica);
         let (waiting, running) = engine.load();
         Signal { waiting, running, kv_usage: engine.kv_blocks_used() as f64 / engine.kv_blocks_total().max(1) as f64 }
     }
 
     fn held(&mut self, replica: usize, request: &Request) -> Option<u64> {
-        self.0[replica].held(request)
+        self.settled(replica).held(request)
     }
 }

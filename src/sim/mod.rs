@@ -68,6 +68,10 @@ impl Simulation {
         if router.listens_for_prefills() {
             replicas[..routed].iter_mut().for_each(Replica::keep_prefilled);
         }
+        if replicas.len() > 1 && pools.is_none() {
+            // Else arrivals at all the others would cut every run of one.
+            replicas.iter_mut().for_each(Replica::put_runs_off);
+        }
         Ok(Simulation {
             router,
             pools,
@@ -114,8 +118,8 @@ impl Simulation {
             return false;
         }
         if look <= next {
-            let routed = self.pools.as_ref().map_or(self.replicas.len(), Pools::prefill_replicas);
-            self.router.snapshot(look, &Engines(&mut self.replicas[..routed]));
+            let (router, mut engines) = self.router_and_engines(look);
+            router.snapshot(look, &mut engines);
             return true;
         }
         debug_assert!(next >= self.now, "time went back");
@@ -171,13 +175,24 @@ impl Simulation {
         }
     }
 
+    /// The router, and the engines behind it as of `now`.
+    fn router_and_engines(&mut self, now: Time) -> (&mut Router, Engines<'_>) {
+        let Simulation { router, replicas, events, recorder, pools, .. } = self;
+        let engines = match pools {
+            Some(pools) => Engines::still(&mut replicas[..pools.prefill_replicas()]),
+            None => Engines::settling(replicas, events, recorder, now),
+        };
+        (router, engines)
+    }
+
     fn deliver(&mut self) {
         let Some(request) = self.source.take() else { return };
         if self.pools.is_some() {
             return self.at_pools(|pools, floor| pools.deliver(request, floor));
         }
         let id = request.id;
-        let replica = self.router.route(&request, self.now, &mut Engines(&mut self.replicas));
+        let (router, mut engines) = self.router_and_engines(self.now);
+        let replica = router.route(&request, request.arrival, &mut engines);
         if self.replicas[replica].arrive(request, &mut self.recorder) {
             self.router.ended(replica, id, self.now);
             self.ended.push(id);
@@ -214,7 +229,9 @@ impl Simulation {
     ///
     /// A run ends with its last event, or at `max_simulation_time` when requests were still under way (or due) then.
     pub fn finish(mut self) -> RunResult {
-        for replica in &self.replicas {
+        let settled = if self.done { Time::NEVER } else { self.now + Time(1) };
+        for replica in &mut self.replicas {
+            replica.settle(settled, &mut self.recorder);
             replica.close(&mut self.recorder);
         }
         if let Some(pools) = &self.pools {

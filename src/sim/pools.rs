@@ -105,7 +105,7 @@ impl Pools {
         if let Some(decode) = self.plan.conditional.and_then(|rule| self.local(rule, &request, floor)) {
             return self.arrive(decode, request, floor);
         }
-        let prefill = floor.router.route(&request, floor.now, &mut Engines(&mut floor.replicas[..self.plan.prefill_replicas]));
+        let prefill = floor.router.route(&request, floor.now, &mut Engines::still(&mut floor.replicas[..self.plan.prefill_replicas]));
         let sampled = self.plan.first_token != Moment::Decode;
         if sampled && request.output_tokens == 1 {
             // The prefill engine makes all of its reply.
@@ -156,7 +156,7 @@ impl Pools {
     fn local(&mut self, rule: Conditional, request: &Request, floor: &mut Floor<'_>) -> Option<usize> {
         let first = self.plan.prefill_replicas;
         let decode = &mut floor.replicas[first..];
-        let chosen = self.decode_router.route(request, floor.now, &mut Engines(decode));
+        let chosen = self.decode_router.route(request, floor.now, &mut Engines::still(decode));
         let cached = decode[chosen].held(request).unwrap_or(0);
         let left = u64::from(request.input_tokens).saturating_sub(cached);
         let short = left < u64::from(rule.max_length) && (left as f64) < rule.max_ratio * f64::from(request.input_tokens);
@@ -184,7 +184,7 @@ impl Pools {
 
     fn offer(&mut self, way: &mut Way, floor: &mut Floor<'_>) {
         let first = self.plan.prefill_replicas;
-        let decode = first + self.decode_router.route(&way.request, floor.now, &mut Engines(&mut floor.replicas[first..]));
+        let decode = first + self.decode_router.route(&way.request, floor.now, &mut Engines::still(&mut floor.replicas[first..]));
         let job = floor.replicas[decode].offer(way.request.clone(), self.plan.first_token != Moment::Decode, floor.now);
         way.decode = Some(decode);
         way.decode_job = Some(job);

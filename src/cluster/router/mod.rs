@@ -24,7 +24,7 @@ use turns::{Sessions, Turns, Weighted};
 
 /// What engines tell a router, when asked.
 pub trait Fleet {
-    fn signal(&self, replica: usize) -> Signal;
+    fn signal(&mut self, replica: usize) -> Signal;
 
     /// Leading tokens of the prompt in the replica's memory; `None` when its kind of cache does not say.
     fn held(&mut self, replica: usize, request: &Request) -> Option<u64>;
@@ -247,7 +247,7 @@ impl Router {
     }
 
     /// Looks at the engines.
-    pub fn snapshot(&mut self, now: Time, fleet: &dyn Fleet) {
+    pub fn snapshot(&mut self, now: Time, fleet: &mut dyn Fleet) {
         self.hear(now);
         self.last_snapshot = now;
         self.loads.snapshot();

@@ -29,13 +29,13 @@ impl Signals {
         Signals { all: vec![Signal::default(); replicas], live }
     }
 
-    pub fn snapshot(&mut self, fleet: &dyn Fleet) {
+    pub fn snapshot(&mut self, fleet: &mut dyn Fleet) {
         for (replica, signal) in self.all.iter_mut().enumerate() {
             *signal = fleet.signal(replica);
         }
     }
 
-    fn refresh(&mut self, fleet: &dyn Fleet) -> &[Signal] {
+    fn refresh(&mut self, fleet: &mut dyn Fleet) -> &[Signal] {
         if self.live {
             self.snapshot(fleet);
         }
@@ -50,7 +50,7 @@ pub fn vllm_dp_score(in_flight: u32, signal: Signal) -> f64 {
     f64::from(requests) + 6.0 * f64::from(signal.waiting) * (signal.kv_usage - 0.5).max(0.0)
 }
 
-pub fn vllm_dp(signals: &mut Signals, fleet: &dyn Fleet, ready: &Ready, in_flight: impl Fn(usize) -> u32) -> usize {
+pub fn vllm_dp(signals: &mut Signals, fleet: &mut dyn Fleet, ready: &Ready, in_flight: impl Fn(usize) -> u32) -> usize {
     let mut best = (f64::INFINITY, 0);
     let signals = signals.refresh(fleet);
     for (replica, signal) in ready.list().iter().map(|&replica| (replica as usize, &signals[replica as usize])) {
@@ -107,7 +107,7 @@ impl Scorers {
         request: &Request,
         now: Time,
         signals: &mut Signals,
-        fleet: &dyn Fleet,
+        fleet: &mut dyn Fleet,
         ready: &Ready,
         stream: &mut Stream,
     ) -> usize {

@@ -13,7 +13,7 @@ struct Said {
 }
 
 impl Fleet for Said {
-    fn signal(&self, replica: usize) -> Signal {
+    fn signal(&mut self, replica: usize) -> Signal {
         self.signals.get(replica).copied().unwrap_or_default()
     }
 
@@ -329,7 +329,7 @@ fn only_available_replicas_are_chosen() {
                     router.forget(replica);
                 }
                 if id % 5 == 0 && snapshot > Time::ZERO {
-                    router.snapshot(now, &Said::default());
+                    router.snapshot(now, &mut Said::default());
                 }
                 let request = request(id, 160, &[(id % 7, 80), (7 + id % 13, 80)]);
                 let to = router.route(&request, now, &mut Said::default());
@@ -346,7 +346,7 @@ fn only_available_replicas_are_chosen() {
                 router.ended(from, id, Time::from_s(3001.0));
             }
             (0..6).for_each(|replica| router.set_available(replica, true));
-            router.snapshot(Time::from_s(4000.0), &Said::default());
+            router.snapshot(Time::from_s(4000.0), &mut Said::default());
             assert_eq!((router.loads.least().0, router.loads.most()), (0, 0), "{rule:?}");
         }
     }

@@ -55,7 +55,7 @@ pub(super) struct Tree {
     blocks: Vec<Block>,
     spare: Vec<u32>,
     slots: Vec<u32>,
-    segments: Vec<Option<SegmentSlots>>,
+    segments: BTreeMap<u32, SegmentSlots>,
     parts: BTreeMap<PartKey, u32>,
     queue: FreeQueue,
     /// Free blocks that have never held anything.
@@ -80,7 +80,7 @@ impl Tree {
             blocks: Vec::new(),
             spare: Vec::new(),
             slots: Vec::new(),
-            segments: Vec::new(),
+            segments: BTreeMap::new(),
             parts: BTreeMap::new(),
             queue: FreeQueue::new(),
             blank: blocks,
@@ -317,10 +317,7 @@ impl Tree {
 
     fn segment_slots(&mut self, segment: Segment, start: u64) -> SegmentSlots {
         let SegmentId(id) = segment.id;
-        if self.segments.len() <= id as usize {
-            self.segments.resize(id as usize + 1, None);
-        }
-        if let Some(known) = self.segments[id as usize] {
+        if let Some(&known) = self.segments.get(&id) {
             return known;
         }
         let size = u64::from(self.block_size);
@@ -332,7 +329,7 @@ impl Tree {
             let last = |block: u64| ((u64::from(first_position) + block + 1) * size - 1 - start) as u32;
             evictions.names.extend((0..u64::from(count)).map(|block| (id, last(block))));
         }
-        self.segments[id as usize] = Some(made);
+        self.segments.insert(id, made);
         made
     }
 
