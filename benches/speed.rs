@@ -102,6 +102,7 @@ fn ten_steps(start: Time) -> StepRun<'static> {
         accepted_tokens: 0,
         first_tokens: 0,
         regular_gaps: 64,
+        bunched_tokens: 0,
         other_gaps_ps: &[],
         stalled_gaps: &[],
         running: 64,

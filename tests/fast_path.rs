@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use llmperforacle::cost::{CostModel, DecodeCost, PowerModel, Prefill, StepCost, StepParts};
 use llmperforacle::engine::policies::trtllm::{Capacity, Chunking, TrtllmOptions};
 use llmperforacle::engine::policies::vllm::VllmOptions;
-use llmperforacle::engine::{Core, Limits, Pace, PolicySpec, Replica};
+use llmperforacle::engine::{Bunches, Core, Limits, Pace, PolicySpec, Replica};
 use llmperforacle::kv::{BlockTree, HashChain, KvCache, LoadBack, Reuse};
-use llmperforacle::metrics::{Recorder, RunResult};
+use llmperforacle::metrics::{Recorder, RunResult, Status};
 use llmperforacle::units::Time;
 use llmperforacle::workload::Request;
 
@@ -72,6 +72,8 @@ struct Case {
     horizon: Time,
     cost: Affine,
     requests: Vec<Draft>,
+    /// `stream_interval`.
+    bunch: Option<u32>,
     /// Tiers below the KV memory.
     below: Option<engines::Below>,
 }
@@ -152,8 +154,9 @@ fn plain_case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value 
     );
     let shape = (prop_oneof![Just(1u32), Just(4u32), Just(16u32)], 8u64..120, any::<bool>(), any::<bool>());
     let horizon = prop_oneof![4 => Just(Time::NEVER), 1 => (1u64..5_000_000_000).prop_map(Time)];
-    (policy, any::<(bool, bool)>(), limits, cost, shape, horizon, prop::collection::vec(request, 1..40)).prop_map(
-        |(policy, partial, limits, cost, (block_size, blocks, caching, overlap), horizon, requests)| Case {
+    let bunch = prop_oneof![4 => Just(None), 1 => (2u32..9).prop_map(Some)];
+    (policy, any::<(bool, bool)>(), limits, cost, shape, horizon, bunch, prop::collection::vec(request, 1..40)).prop_map(
+        |(policy, partial, limits, cost, (block_size, blocks, caching, overlap), horizon, bunch, requests)| Case {
             policy,
             partial,
             limits,
@@ -164,6 +167,7 @@ fn plain_case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value 
             horizon,
             cost,
             requests,
+            bunch,
             below: None,
         },
     )
@@ -206,7 +210,10 @@ fn plain_memory(case: &Case) -> Box<dyn KvCache> {
 fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
     let core = Core::new(case.limits.clone(), memory(case));
     let pace = Pace { overlap: case.overlap, fast_path, horizon: case.horizon };
-    let replica = Replica::new(0, core, case.policy.build(), Box::new(case.cost.clone()), pace);
+    let mut replica = Replica::new(0, core, case.policy.build(), Box::new(case.cost.clone()), pace);
+    if let Some(interval) = case.bunch {
+        replica.bunch(Bunches { interval, at_multiples: case.caching });
+    }
     // Bounded in some steps: a run may cross the limit.
     let power = PowerModel {
         idle_mw: 80_000,
@@ -227,6 +234,11 @@ fn ends_and_conserves(case: &Case) -> Result<(), TestCaseError> {
     prop_assert_eq!(r.len(), case.requests.len());
     for row in 0..r.len() {
         engines::ends(&result, row, case.requests[row].2, case.requests[row].7, case.caching)?;
+    }
+    // Every token comes out once, in a bunch or not.
+    if r.status.iter().all(|&status| status != Status::Cancelled as u8) {
+        let told: u64 = r.output_tokens.iter().map(|&tokens| u64::from(tokens)).sum();
+        prop_assert_eq!(result.counters.iter().map(|counters| counters.output_tokens).sum::<u64>(), told);
     }
     let (never_pauses, passes_over) = match &case.policy {
         PolicySpec::Trtllm(options) => {

@@ -76,7 +76,9 @@ fn case() -> impl Strategy<Value = Case> {
         2 => Just(Order::Lpm),
         1 => Just(Order::Lof),
         1 => Just(Order::ShortestPrefillFirst),
-        1 => Just(Order::Random)
+        1 => Just(Order::Random),
+        1 => Just(Order::DfsWeight),
+        1 => Just(Order::Hrrn)
     ];
     let options =
         (order, any::<bool>(), 50u32..1000, 0.05f64..1.5, any::<bool>(), prop_oneof![3 => Just(0u32), 1 => 1u32..5], any::<bool>())

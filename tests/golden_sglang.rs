@@ -324,3 +324,40 @@ fn under_overlap_results_are_read_a_step_late() {
     assert_eq!(run(0.0), 0);
     assert_eq!(run(5.0), 1023);
 }
+
+/// `dfs-weight`: the branch of the tree with more waiting requests goes first, and of equal ones the older. At 20 ms one waits for the
+/// second prompt's branch and two for the first's; when one of these has gone, each branch has one.
+#[test]
+fn dfs_weight_serves_the_heavier_branch_first() {
+    let run = |order| {
+        let mut lab = engine(1 << 20, |options| options.order = order).limits(|limits| limits.max_num_seqs = 1);
+        lab.arrive_with(0.0, 500, 1, &[segment(0, 400)]);
+        lab.arrive_with(0.0, 500, 1, &[segment(1, 400)]);
+        lab.arrive_with(12.0, 500, 1, &[segment(1, 400)]);
+        lab.arrive_with(12.0, 500, 1, &[segment(0, 400)]);
+        lab.arrive_with(12.0, 500, 1, &[segment(0, 400)]);
+        // In no branch: after all that are in one.
+        lab.arrive(12.0, 500, 1);
+        lab.run().into_iter().map(|(first, _)| first).collect::<Vec<_>>()
+    };
+    assert_eq!(run(Order::DfsWeight), [10.0, 20.0, 50.0, 30.0, 40.0, 60.0]);
+    assert_eq!(run(Order::Fcfs), [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]);
+}
+
+/// `hrrn`: prompt tokens computed since a request came, over its own. Three come while 1000 tokens are computed, whose ratios at 10 ms are 0.
+/// When the first has computed 100 tokens they are 100 / 300 and 100 / 50; when the short one has gone, 150 / 300 for the long one and 0 for
+/// one that has just come, however short it is.
+#[test]
+fn hrrn_weighs_waiting_against_length() {
+    let run = |order| {
+        let mut lab = engine(1 << 20, |options| options.order = order).limits(|limits| limits.max_num_seqs = 1);
+        lab.arrive(0.0, 1000, 1);
+        lab.arrive(1.0, 100, 1);
+        lab.arrive(1.0, 300, 1);
+        lab.arrive(1.0, 50, 1);
+        lab.arrive(21.0, 10, 1);
+        lab.run().into_iter().map(|(first, _)| first).collect::<Vec<_>>()
+    };
+    assert_eq!(run(Order::Hrrn), [10.0, 20.0, 40.0, 30.0, 50.0]);
+    assert_eq!(run(Order::ShortestPrefillFirst), [10.0, 30.0, 50.0, 20.0, 40.0]);
+}

@@ -3,7 +3,7 @@
 
 use llmperforacle::engine::testing::{Lab, Outcome};
 use llmperforacle::engine::{
-    RejectReason,
+    Bunches, RejectReason,
     policies::vllm::{Vllm, VllmOptions},
 };
 use llmperforacle::kv::HashChain;
@@ -489,4 +489,34 @@ fn the_watermark_holds_while_something_runs() {
     lab.arrive(0.0, 100, 2); // 7 blocks
     lab.arrive(1.0, 40, 1); // 3 blocks are there, but not 8
     assert_eq!(lab.run(), [(10.0, 11.0), (21.0, 21.0)]);
+}
+
+/// `stream_interval` 4 of ten tokens, made from 10 to 19 ms: the first goes out at once, then the 5th, the 9th and, at the end, the 10th.
+/// Bunches that end at multiples go out with the 4th, the 8th and the 10th. Six tokens go beside another either way.
+#[test]
+fn tokens_go_out_in_bunches() {
+    let run = |at_multiples| {
+        let mut lab = vllm(100_000).bunch(Bunches { interval: 4, at_multiples });
+        lab.arrive(0.0, 100, 10);
+        lab.log()
+    };
+    let after_the_first = run(false);
+    assert_eq!((after_the_first.gaps_ms.as_slice(), after_the_first.bunched_tokens), ([4.0, 4.0, 1.0].as_slice(), 6));
+    let at_multiples = run(true);
+    assert_eq!((at_multiples.gaps_ms.as_slice(), at_multiples.bunched_tokens), ([3.0, 4.0, 2.0].as_slice(), 6));
+    assert_eq!(after_the_first.outcomes, at_multiples.outcomes);
+    assert_eq!((after_the_first.outcomes[0].first_token, after_the_first.outcomes[0].finish), (ms(10.0), ms(19.0)));
+}
+
+/// A prompt that comes at 12.5 ms stretches the step of the fifth token to 11 ms: the bunch waits for it. Its own bunches count from its own
+/// first token, at 24 ms.
+#[test]
+fn a_bunch_waits_for_a_stretched_step() {
+    let mut lab = vllm(100_000).bunch(Bunches { interval: 4, at_multiples: false });
+    lab.arrive(0.0, 100, 6);
+    lab.arrive(12.5, 100, 5);
+    let log = lab.log();
+    // First: 1 at 10, 5 at 24, 6 at 25. Second: 1 at 24, 5 at 28.
+    assert_eq!(log.gaps_ms, [14.0, 1.0, 4.0]);
+    assert_eq!(log.bunched_tokens, 3 + 3);
 }

@@ -114,6 +114,7 @@ impl Stretch {
             accepted_tokens: 0,
             first_tokens: self.first_tokens,
             regular_gaps: self.decodes,
+            bunched_tokens: 0,
             other_gaps_ps: &self.other_gaps_ps,
             stalled_gaps: &[],
             running: self.decodes + u32::from(self.prefill_tokens > 0),

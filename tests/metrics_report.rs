@@ -65,6 +65,7 @@ fn step(start_s: f64, duration_s: f64, steps: u64, decodes: u32, prefill: u64, f
         accepted_tokens: 0,
         first_tokens,
         regular_gaps: decodes,
+        bunched_tokens: 0,
         other_gaps_ps: &[],
         stalled_gaps: &[],
         running: decodes.max(first_tokens),

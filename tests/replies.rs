@@ -1,4 +1,5 @@
-//! Several replies to one prompt (`n`), from a document: what is computed once, what is told of the request, and that nothing else changes.
+//! Several replies to one prompt (`n`) and bunches of tokens (`stream_interval`), from a document: what is computed once, what is told of the
+//! request, and that nothing else changes.
 
 use llmperforacle::metrics::{RunResult, Status};
 use llmperforacle::sim::NoFiles;
@@ -8,6 +9,11 @@ mod run;
 
 /// vLLM, SGLang and TensorRT-LLM on one H100, with `more` in the workload.
 fn simulate(more: &str) -> Vec<RunResult> {
+    simulate_with(more, "")
+}
+
+/// The same with `option` in every entry's config.
+fn simulate_with(more: &str, option: &str) -> Vec<RunResult> {
     let mut text = format!(
         "
 simulation: {{random_seed: 3}}
@@ -24,7 +30,7 @@ frameworks_to_test:
 "
     );
     for kind in ["VLLM", "SGLANG", "TRTLLM"] {
-        text += &format!("- {{name: {kind}, type: {kind}, config: {{model_profile_id: Llama-3.1-8B}}}}\n");
+        text += &format!("- {{name: {kind}, type: {kind}, config: {{model_profile_id: Llama-3.1-8B{option}}}}}\n");
     }
     run::simulate(&text, &NoFiles)
 }
@@ -70,4 +76,24 @@ fn how_many_are_drawn_does_not_depend_on_the_engine() {
     assert!((1..=6).all(|n| drawn.contains(&n)) && drawn.iter().all(|n| (1..=6).contains(n)), "{drawn:?}");
     assert_eq!(replies(&runs[1]), drawn);
     assert_eq!(replies(&runs[2]), drawn);
+}
+
+/// Bunches of 8: rows of requests stay as they are; there is one gap for each bunch, and the gaps of a request add up to the same time.
+#[test]
+fn bunches_change_only_the_gaps() {
+    for (bunched, single) in simulate_with("", ", stream_interval: 8").iter().zip(&simulate("")) {
+        assert_eq!(bunched.requests, single.requests, "{}", bunched.name);
+        assert_eq!(bunched.series.output_tokens.iter().sum::<u64>(), single.series.output_tokens.iter().sum::<u64>());
+        let bunches = |tokens: u32| match bunched.name.as_str() {
+            // 1, 8, 16 ... and the last.
+            "TRTLLM" => u64::from(tokens / 8) + u64::from(!tokens.is_multiple_of(8)),
+            // 1, 9, 17 ... and the last.
+            _ => u64::from((tokens - 1).div_ceil(8)),
+        };
+        let gaps: u64 = bunched.requests.output_tokens.iter().map(|&tokens| bunches(tokens)).sum();
+        assert_eq!(bunched.inter_token.count(), gaps, "{}", bunched.name);
+        let span = |run: &RunResult| run.inter_token.mean().expect("gaps") * run.inter_token.count() as f64;
+        assert!((span(bunched) / span(single) - 1.0).abs() < 1e-9);
+        assert_eq!(bunched.summary.pointer("/engine/single_steps").and_then(|why| why.as_str()), Some("tokens in bunches"));
+    }
 }

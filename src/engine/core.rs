@@ -211,6 +211,9 @@ impl Core {
             hung_up: false,
             was_scheduled: false,
             last_token: Time::ZERO,
+            sent: 0,
+            last_output: Time::ZERO,
+            arrival_note: u64::MAX,
         });
         self.pool.open(id, &self.jobs[id].request);
         id

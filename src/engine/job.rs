@@ -73,6 +73,11 @@ pub struct Job {
     pub was_scheduled: bool,
     /// When its latest token came out, kept while it pauses.
     pub last_token: Time,
+    /// Tokens that have gone to the client, and when the latest did, kept where they go in bunches.
+    pub sent: u32,
+    pub last_output: Time,
+    /// For policies: what they have noted of its arrival; `u64::MAX` when nothing.
+    pub arrival_note: u64,
 }
 
 impl Job {

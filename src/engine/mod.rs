@@ -1,6 +1,7 @@
 //! One serving replica: the step loop, the fast path, and the scheduling policies.
 //! Knows nothing of where requests come from, what becomes of them, or other replicas.
 
+pub mod bunches;
 pub mod core;
 pub mod decodes;
 pub mod handover;
@@ -19,6 +20,7 @@ mod samples;
 pub mod speculation;
 pub mod testing;
 
+pub use bunches::Bunches;
 pub use core::{Core, Limits};
 pub use handover::{FirstToken, News};
 pub use held::{HeldBack, HoldRule};

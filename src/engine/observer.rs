@@ -62,6 +62,8 @@ pub struct StepRun<'a> {
     pub accepted_tokens: u32,
     /// Tokens a step whose gap from their predecessor is exactly the step's duration.
     pub regular_gaps: u32,
+    /// Tokens of this (single) step that go out in a bunch with another: they have no gap of their own.
+    pub bunched_tokens: u32,
     /// Gaps of this (single) step's other tokens, ps: those of requests that paused (preempted, starved).
     pub other_gaps_ps: &'a [u64],
     /// Gaps of the tokens of sequences that steps before this (single) one passed over: a gap, ps, and how many have it.

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use super::bunches::Bunches;
 use super::core::{Core, Event};
 use super::handover::{Handovers, News};
 use super::hang_ups::HangUps;
@@ -106,6 +107,7 @@ pub struct Replica {
     pub(super) hang_ups: HangUps,
     samples: Samples,
     speculation: Option<Speculation>,
+    bunches: Option<Bunches>,
     pub(super) handovers: Handovers,
 }
 
@@ -130,6 +132,7 @@ impl Replica {
             hang_ups: HangUps::default(),
             samples: Samples::default(),
             speculation: None,
+            bunches: None,
             handovers: Handovers::default(),
         }
     }
@@ -137,6 +140,11 @@ impl Replica {
     /// Has sequences gain drafted tokens; `limits.speculative_tokens` says how many are drafted.
     pub fn speculate(&mut self, speculation: Speculation) {
         self.speculation = Some(speculation);
+    }
+
+    /// Lets tokens go to the clients in bunches.
+    pub fn bunch(&mut self, bunches: Bunches) {
+        self.bunches = Some(bunches);
     }
 
     /// Serves with a pipeline of stages: a replica that has not seen a request yet. Steps are taken one by one.
@@ -468,6 +476,7 @@ impl Replica {
         let ending_before = self.flights.back().is_some_and(|flight| !flight.finishing.is_empty());
         if self.pace.fast_path
             && self.speculation.is_none()
+            && self.bunches.is_none()
             && steadiness == Steadiness::UntilEvent
             && self.core.batch.prefills.is_empty()
             && !pauses
@@ -587,6 +596,13 @@ impl Replica {
             }
         }
 
+        let mut bunched_tokens = 0;
+        if let Some(bunches) = self.bunches {
+            bunched_tokens = bunches.let_out(core, &flight.first_tokens, &flight.completed, end, &mut self.gaps);
+            self.stalled_gaps.clear();
+            regular_gaps = 0;
+        }
+
         if done > 0 {
             let used = core.pool.used();
             let decodes = &core.decodes;
@@ -613,6 +629,7 @@ impl Replica {
                 held_back: core.held_back,
                 first_tokens: flight.first_tokens.len() as u32,
                 regular_gaps,
+                bunched_tokens,
                 drafted_tokens: (sequences - wasted) * core.limits.speculative_tokens,
                 accepted_tokens,
                 wasted_sequences: wasted,

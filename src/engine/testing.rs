@@ -1,5 +1,6 @@
 //! A small laboratory for policies: requests by hand, fixed step times, and what came of them. For tests and examples.
 
+use super::bunches::Bunches;
 use super::core::{Core, Limits};
 use super::held::HeldBack;
 use super::observer::{Observer, RejectReason, StepRun};
@@ -37,6 +38,9 @@ pub struct Log {
     pub held: Vec<(HeldBack, u64)>,
     /// Sequences that decoded past their end, over all steps.
     pub wasted_sequences: u64,
+    /// Gaps between outputs of one request, ms, in order of steps; and tokens that went out beside another.
+    pub gaps_ms: Vec<f64>,
+    pub bunched_tokens: u32,
 }
 
 impl Log {
@@ -84,6 +88,8 @@ impl Observer for Log {
     fn steps(&mut self, run: &StepRun<'_>) {
         self.steps += run.steps;
         self.wasted_sequences += u64::from(run.wasted_sequences);
+        self.gaps_ms.extend(run.other_gaps_ps.iter().map(|&gap| Time(gap).as_ms()));
+        self.bunched_tokens += run.bunched_tokens;
         self.peak_kv_blocks = self.peak_kv_blocks.max((run.kv_blocks_after)(run.steps));
         let span_ps = (0..run.steps).map(|step| run.first_duration_ps + step * run.duration_increment_ps).sum();
         match (run.held_back, self.held.last_mut()) {
@@ -102,6 +108,7 @@ pub struct Lab {
     memory: Option<Box<dyn KvCache>>,
     pace: Pace,
     acceptance: Vec<f64>,
+    bunches: Option<Bunches>,
     policy: Box<dyn Policy>,
     requests: Vec<Request>,
     segments: u32,
@@ -128,6 +135,7 @@ impl Lab {
             memory: None,
             pace: Pace { overlap: false, fast_path: true, horizon: Time::NEVER },
             acceptance: Vec::new(),
+            bunches: None,
             policy,
             requests: Vec::new(),
             segments: 0,
@@ -177,6 +185,12 @@ impl Lab {
     pub fn speculate(mut self, acceptance: &[f64]) -> Lab {
         self.limits.speculative_tokens = acceptance.len() as u32;
         self.acceptance = acceptance.to_vec();
+        self
+    }
+
+    /// Lets tokens out in bunches.
+    pub fn bunch(mut self, bunches: Bunches) -> Lab {
+        self.bunches = Some(bunches);
         self
     }
 
@@ -232,6 +246,9 @@ impl Lab {
         let mut replica = Replica::new(0, core, self.policy, Box::new(timing), self.pace);
         if !self.acceptance.is_empty() {
             replica.speculate(super::speculation::Speculation::new(&self.acceptance, 0, 0));
+        }
+        if let Some(bunches) = self.bunches {
+            replica.bunch(bunches);
         }
         if let Some((stages, transfer)) = self.stages {
             let stage = |index| Box::new(timing.stage(index, stages)) as Box<dyn CostModel>;

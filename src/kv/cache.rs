@@ -78,6 +78,12 @@ pub trait KvCache {
         None
     }
 
+    /// The nodes from the root down to where the last lookup of an owner has ended, for caches that are trees: a number for each, and among
+    /// children of one node the older has the smaller.
+    fn path(&self, _owner: u32) -> Vec<u64> {
+        Vec::new()
+    }
+
     /// The step that computes an owner's context up to `tokens` is under way, the last one of it when `completes`: later batches find
     /// it in memory.
     fn computed(&mut self, _owner: u32, _tokens: u64, _completes: bool) {}

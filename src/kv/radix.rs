@@ -178,6 +178,10 @@ impl KvCache for RadixCache {
         })
     }
 
+    fn path(&self, owner: u32) -> Vec<u64> {
+        self.tree.path(self.holdings[owner as usize].found)
+    }
+
     fn acquire(&mut self, owner: u32, tokens: u64) {
         self.with(owner, |cache, holding| {
             if tokens > 0 {

@@ -119,5 +119,6 @@ impl Counters {
 /// Tokens that come out at the end of a run's first step.
 pub(super) fn tokens_of_first_step(run: &StepRun<'_>) -> u64 {
     let stalled: u64 = run.stalled_gaps.iter().map(|&(_, count)| u64::from(count)).sum();
-    run.first_tokens as u64 + run.regular_gaps as u64 + run.other_gaps_ps.len() as u64 + stalled
+    let bunched = u64::from(run.bunched_tokens);
+    run.first_tokens as u64 + run.regular_gaps as u64 + run.other_gaps_ps.len() as u64 + stalled + bunched
 }

@@ -144,6 +144,11 @@ pub struct FrameworkConfig {
     /// prompts and then that of the decodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixed_step_cost: Option<MixedStepCost>,
+    /// Tokens that go to the client at once: the first one goes alone, then they come in bunches of this many (TensorRT-LLM: at multiples of
+    /// it). Changes the gaps between outputs (ITL) and nothing else. Absent means 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub stream_interval: Option<u32>,
     /// Step times other than the calibrated cost model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timing: Option<Timing>,

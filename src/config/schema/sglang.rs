@@ -76,4 +76,6 @@ pub enum SglangSchedulePolicy {
     Lof,
     ShortestPrefillFirst,
     Random,
+    DfsWeight,
+    Hrrn,
 }

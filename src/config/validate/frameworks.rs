@@ -23,6 +23,11 @@ pub fn frameworks(document: &Document, findings: &mut Findings) {
         let config = &entry.config;
         model(config, &path, findings);
         contradictions(config, &path, findings);
+        let several_replies = document.workload.n.is_some_and(|n| n > 1) || document.workload.n_dist_config.is_some();
+        if config.disaggregation.is_some() && several_replies {
+            let message = "several replies to one prompt (`workload.n`) are not modelled where others compute the prompt";
+            findings.error(join_key(&path, "disaggregation"), message, "take `workload.n` out");
+        }
         if config.dynamo.is_some() && entry.kind != FrameworkKind::Dynamo {
             let hint = "take them out, or say `type: DYNAMO`";
             findings.error(join_key(&path, "dynamo"), "these are options of NVIDIA Dynamo, and this entry is another stack", hint);

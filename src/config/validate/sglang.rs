@@ -1,7 +1,7 @@
 //! SGLang's own options against the common options that say the same in other words.
 
 use super::super::node::join_key;
-use super::super::schema::{FrameworkConfig, FrameworkKind, SglangConfig};
+use super::super::schema::{FrameworkConfig, FrameworkKind, SglangConfig, SglangSchedulePolicy};
 use super::Findings;
 use super::own_options::{differs, of_another_stack, two_words, without_effect};
 
@@ -16,6 +16,11 @@ pub(super) fn sglang(kind: FrameworkKind, config: &FrameworkConfig, config_path:
         return;
     }
     common_words(config, own, &path, findings);
+    let by_length = matches!(own.schedule_policy, None | Some(SglangSchedulePolicy::Fcfs | SglangSchedulePolicy::Lof));
+    if own.enable_priority_scheduling == Some(true) && !by_length {
+        let message = "priorities go with `fcfs` and `lof` only, as in SGLang";
+        findings.error(join_key(&path, "enable_priority_scheduling"), message, "take `schedule_policy` out, or this");
+    }
 }
 
 /// The same said in SGLang's words and in the common ones.

@@ -26,6 +26,8 @@ struct Node {
     locks: u32,
     /// When it was visited last.
     stamp: u64,
+    /// When it, or the node of which it was the upper part, became a child of its parent; no two nodes have the same.
+    born: u64,
     /// It has an entry in the heap.
     queued: bool,
 }
@@ -90,6 +92,17 @@ impl Tree {
         }
     }
 
+    /// The nodes below the root on the way to this one, which is the last: when each became a child, in which order SGLang keeps them.
+    pub fn path(&self, mut id: u32) -> Vec<u64> {
+        let mut path = Vec::new();
+        while id != ROOT {
+            path.push(self.nodes[id as usize].born);
+            id = self.nodes[id as usize].parent;
+        }
+        path.reverse();
+        path
+    }
+
     /// Makes the first `tokens` tokens of a key part of the tree. The node where they end, and how many of them were there before.
     pub fn insert(&mut self, key: &[Piece], tokens: u64) -> (u32, u64) {
         self.clock += 2;
@@ -106,6 +119,7 @@ impl Tree {
         node.key.clear();
         slice(key, walk.tokens, tokens, &mut node.key);
         (node.parent, node.children, node.tokens, node.locks, node.stamp) = (walk.node, 0, added, 0, self.clock + 1);
+        node.born = self.clock + 1;
         let start = token_at(&node.key, self.page - 1);
         self.starts.insert(start, id);
         self.nodes[walk.node as usize].children += 1;
@@ -214,11 +228,12 @@ impl Tree {
         lower.tokens -= tokens;
         let (parent, locks) = (lower.parent, lower.locks);
         lower.parent = upper;
+        let born = std::mem::replace(&mut lower.born, self.clock);
         let start = token_at(&lower.key, self.page - 1);
         self.starts.insert(start, id);
         self.starts.insert(token_at(&head, self.page - 1), upper);
         let queued = self.nodes[upper as usize].queued;
-        self.nodes[upper as usize] = Node { parent, children: 1, key: head, tokens, locks, stamp: self.clock + 1, queued };
+        self.nodes[upper as usize] = Node { parent, children: 1, key: head, tokens, locks, stamp: self.clock + 1, born, queued };
         upper
     }
 

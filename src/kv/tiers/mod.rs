@@ -579,6 +579,10 @@ impl KvCache for Tiered {
         self.device.promised()
     }
 
+    fn path(&self, owner: u32) -> Vec<u64> {
+        self.device.path(owner)
+    }
+
     fn first_new_block(&mut self, owner: u32) -> Option<u64> {
         self.device.first_new_block(owner)?;
         let context = self.holdings[owner as usize].context;

@@ -21,7 +21,7 @@ use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, Framewor
 use crate::cost::memory::{Drafter, MemorySpec};
 use crate::cost::transfer::Hop;
 use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, Part, PolynomialTiming, PowerModel};
-use crate::engine::{Limits, PolicySpec};
+use crate::engine::{Bunches, Limits, PolicySpec};
 use crate::metrics::{MemoryBudget, ReplicaInfo, Work};
 use crate::units::Time;
 
@@ -276,6 +276,11 @@ impl Parts<'_> {
         }
         let (timing, confidence) = self.timing(spec, &calibrated, capacity)?;
         let pipeline = self.pipeline(catalog, &timing, rules.overlap)?;
+        let bunches = self
+            .config
+            .stream_interval
+            .filter(|&interval| interval > 1)
+            .map(|interval| Bunches { interval, at_multiples: self.engine == Engine::Trtllm });
         let footprint = &calibrated.footprint().over(self.degrees.pp);
         let info = ReplicaInfo {
             entry: entry.name.clone(),
@@ -286,7 +291,7 @@ impl Parts<'_> {
             kv_blocks: blocks,
             role: String::new(),
             block_tokens: rules.block_size,
-            single_steps: single_steps(&limits, self.degrees),
+            single_steps: single_steps(&limits, self.degrees, bunches.is_some()),
             work: Work {
                 flops_per_token: footprint.flops_per_token,
                 flops_per_sampled_token: footprint.flops_per_sampled_row,
@@ -321,6 +326,7 @@ impl Parts<'_> {
             timing,
             pipeline,
             drafting,
+            bunches,
             info,
             api_time: Time::from_ms(host.per_request_api_ms),
             confidence,
@@ -365,9 +371,9 @@ impl Parts<'_> {
 }
 
 /// Why no run of equal steps is taken at once.
-fn single_steps(limits: &Limits, degrees: Degrees) -> Option<String> {
+fn single_steps(limits: &Limits, degrees: Degrees, bunches: bool) -> Option<String> {
     match (limits.speculative_tokens, degrees.pp) {
-        (0, 1) => None,
+        (0, 1) => bunches.then(|| "tokens in bunches".to_owned()),
         (0, _) => Some("a pipeline of stages".to_owned()),
         _ => Some("speculative decoding".to_owned()),
     }

@@ -4,7 +4,7 @@ use crate::catalog::{Device, Engine};
 use crate::cluster::network::KvShape;
 use crate::config::Diagnostic;
 use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming, Speculative, Transfer};
-use crate::engine::{Core, Limits, Pace, Pipeline, PolicySpec, Replica, Speculation};
+use crate::engine::{Bunches, Core, Limits, Pace, Pipeline, PolicySpec, Replica, Speculation};
 use crate::kv::{BlockTree, HashChain, KvCache, RadixCache, Reuse};
 use crate::metrics::ReplicaInfo;
 use crate::units::Time;
@@ -19,6 +19,7 @@ pub struct ReplicaPlan {
     pub(super) timing: TimingPlan,
     pub(super) pipeline: Option<PipelinePlan>,
     pub(super) drafting: Option<DraftingPlan>,
+    pub(super) bunches: Option<Bunches>,
     pub(in crate::sim) info: ReplicaInfo,
     pub(in crate::sim) api_time: Time,
     pub(in crate::sim) confidence: String,
@@ -121,6 +122,9 @@ impl ReplicaPlan {
         let mut replica = Replica::new(index, core, self.policy.build(), cost, Pace { overlap: self.overlap, fast_path, horizon });
         if let Some(drafting) = &self.drafting {
             replica.speculate(Speculation::new(&drafting.acceptance, seed, index));
+        }
+        if let Some(bunches) = self.bunches {
+            replica.bunch(bunches);
         }
         if let Some(pipeline) = &self.pipeline {
             let stages = pipeline.stages.iter().map(TimingPlan::build).collect::<Result<Vec<_>, _>>()?;

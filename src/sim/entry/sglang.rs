@@ -43,6 +43,8 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
                 Some(SglangSchedulePolicy::Lof) => Order::Lof,
                 Some(SglangSchedulePolicy::ShortestPrefillFirst) => Order::ShortestPrefillFirst,
                 Some(SglangSchedulePolicy::Random) => Order::Random,
+                Some(SglangSchedulePolicy::DfsWeight) => Order::DfsWeight,
+                Some(SglangSchedulePolicy::Hrrn) => Order::Hrrn,
             },
             priority: own.enable_priority_scheduling.unwrap_or(default.priority),
             max_prefill_tokens: own.max_prefill_tokens.unwrap_or(default.max_prefill_tokens),

@@ -87,6 +87,8 @@ pub struct Sglang {
     /// Rounds of decoding still to come before the next batch of prompts.
     rounds: u32,
     random: Stream,
+    /// Prompt tokens computed so far.
+    prompt_tokens: u64,
 }
 
 impl Sglang {
@@ -99,6 +101,7 @@ impl Sglang {
             lane: 0,
             rounds: 0,
             random: order::stream(options.seed),
+            prompt_tokens: 0,
             options,
         }
     }
@@ -196,6 +199,7 @@ impl Policy for Sglang {
         if running_batch(core) < self.running || idle_lane || !self.options.latch {
             self.latched = false;
         }
+        self.note_arrivals(core);
         let was_idle = core.running_len() == 0 && core.waiting.iter().all(|&id| core.jobs[id].request.arrival > core.last_end);
         if was_idle {
             self.expectation.reset(core);

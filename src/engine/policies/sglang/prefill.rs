@@ -97,6 +97,7 @@ impl Sglang {
         // Memory is taken once it is known who is in the batch: nobody's prefix is evicted for another's prompt.
         core.pool.prepare(room.claimed / room.page);
         for (id, tokens) in batch {
+            self.prompt_tokens += u64::from(tokens);
             let scheduled = core.schedule_prefill(id, tokens);
             debug_assert!(scheduled, "a prompt was admitted whose memory is not there");
         }
