@@ -251,7 +251,10 @@ fn every_request_ends_with_all_its_tokens_in_every_engine() {
         let lab = match seed % 3 {
             0 => sglang(SglangOptions { pp_max_micro_batch_size: 1 + dice.roll(4) as u32, ..SglangOptions::default() })
                 .memory(Box::new(RadixCache::new(400 + dice.roll(800), 1, true))),
-            1 => trtllm(TrtllmOptions { pp_size: stages, capacity: Capacity::MaxUtilization, ..TrtllmOptions::default() }, 20 + dice.roll(30)),
+            1 => trtllm(
+                TrtllmOptions { pp_size: stages, capacity: Capacity::MaxUtilization, ..TrtllmOptions::default() },
+                20 + dice.roll(30),
+            ),
             _ => trtllm(TrtllmOptions { pp_size: stages, ..TrtllmOptions::default() }, 20 + dice.roll(30)),
         };
         let mut lab = lab.limits(|limits| (limits.max_num_batched_tokens, limits.max_num_seqs) = (512, 6));
