@@ -34,7 +34,7 @@ macro_rules! preset {
 }
 
 /// The first is the one that the page opens with.
-static PRESETS: [Preset; 10] = [
+static PRESETS: [Preset; 11] = [
     preset!(
         "stacks-h100",
         2,
@@ -58,6 +58,12 @@ static PRESETS: [Preset; 10] = [
         1,
         "Conversations with a shared system prompt, prefix cache on and off",
         "Each turn repeats the whole conversation. With the prefix cache, only the new text is computed."
+    ),
+    preset!(
+        "pools-h100",
+        1,
+        "Prefill and decode together or apart, on the same eight H100",
+        "Long prompts on Llama-3.1-70B, three a second, two engines of four GPUs. Together, every prompt makes running replies stutter; apart, replies are even and prompts queue for half of the GPUs. Dynamo computes prompts in the decode engine when the other one is busy."
     ),
     preset!(
         "bursty-code-h100",
