@@ -161,6 +161,54 @@ fn cached_blocks_stay_where_they_are() {
     assert!(run.handovers.of(1).unwrap().bytes < run.handovers.of(0).unwrap().bytes / 10);
 }
 
+/// Short prompts are computed where they are decoded: nothing is handed over, and the time is an aggregated engine's.
+#[test]
+fn dynamo_computes_short_prompts_where_they_are_decoded() {
+    let pools = "{prefill: {tensor_parallel_size: 8}, decode: {tensor_parallel_size: 8}, conditional: {max_local_prefill_ratio: 1.1}}";
+    let short = run(&document("DYNAMO", pools, "", &fixed(1, 1.0, 2047, 4)));
+    assert_eq!(short.handovers.records.len(), 0);
+    assert_eq!(short.requests.replica, [1]);
+    assert_eq!(ms(short.requests.first_token_ps[0] - short.requests.arrival_ps[0]), 10.0);
+    let long = run(&document("DYNAMO", pools, "", &fixed(1, 1.0, 2048, 4)));
+    assert_eq!((long.handovers.records.len(), long.requests.replica[0]), (1, 0));
+    // A prompt of which nothing is cached is all of itself, more than a share of 0.7.
+    let whole = run(&document("DYNAMO", &pools.replace("1.1", "0.7"), "", &fixed(1, 1.0, 2047, 4)));
+    assert_eq!(whole.handovers.records.len(), 1);
+}
+
+/// Two prompts 1 ms apart: the first is at the prefill engine when the second arrives.
+#[test]
+fn dynamo_computes_prompts_itself_while_prefill_is_busy() {
+    let pools = "{prefill: {tensor_parallel_size: 8}, decode: {tensor_parallel_size: 8}, conditional: {policy: prefill_load}}";
+    let run = run(&document("DYNAMO", pools, "", &fixed(2, 0.001, 3000, 4)));
+    assert_eq!(run.requests.replica, [0, 1]);
+    assert_eq!(run.handovers.records.len(), 1);
+}
+
+/// What pools cannot do is an error that names its place.
+#[test]
+fn what_pools_cannot_do_is_refused() {
+    let refused = |document: &str, place: &str| {
+        let read = llmperforacle::config::read(document, "test.yaml");
+        let parsed = read.document.unwrap_or_else(|| panic!("{:?}", read.diagnostics));
+        let errors = sim::plan(&parsed, &sim::NoFiles).err().unwrap_or_else(|| panic!("accepted: {document}"));
+        assert!(errors.iter().any(|error| error.path.contains(place) && !error.hint.is_empty()), "{errors:?}");
+    };
+    let of = |kind: &str, more: &str, config: &str| {
+        let pools = format!("{{prefill: {{tensor_parallel_size: 8}}, decode: {{tensor_parallel_size: 8}}{more}}}");
+        document(kind, &pools, config, &fixed(1, 1.0, 100, 4))
+    };
+    let right = of("VLLM", "", "");
+    refused(&of("VLLM", ", conditional: {}", ""), "disaggregation.conditional");
+    refused(&of("SGLANG", ", transfer: {first_token: decode}", ""), "transfer.first_token");
+    refused(&right.replace("random_seed: 3", "random_seed: 3, comparison: shared"), "disaggregation");
+    refused(&right.replace("  type: VLLM", "  type: VLLM\n  replicas: 2"), "replicas");
+    refused(&right.replace("network:", "nodes: 1, network:"), "disaggregation");
+    refused(&right.replace("total_requests_to_generate: 1", "total_requests_to_generate: 1, n: 2"), "workload.n");
+    refused(&of("VLLM", "", "    pipeline_parallel_size: 2").replace("size: 8", "size: 4"), "disaggregation");
+    refused(&right.replace("decode: {", "decode: {device: nothing, "), "decode.device");
+}
+
 /// Random fleets: lengths, pools, memory, engines, orders, clients that give up, an end in the middle.
 fn fleet() -> impl Strategy<Value = String> {
     let engine = prop_oneof![Just("VLLM"), Just("SGLANG"), Just("TRTLLM"), Just("DYNAMO")];

@@ -85,7 +85,7 @@ pub(super) fn group(
     let mut pool = |config: &PoolConfig, name: &str| {
         let entry = pool_entry(entry, config);
         let device = match &config.device {
-            Some(name) => match context.catalog.device(name) {
+            Some(wanted) => match context.catalog.device(wanted) {
                 Ok(device) => Some(device.clone()),
                 Err(unknown) => {
                     errors.push(Diagnostic::error(format!("{at}.{name}.device"), unknown.to_string(), "see `llmperforacle list gpus`"));
