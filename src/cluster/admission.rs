@@ -206,9 +206,10 @@ impl Admission {
         debug_assert!(before == self.waiting || before == self.waiting + 1);
     }
 
-    /// A request that was let in has ended with so many tokens: what was charged for them beforehand is put right.
-    pub fn ended(&mut self, id: u32, tenant: u16, output_tokens: u32) {
-        let Some(charged) = self.charged.remove(&id) else { return };
+    /// A request that was let in has ended with so many tokens: what was charged for them beforehand is put right. Where it is not
+    /// known how many there were, that stays.
+    pub fn ended(&mut self, id: u32, tenant: u16, output_tokens: Option<u32>) {
+        let (Some(charged), Some(output_tokens)) = (self.charged.remove(&id), output_tokens) else { return };
         let place = usize::from(tenant);
         let Some(spec) = self.spec.tenants.get(place) else { return };
         let tenant = &mut self.tenants[place];
@@ -284,13 +285,13 @@ mod tests {
         queue.come(ticket(1, 0, 100), Time::ZERO, true).unwrap();
         queue.next().unwrap();
         assert_eq!(queue.served(0), 100.0);
-        queue.ended(1, 0, 50);
+        queue.ended(1, 0, Some(50));
         assert_eq!(queue.served(0), 200.0);
         queue.come(ticket(2, 0, 10), Time::ZERO, true).unwrap();
         queue.next().unwrap();
         // 10 and twice the 50 predicted.
         assert_eq!(queue.served(0), 310.0);
-        queue.ended(2, 0, 20);
+        queue.ended(2, 0, Some(20));
         assert_eq!(queue.served(0), 250.0);
     }
 

@@ -56,7 +56,29 @@ pub struct DecodeCost {
     pub valid_below_context: u64,
 }
 
+/// So many thousandths of a time.
+fn thousandths(ps: u64, of: u32) -> u64 {
+    (u128::from(ps) * u128::from(of) / 1000) as u64
+}
+
 impl StepCost {
+    /// The same work on GPUs that take so many thousandths of the time; host time stays.
+    #[must_use]
+    pub fn slowed(mut self, of: u32) -> StepCost {
+        if of == 1000 {
+            return self;
+        }
+        let parts = &mut self.parts;
+        let all = [&mut parts.gemm_ps, &mut parts.attention_ps, &mut parts.communication_ps, &mut parts.other_ps];
+        self.device_ps = 0;
+        for part in all {
+            *part = thousandths(*part, of);
+            self.device_ps += *part;
+        }
+        self.device_ps = self.device_ps.max(1);
+        self
+    }
+
     /// Adds the device time of `times` passes of another model; host time, padding and graphs stay those of this step.
     pub fn add_device(&mut self, pass: &StepCost, times: u32) {
         let times = u64::from(times);
@@ -70,6 +92,15 @@ impl StepCost {
 }
 
 impl DecodeCost {
+    /// The same work on GPUs that take so many thousandths of the time.
+    #[must_use]
+    pub fn slowed(self, of: u32) -> DecodeCost {
+        if of == 1000 {
+            return self;
+        }
+        DecodeCost { fixed: self.fixed.slowed(of), context_ps: thousandths(self.context_ps, of), ..self }
+    }
+
     /// The step whose contexts add up to `context` tokens.
     pub fn at(&self, context: u64) -> StepCost {
         let mut step = self.fixed;

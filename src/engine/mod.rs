@@ -29,5 +29,5 @@ pub use observer::{Observer, RejectReason, StepRun};
 pub use pipeline::Pipeline;
 pub use policy::{Policy, PolicySpec, Steadiness};
 pub use probe::{Doing, Member, Probe, Snapshot, Waiting};
-pub use replica::{Pace, Replica};
+pub use replica::{Backlog, FULL_SPEED, Pace, Replica, UnderWay};
 pub use speculation::Speculation;

@@ -17,6 +17,12 @@ pub enum RejectReason {
     TooLongForStep,
     /// The server's queue was full (HTTP 503).
     QueueFull,
+    /// The queue before the replicas was full (HTTP 429).
+    AdmissionQueueFull,
+    /// Its tenant sent too many requests (HTTP 429).
+    RateLimited,
+    /// No replica was there to take it, or the router was not (HTTP 503).
+    Unavailable,
 }
 
 /// `steps` consecutive steps of one replica with the same batch (one, unless they are decode-only).

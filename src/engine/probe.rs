@@ -81,6 +81,10 @@ pub struct Probe {
 
 impl Probe {
     /// Looks for steps that start at `at` or before and end after it.
+    pub fn at(&self) -> Time {
+        self.at
+    }
+
     pub fn new(at: Time) -> Probe {
         Probe { at, found: Vec::new(), last_end: Time::ZERO }
     }

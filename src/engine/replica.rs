@@ -6,6 +6,10 @@
 //! The fast path: while the policy says that nothing changes, k decode-only steps are taken at once. Their cost is affine in
 //! the sum of contexts, in integers, so the jump ends on the same picosecond as k single steps.
 
+mod outage;
+
+pub use outage::{Backlog, UnderWay};
+
 use std::collections::VecDeque;
 
 use super::bunches::Bunches;
@@ -85,6 +89,9 @@ struct PutOff {
     context: u64,
 }
 
+/// Thousandths of the time that a step takes when nothing is wrong.
+pub const FULL_SPEED: u32 = 1000;
+
 /// One serving replica.
 pub struct Replica {
     index: u16,
@@ -108,6 +115,8 @@ pub struct Replica {
     samples: Samples,
     speculation: Option<Speculation>,
     bunches: Option<Bunches>,
+    /// Thousandths of a step's time on the GPUs: 1000 at full speed.
+    slowdown: u32,
     pub(super) handovers: Handovers,
 }
 
@@ -133,6 +142,7 @@ impl Replica {
             samples: Samples::default(),
             speculation: None,
             bunches: None,
+            slowdown: FULL_SPEED,
             handovers: Handovers::default(),
         }
     }
@@ -268,6 +278,14 @@ impl Replica {
             _ => self.form(limit.min(hang_up), observer),
         }
         self.hang_ups.settle(&self.core.jobs);
+    }
+
+    /// Tells of the requests whose clients have given up and which are still here, before this replica is no more.
+    pub fn tell_hung_up(&mut self, observer: &mut impl Observer) {
+        for id in std::mem::take(&mut self.hang_ups.pending) {
+            let tokens = self.tokens_out(id);
+            self.report_cancelled(id, tokens, observer);
+        }
     }
 
     /// Lets go of the requests whose clients have given up.
@@ -455,7 +473,7 @@ impl Replica {
             return;
         }
         let mut run = if self.core.batch.prefills.is_empty() {
-            let cost = self.cost.decode(sequences, context);
+            let cost = self.cost.decode(sequences, context).slowed(self.slowdown);
             let increment_ps = cost.context_ps * u64::from(sequences);
             let valid_steps = match cost.valid_below_context {
                 u64::MAX => u64::MAX,
@@ -463,7 +481,7 @@ impl Replica {
             };
             Run::new(&self.pace, idle, start, cost.at(context), increment_ps, valid_steps)
         } else {
-            let cost = self.cost.mixed(&self.core.batch.prefills, sequences, context);
+            let cost = self.cost.mixed(&self.core.batch.prefills, sequences, context).slowed(self.slowdown);
             Run::new(&self.pace, idle, start, cost, 0, 1)
         };
         run.wait(self.core.pool.delay(run.start, run.duration_ps));

@@ -36,7 +36,12 @@ fn power_w(run: &RunResult) -> Option<(f64, f64)> {
         let power = info.power?;
         let (energy_fj, before_ps) = run.counters.get(index).map_or((0, 0), |counters| (counters.energy_fj, counters.before_window_ps));
         let span_s = (window_ps(run) as f64 + before_ps as f64) / PS_PER_S as f64;
-        let idle_w = power.idle_mw as f64 / 1e3;
+        // GPUs that are not there draw nothing.
+        let paid = match window_ps(run) {
+            0 => 1.0,
+            window => run.fleet.paid_ps(index, run.warm_up_ps, run.end_ps) as f64 / window as f64,
+        };
+        let idle_w = power.idle_mw as f64 / 1e3 * paid;
         total += idle_w + if span_s > 0.0 { energy_fj as f64 / FJ_PER_J / span_s } else { 0.0 };
         idle += idle_w;
     }
@@ -71,10 +76,16 @@ fn gpus(run: &RunResult) -> f64 {
     run.info.replicas.iter().map(|info| f64::from(info.gpus)).sum()
 }
 
-/// The bill: every GPU of the run for every hour of the window, busy or not.
+/// The bill: every GPU of the run for every hour of the window that it is there, busy or not.
 pub(super) fn cost(run: &RunResult) -> Value {
-    let hourly = |info: &ReplicaInfo| info.usd_per_gpu_hour.map(|usd| usd * f64::from(info.gpus));
-    let per_hour: Option<f64> = run.info.replicas.iter().map(hourly).sum::<Option<f64>>().filter(|_| !run.info.replicas.is_empty());
+    let window = window_ps(run).max(1) as f64;
+    // Of the window's hours, those that are paid for.
+    let share = |replica: usize| run.fleet.paid_ps(replica, run.warm_up_ps, run.end_ps) as f64 / window;
+    let share = |replica: usize| if run.fleet.kept { share(replica) } else { 1.0 };
+    let hourly = |(index, info): (usize, &ReplicaInfo)| info.usd_per_gpu_hour.map(|usd| usd * f64::from(info.gpus) * share(index));
+    let replicas = || run.info.replicas.iter().enumerate();
+    let per_hour: Option<f64> = replicas().map(hourly).sum::<Option<f64>>().filter(|_| !run.info.replicas.is_empty());
+    let paid_gpus: f64 = replicas().map(|(index, info)| f64::from(info.gpus) * share(index)).sum();
     let bill = per_hour.map(|usd| usd * window_s(run) / S_PER_HOUR);
     let in_window = |at_ps: u64| at_ps != NEVER_PS && at_ps > run.warm_up_ps;
     let requests = &run.requests;
@@ -88,7 +99,7 @@ pub(super) fn cost(run: &RunResult) -> Value {
     sources.dedup();
     json!({
         "usd_per_hour": per_hour,
-        "usd_per_gpu_hour": ratio(per_hour, gpus(run)),
+        "usd_per_gpu_hour": ratio(per_hour, paid_gpus),
         "usd_per_million_output_tokens": ratio(million, output_tokens(run)),
         "usd_per_million_input_tokens": ratio(million, input_tokens),
         "usd_per_million_tokens": ratio(million, output_tokens(run) + input_tokens),

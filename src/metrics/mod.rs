@@ -4,8 +4,10 @@
 mod counters;
 mod definitions;
 mod economics;
+mod fleet_log;
 mod handovers;
 mod histogram;
+mod operations;
 mod ramp;
 mod recorder;
 mod result;
@@ -18,6 +20,7 @@ mod waits;
 
 pub use counters::Counters;
 pub use definitions::{Column, Definition, columns, definition, definitions};
+pub use fleet_log::{FleetEvent, FleetEventKind, FleetLog, FleetSize, TenantLog};
 pub use handovers::{Handover, Handovers};
 pub use histogram::Histogram;
 pub use recorder::Recorder;

@@ -2,6 +2,10 @@
 //!
 //! The engine may report a stretch of steps in one go or step by step: everything kept here comes out equal to the bit.
 
+mod attempts;
+
+use attempts::Attempts;
+
 use super::counters::{Counters, tokens_of_first_step};
 use super::handovers::{Handover, Handovers};
 use super::histogram::Histogram;
@@ -44,6 +48,7 @@ pub struct Recorder {
     /// By replica: what its KV tiers have done. Empty without tiers.
     tiers: Vec<Vec<TierUse>>,
     handovers: Handovers,
+    attempts: Attempts,
 }
 
 impl Recorder {
@@ -101,6 +106,7 @@ impl Recorder {
             handovers: self.handovers,
             steps: self.steps.unwrap_or_default(),
             tiers: self.tiers,
+            fleet: self.attempts.log,
             info,
         };
         result.summary = summary(&result);
@@ -115,6 +121,13 @@ impl Recorder {
         &mut self.replicas[index]
     }
 
+    /// Tokens of the present try, on top of what earlier ones have left.
+    fn produced(&mut self, row: usize, output_tokens: u32, prefilled_tokens: u64) {
+        let carried = self.attempts.carried(row as u32);
+        self.requests.output_tokens[row] = carried.tokens + output_tokens;
+        self.requests.prefilled_tokens[row] = carried.prefilled + prefilled_tokens;
+    }
+
     fn row(&mut self, id: u32) -> usize {
         let row = id as usize;
         self.requests.make_row(row);
@@ -124,8 +137,12 @@ impl Recorder {
 
 impl Observer for Recorder {
     fn arrived(&mut self, replica: u16, request: &Request) {
-        self.timeline.arrival(request.arrival.0);
         self.replica(replica);
+        if self.attempts.rows_first() {
+            self.requests.replica[request.id as usize] = replica;
+            return;
+        }
+        self.timeline.arrival(request.arrival.0);
         self.requests.arrive(replica, request);
     }
 
@@ -152,6 +169,12 @@ impl Observer for Recorder {
     }
 
     fn first_token(&mut self, id: u32, at: Time) {
+        if let Some(gap_ps) = self.attempts.resumes(id, at) {
+            if at.0 > self.warm_up_ps {
+                self.inter_token.add(gap_ps, 1);
+            }
+            return;
+        }
         let row = self.row(id);
         self.requests.first_token_ps[row] = at.0;
     }
@@ -160,17 +183,18 @@ impl Observer for Recorder {
         let row = self.row(id);
         self.requests.status[row] = Status::Success as u8;
         self.requests.finish_ps[row] = at.0;
-        self.requests.output_tokens[row] = output_tokens;
-        self.requests.prefilled_tokens[row] = prefilled_tokens;
+        self.produced(row, output_tokens, prefilled_tokens);
         self.timeline.finish_of_request(at.0);
     }
 
-    fn cancelled(&mut self, _replica: u16, id: u32, at: Time, output_tokens: u32, prefilled_tokens: u64) {
+    fn cancelled(&mut self, replica: u16, id: u32, at: Time, output_tokens: u32, prefilled_tokens: u64) {
+        if self.attempts.was_cut_off(replica, id) {
+            return;
+        }
         let row = self.row(id);
         self.requests.status[row] = Status::Cancelled as u8;
         self.requests.cancelled_ps[row] = at.0;
-        self.requests.output_tokens[row] = output_tokens;
-        self.requests.prefilled_tokens[row] = prefilled_tokens;
+        self.produced(row, output_tokens, prefilled_tokens);
     }
 
     fn rejected(&mut self, _replica: u16, id: u32, _at: Time, reason: RejectReason) {
@@ -181,8 +205,7 @@ impl Observer for Recorder {
 
     fn unfinished(&mut self, id: u32, output_tokens: u32, prefilled_tokens: u64) {
         let row = self.row(id);
-        self.requests.output_tokens[row] = output_tokens;
-        self.requests.prefilled_tokens[row] = prefilled_tokens;
+        self.produced(row, output_tokens, prefilled_tokens);
         let replica = self.requests.replica[row];
         self.replica(replica).unfinished = true;
     }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::counters::Counters;
 use super::handovers::Handovers;
+use super::fleet_log::FleetLog;
 use super::histogram::Histogram;
 use super::run_info::RunInfo;
 use super::step_log::StepLog;
@@ -22,6 +23,8 @@ pub enum Status {
     Rejected = 2,
     /// Given up by its client: a time-out or a cancellation.
     Cancelled = 3,
+    /// Its replica failed, and it was not tried again.
+    Lost = 4,
 }
 
 /// In a column of instants: it never happened.
@@ -56,6 +59,9 @@ macro_rules! each_column {
             preemptions,
             replica,
             reject_reason,
+            // Hashed only where requests are tried again.
+            attempts: _,
+            lost_tokens: _,
         } = $requests;
         each_column!(@apply $column => $action; id profile session turn status input_tokens max_tokens output_tokens sent_ps arrival_ps
             scheduled_ps first_token_ps finish_ps cancelled_ps cached_tokens prefilled_tokens preemptions replica reject_reason);
@@ -97,6 +103,10 @@ pub struct Requests {
     pub replica: Vec<u16>,
     /// 0 unless rejected, else the reason's number plus 1: see [`Requests::reject_reason`].
     pub reject_reason: Vec<u8>,
+    /// Tries, where requests can be tried again; 0 where they cannot.
+    pub attempts: Vec<u8>,
+    /// Tokens of tries that were lost.
+    pub lost_tokens: Vec<u32>,
 }
 
 impl Requests {
@@ -115,6 +125,8 @@ impl Requests {
 
     pub(super) fn reserve(&mut self, rows: usize) {
         each_column!(self, column => column.reserve(rows));
+        self.attempts.reserve(rows);
+        self.lost_tokens.reserve(rows);
     }
 
     /// Makes sure that `row` is there; rows are requests by id. Makes many at once: what is left over is dropped at the end.
@@ -159,12 +171,16 @@ impl Requests {
         self.preemptions.resize(rows, 0);
         self.replica.resize(rows, 0);
         self.reject_reason.resize(rows, 0);
+        self.attempts.resize(rows, 0);
+        self.lost_tokens.resize(rows, 0);
     }
 
     /// Takes out the rows of requests that were drawn from the source but never reached a replica.
     pub(super) fn drop_unknown(&mut self) {
         let told = self.id.iter().rposition(|&id| id != UNKNOWN).map_or(0, |last| last + 1);
         each_column!(self, column => column.truncate(told));
+        self.attempts.truncate(told);
+        self.lost_tokens.truncate(told);
         if !self.id.contains(&UNKNOWN) {
             return;
         }
@@ -173,15 +189,26 @@ impl Requests {
             let mut known = known.iter();
             column.retain(|_| *known.next().unwrap_or(&true));
         });
+        let keep = |row: &mut usize| {
+            *row += 1;
+            known[*row - 1]
+        };
+        let mut row = 0;
+        self.attempts.retain(|_| keep(&mut row));
+        row = 0;
+        self.lost_tokens.retain(|_| keep(&mut row));
     }
 }
 
 /// The words for the reasons, in the order they are reported.
-pub const REJECT_REASONS: [(RejectReason, &str); 4] = [
+pub const REJECT_REASONS: [(RejectReason, &str); 7] = [
     (RejectReason::TooLongForModel, "too_long_for_model"),
     (RejectReason::TooLongForKvPool, "too_long_for_kv_pool"),
     (RejectReason::TooLongForStep, "too_long_for_step"),
     (RejectReason::QueueFull, "queue_full"),
+    (RejectReason::AdmissionQueueFull, "admission_queue_full"),
+    (RejectReason::RateLimited, "rate_limited"),
+    (RejectReason::Unavailable, "unavailable"),
 ];
 
 /// Time series on bins of equal width, from time 0. Gauges are samples at the *end* of each bin; counters are sums over it.
@@ -228,6 +255,8 @@ pub struct RunResult {
     pub steps: StepLog,
     /// By replica: what its KV tiers have done, warm-up included. Empty without tiers.
     pub tiers: Vec<Vec<TierUse>>,
+    /// What happened to the fleet.
+    pub fleet: FleetLog,
 }
 
 impl RunResult {
@@ -252,6 +281,10 @@ impl RunResult {
             hash.word(column.len() as u64);
             column.iter().for_each(|&value| hash.word(value));
         });
+        if self.requests.attempts.iter().any(|&attempts| attempts > 0) {
+            self.requests.attempts.iter().for_each(|&value| hash.word(value));
+            self.requests.lost_tokens.iter().for_each(|&value| hash.word(value));
+        }
         let s = &self.series;
         hash.word(s.bin_ps);
         for column in [&s.running, &s.waiting, &s.arrivals, &s.finished, &s.preemptions] {

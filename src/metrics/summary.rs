@@ -36,12 +36,13 @@ pub fn summary(run: &RunResult) -> Value {
     put("memory", memory(run));
     put("energy", super::economics::energy(run));
     put("cost", super::economics::cost(run));
+    put("operations", super::operations::operations(run));
     put("provenance", provenance(run));
     Value::Object(document)
 }
 
 /// Rows of the summary: requests that arrived at or after the warm-up.
-fn counted_rows(run: &RunResult) -> impl Iterator<Item = usize> + '_ {
+pub(super) fn counted_rows(run: &RunResult) -> impl Iterator<Item = usize> + '_ {
     (0..run.requests.len()).filter(|&row| run.requests.arrival_ps[row] >= run.warm_up_ps)
 }
 
@@ -124,13 +125,15 @@ fn simulation(run: &RunResult) -> Value {
 }
 
 fn requests(run: &RunResult, tally: &Tally) -> Value {
-    let (mut unfinished, mut cancelled) = (0u64, 0u64);
+    let (mut unfinished, mut cancelled, mut lost, mut retried) = (0u64, 0u64, 0u64, 0u64);
     let mut rejected = [0u64; REJECT_REASONS.len()];
     for row in counted_rows(run) {
         if run.requests.status[row] == Status::Unfinished as u8 {
             unfinished += 1;
         }
         cancelled += u64::from(run.requests.status[row] == Status::Cancelled as u8);
+        lost += u64::from(run.requests.status[row] == Status::Lost as u8);
+        retried += u64::from(run.requests.attempts[row] > 1);
         for (count, (reason, _)) in rejected.iter_mut().zip(REJECT_REASONS) {
             *count += u64::from(run.requests.reject_reason[row] == reason as u8 + 1);
         }
@@ -144,6 +147,8 @@ fn requests(run: &RunResult, tally: &Tally) -> Value {
         "success_rate": ratio(tally.successful as f64, tally.total as f64),
         "unfinished": unfinished,
         "cancelled": cancelled,
+        "lost": lost,
+        "retried": retried,
         "rejected": reasons,
         "in_warm_up": run.requests.len() as u64 - tally.total,
     })

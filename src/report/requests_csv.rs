@@ -39,6 +39,7 @@ impl<W: Write> Rows<W> {
             s if s == Status::Success as u8 => "SUCCESS",
             s if s == Status::Rejected as u8 => "REJECTED",
             s if s == Status::Cancelled as u8 => "CANCELLED",
+            s if s == Status::Lost as u8 => "LOST",
             _ => "PENDING",
         };
         self.cell(format_args!("req_{}", u64::from(r.id[row]) + 1))?;
@@ -78,6 +79,8 @@ impl<W: Write> Rows<W> {
             }
             None => (0..4).try_for_each(|_| self.word(""))?,
         }
+        self.cell(format_args!("{}", r.attempts[row].max(1)))?;
+        self.cell(format_args!("{}", r.lost_tokens[row]))?;
         self.csv.write_record(None::<&[u8]>)?;
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use super::entry::{self, Context};
 use super::fleet::{self, Group};
+use super::operations::plan::Scale;
 use crate::catalog::{Device, Engine};
 use crate::cluster::RouterSpec;
 use crate::cluster::network::{Connector, Fabric, FabricSpec, KvRoute, Placement};
@@ -184,7 +185,12 @@ pub(super) fn group(
     let mut replicas = vec![prefill; prefill_replicas];
     replicas.extend(vec![decode; decodes as usize]);
     let pools = PoolsPlan { prefill_replicas, decode_router, order, first_token, route, fabric, first_gpu, reuses_on_decode, conditional };
-    Some(Group { replicas, router: Some(router.unwrap_or_else(|| RouterSpec::new(Rule::RoundRobin))), pools: Some(pools) })
+    Some(Group {
+        replicas,
+        router: Some(router.unwrap_or_else(|| RouterSpec::new(Rule::RoundRobin))),
+        pools: Some(pools),
+        scale: Scale::default(),
+    })
 }
 
 /// The entry as one pool's engines see it.

@@ -3,6 +3,7 @@
 use super::disaggregation::PoolsPlan;
 use super::entry::ReplicaPlan;
 use super::hardware::Hardware;
+use super::operations::plan::Scale;
 use crate::cluster::router::signals::Signal;
 use crate::cluster::{Fleet, RouterSpec, Tournament};
 use crate::config::Diagnostic;
@@ -20,6 +21,8 @@ pub(super) struct Group {
     pub router: Option<RouterSpec>,
     /// The replicas are two pools.
     pub pools: Option<PoolsPlan>,
+    /// How many of the replicas there are when.
+    pub scale: Scale,
 }
 
 /// The group that an entry is, given one of its replicas.
@@ -30,7 +33,8 @@ pub(super) fn group(
     path: &str,
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<Group, Diagnostic> {
-    let count = entry.replicas.unwrap_or(1);
+    let scale = super::operations::plan::scale(entry, &replica, path, warnings)?;
+    let count = scale.most;
     let gpus = u64::from(replica.info.gpus) * u64::from(count);
     if let Some(devices) = hardware.listed_devices().filter(|devices| gpus > *devices && count > 1) {
         let message = format!("{count} replicas of {} GPUs need {gpus} GPUs, and the hardware lists {devices}", replica.info.gpus);
@@ -54,7 +58,7 @@ pub(super) fn group(
         let message = "this engine's cache tells no router what it holds: what was routed there counts as cached until it is known better";
         warnings.push(Diagnostic::warning(at, message, "say `use_kv_events: false` to let it count for a time only"));
     }
-    Ok(Group { replicas: vec![replica; count as usize], router, pools: None })
+    Ok(Group { replicas: vec![replica; count as usize], router, pools: None, scale })
 }
 
 /// The rule by which an entry spreads requests over `count` engines with blocks of `block` tokens; none where there is nothing to choose

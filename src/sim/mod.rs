@@ -8,6 +8,7 @@ mod entry;
 mod fleet;
 mod hardware;
 mod moment;
+mod operations;
 pub mod plan;
 mod pools;
 
@@ -47,6 +48,8 @@ pub struct Simulation {
     /// When something happens next at each.
     events: Tournament,
     recorder: Recorder,
+    /// Replicas that come and go, faults, queues before replicas; none where nothing of it is asked for.
+    operations: Option<Box<operations::Operations>>,
     horizon: Time,
     now: Time,
     requests_ended: u64,
@@ -68,11 +71,12 @@ impl Simulation {
         if router.listens_for_prefills() {
             replicas[..routed].iter_mut().for_each(Replica::keep_prefilled);
         }
-        if replicas.len() > 1 && pools.is_none() {
-            // Else arrivals at all the others would cut every run of one.
+        if replicas.len() > 1 && pools.is_none() && plan.operations.is_none() {
+            // Else arrivals at all the others would cut every run of one. In operation every run is cut where something may fail.
             replicas.iter_mut().for_each(Replica::put_runs_off);
         }
-        Ok(Simulation {
+        let mut simulation = Simulation {
+            operations: None,
             router,
             pools,
             events: Tournament::new(replicas.len(), Time::NEVER.0),
@@ -87,7 +91,9 @@ impl Simulation {
             requests_ended: 0,
             ended: Vec::new(),
             done: false,
-        })
+        };
+        simulation.begin_operations();
+        Ok(simulation)
     }
 
     /// Keeps the steps that run at some time from `from` to `to` in the result, for a trace. Call it before `advance`.
@@ -111,10 +117,16 @@ impl Simulation {
         let arrival = self.source.next_arrival().unwrap_or(Time::NEVER);
         let (event, replica) = self.events.first();
         let waits = self.source.waits_for_replies();
-        let look = self.router.next_snapshot(arrival, waits);
+        let due = self.operations.as_ref().map_or(Time::NEVER, |operations| operations.next());
+        let waits = waits || self.operations.as_ref().is_some_and(|operations| operations.ends_let_in());
+        let look = self.router.next_snapshot(arrival.min(due), waits);
         let between = self.pools.as_ref().map_or(Time::NEVER, Pools::next);
-        let next = arrival.min(Time(event)).min(between);
+        let next = arrival.min(Time(event)).min(between).min(due);
         if next == Time::NEVER || next > self.horizon {
+            return false;
+        }
+        let nothing_else = arrival.min(between) == Time::NEVER && event == Time::NEVER.0;
+        if nothing_else && !self.operations.as_ref().is_some_and(|operations| operations.has_hope(self.now)) {
             return false;
         }
         if look <= next {
@@ -128,11 +140,13 @@ impl Simulation {
             self.deliver();
         } else if between == next {
             self.at_pools(Pools::process);
+        } else if event > next.0 {
+            self.operate();
         } else {
             // Where a reply or another pool makes a request, no replica may run past the next event of another.
             let others = waits || self.pools.is_some();
             let limit = if others { arrival.min(Time(self.events.least_beside(replica))).min(between) } else { arrival };
-            self.run(replica, limit.min(look));
+            self.run(replica, limit.min(look).min(due));
         }
         self.take_leave();
         true
@@ -147,6 +161,12 @@ impl Simulation {
         }
         for id in self.replicas[replica].take_prefilled() {
             self.router.prefilled(replica, id, self.now);
+        }
+        if self.operations.is_some() {
+            for id in std::mem::take(&mut self.ended) {
+                self.request_ends(replica, id);
+            }
+            return self.after_events(replica);
         }
         for &id in &self.ended {
             self.router.ended(replica, id, self.now);
@@ -190,6 +210,9 @@ impl Simulation {
         if self.pools.is_some() {
             return self.at_pools(|pools, floor| pools.deliver(request, floor));
         }
+        if self.operations.is_some() {
+            return self.request_comes(request);
+        }
         let id = request.id;
         let (router, mut engines) = self.router_and_engines(self.now);
         let replica = router.route(&request, request.arrival, &mut engines);
@@ -223,6 +246,7 @@ impl Simulation {
         self.source.next_arrival().is_some()
             || self.replicas.iter().any(|replica| replica.next_event() != Time::NEVER)
             || self.pools.as_ref().is_some_and(|pools| pools.next() != Time::NEVER)
+            || self.operations.as_ref().is_some_and(|operations| operations.has_hope(self.now))
     }
 
     /// The result so far: complete when `advance` said done, else as if the simulation ended now.
@@ -237,6 +261,7 @@ impl Simulation {
         if let Some(pools) = &self.pools {
             pools.close(&self.replicas, &mut self.recorder);
         }
+        self.close_operations();
         let more = self.has_more();
         let end = if self.done && more { self.horizon } else { self.now };
         self.recorder.finish(self.plan.info, end)

@@ -6,6 +6,8 @@ use super::disaggregation::{self, PoolsPlan};
 use super::entry::{self, Context, ReplicaPlan};
 use super::fleet::{self, Group};
 use super::hardware::Hardware;
+use super::operations;
+use super::operations::plan::{OperationsPlan, Scale};
 use crate::catalog::{self, Catalog, Model};
 use crate::cluster::RouterSpec;
 use crate::config::schema::{Comparison, Economics, FrameworkEntry, FrameworkKind, LoadBalancing, OwnCalibration, Workload};
@@ -39,6 +41,8 @@ pub struct RunPlan {
     pub(super) router: RouterSpec,
     /// The replicas are a prefill pool and a decode pool; `router` is that of the first.
     pub(super) pools: Option<PoolsPlan>,
+    /// None where the document asks for nothing of it.
+    pub(super) operations: Option<OperationsPlan>,
     pub(super) max_simulation_time_s: Option<f64>,
     /// How long requests come in, for progress, where the document says.
     pub(super) expected_duration_s: Option<f64>,
@@ -103,10 +107,12 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
                     continue;
                 }
                 if let Some(wanted) = &entry.config.disaggregation {
+                    errors.extend(operations::plan::not_with_pools(document, &entry, &path));
                     groups.extend(disaggregation::group(&context, &entry, wanted, &path, &mut errors, &mut warnings));
                     continue;
                 }
-                if shared && (entry.router.is_some() || entry.kind == FrameworkKind::Dynamo) {
+                let own = entry.router.is_some() || entry.planner.is_some() || entry.autoscaler.is_some();
+                if shared && (own || entry.kind == FrameworkKind::Dynamo) {
                     let message = "in a shared comparison all entries are behind one load balancer";
                     let hint = "say workload.load_balancing_strategy, or compare side by side";
                     errors.push(Diagnostic::error(path, message, hint));
@@ -144,13 +150,16 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
     let Some(workload) = workload.filter(|_| errors.is_empty()) else { return Err(errors) };
 
     if shared {
+        let mut scale = Scale::default();
+        groups.iter().for_each(|group| scale.join(&group.scale));
         let replicas = groups.into_iter().flat_map(|group| group.replicas).collect();
-        groups = vec![Group { replicas, router: None, pools: None }];
+        groups = vec![Group { replicas, router: None, pools: None, scale }];
     }
     let mut runs = Vec::new();
     let mut estimated_work: u64 = 0;
     for group in groups {
-        let run = run(document, &workload, trace.clone(), &hardware, electricity.clone(), group);
+        let operations = operations::plan::operations(document, &workload, &group, &mut warnings).map_err(|error| vec![error])?;
+        let run = run(document, &workload, trace.clone(), &hardware, electricity.clone(), group, operations);
         // Every distribution, rate and pattern is checked by making the source once.
         let source = workload::source(&run.source)?;
         if runs.is_empty() {
@@ -171,8 +180,9 @@ fn run(
     hardware: &Hardware<'_>,
     electricity: RunEconomics,
     group: Group,
+    operations: Option<OperationsPlan>,
 ) -> RunPlan {
-    let Group { replicas, router, pools } = group;
+    let Group { replicas, router, pools, .. } = group;
     let seed = document.simulation.random_seed.unwrap_or(0);
     let metrics = document.metrics_config.clone().unwrap_or_default();
     let bytes_per_token = workload.bytes_per_token_estimate_for_network.unwrap_or(0.0);
@@ -201,6 +211,7 @@ fn run(
             upload,
             api_time: replicas.iter().map(|replica| replica.api_time).max().unwrap_or_default(),
         },
+        operations,
         router: router.unwrap_or_else(|| {
             let weights: Vec<f64> = names.iter().map(weight).collect();
             RouterSpec::of_strategy(workload.load_balancing_strategy.unwrap_or(LoadBalancing::RoundRobin), &weights)

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DisaggregationConfig, DynamoBackend, DynamoConfig, LevelOfDetail, RouterConfig, SglangConfig, SpeculativeConfig, TrtllmConfig,
-    VllmConfig,
+    AutoscalerConfig, DisaggregationConfig, DynamoBackend, DynamoConfig, LevelOfDetail, PlannerConfig, RouterConfig, SglangConfig,
+    SpeculativeConfig, StartupConfig, TrtllmConfig, VllmConfig,
 };
 
 /// One serving stack under test.
@@ -28,6 +28,15 @@ pub struct FrameworkEntry {
     /// How requests are spread over the replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<RouterConfig>,
+    /// Dynamo's planner decides how many replicas there are; `replicas` is how many it starts with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planner: Option<PlannerConfig>,
+    /// A threshold scaler decides how many replicas there are; `replicas` is how many it starts with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<AutoscalerConfig>,
+    /// What a new replica does before it serves: one that is added, or that comes back after a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup: Option<StartupConfig>,
     /// Its options.
     pub config: FrameworkConfig,
 }

@@ -8,6 +8,7 @@ mod disaggregation;
 mod economics;
 mod frameworks;
 mod hardware;
+mod operations;
 mod router;
 mod sglang;
 mod speculative;
@@ -22,6 +23,7 @@ pub use disaggregation::*;
 pub use economics::*;
 pub use frameworks::*;
 pub use hardware::*;
+pub use operations::*;
 pub use router::*;
 pub use sglang::*;
 pub use speculative::*;
@@ -53,6 +55,19 @@ pub struct Document {
     /// The serving stacks to compare, one entry each.
     #[schemars(length(min = 1, max = 64))]
     pub frameworks_to_test: Vec<FrameworkEntry>,
+    /// Failures of GPUs, nodes, links and routers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faults: Option<FaultsConfig>,
+    /// Second tries of requests that were lost or turned away. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<RetriesConfig>,
+    /// The queue before the replicas. Absent: requests go to a replica at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<AdmissionConfig>,
+    /// Who sends the requests. Absent: one tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub tenants: Option<Vec<TenantConfig>>,
     /// What to report and where to write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_config: Option<MetricsConfig>,

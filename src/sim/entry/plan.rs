@@ -111,14 +111,31 @@ impl ReplicaPlan {
         matches!(self.kv, KvPlan::HashChain { .. })
     }
 
+    pub(in crate::sim) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(in crate::sim) fn overlaps(&self) -> bool {
+        self.overlap
+    }
+
+    /// It has stages, one after the other.
+    pub(in crate::sim) fn is_pipelined(&self) -> bool {
+        self.pipeline.is_some()
+    }
+
+    /// Its step times.
+    pub(in crate::sim) fn step_costs(&self) -> Result<Box<dyn CostModel>, Diagnostic> {
+        let cost = self.timing.build()?;
+        let Some(drafting) = &self.drafting else { return Ok(cost) };
+        let drafter = drafting.drafter.as_deref().map(calibrated).transpose()?;
+        Ok(Box::new(Speculative::new(cost, drafter, drafting.acceptance.len() as u32)))
+    }
+
     /// Builds the replica.
     pub(in crate::sim) fn build(&self, index: u16, seed: u64, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
-        let mut cost = self.timing.build()?;
+        let cost = self.step_costs()?;
         let core = Core::new(self.limits.clone(), self.kv.build());
-        if let Some(drafting) = &self.drafting {
-            let drafter = drafting.drafter.as_deref().map(calibrated).transpose()?;
-            cost = Box::new(Speculative::new(cost, drafter, drafting.acceptance.len() as u32));
-        }
         let mut replica = Replica::new(index, core, self.policy.build(), cost, Pace { overlap: self.overlap, fast_path, horizon });
         if let Some(drafting) = &self.drafting {
             replica.speculate(Speculation::new(&drafting.acceptance, seed, index));

@@ -1,0 +1,154 @@
+//! What happened to a fleet in a run: replicas that came and went, failures, decisions, tenants. Empty where nothing of it was asked for.
+
+use serde::Serialize;
+
+/// Something that happened to the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FleetEventKind {
+    /// A planner or scaler asks for so many replicas (`value`), from `before`.
+    Decision,
+    Starting,
+    Serving,
+    Draining,
+    Stopped,
+    /// Gone, with all it had.
+    Failed,
+    /// Taken down in an orderly way.
+    TakenDown,
+    CutOff,
+    Reconnected,
+    /// Slower by a factor of `value` thousandths; 1000 is the full speed.
+    Slowed,
+    RouterFailed,
+    RouterBack,
+}
+
+/// One line of the fleet's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FleetEvent {
+    pub at_ps: u64,
+    pub kind: FleetEventKind,
+    /// None: it concerns them all.
+    pub replica: Option<u16>,
+    pub before: u32,
+    /// Requests lost by it, or what the kind says.
+    pub value: u32,
+    pub reason: &'static str,
+}
+
+/// How many replicas are in which state from an instant on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FleetSize {
+    pub at_ps: u64,
+    pub starting: u32,
+    pub serving: u32,
+    pub draining: u32,
+    /// Failed or taken down.
+    pub down: u32,
+}
+
+/// One tenant's requests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TenantLog {
+    pub name: String,
+    pub weight: f64,
+    pub profiles: Vec<u16>,
+}
+
+/// The history of a fleet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FleetLog {
+    /// Replicas may come, go, fail, or be waited for in this run.
+    pub kept: bool,
+    /// At most [`MOST_EVENTS`], the first ones.
+    pub events: Vec<FleetEvent>,
+    /// Events beyond those kept.
+    pub more_events: u64,
+    pub sizes: Vec<FleetSize>,
+    /// By replica, when its GPUs were paid for: from and to, ps.
+    pub paid: Vec<Vec<(u64, u64)>>,
+    pub failures: u64,
+    pub scale_ups: u64,
+    pub scale_downs: u64,
+    pub lost_attempts: u64,
+    /// Tokens that came out for nothing.
+    pub lost_tokens: u64,
+    pub lost_prefill_tokens: u64,
+    pub queue_peak: u32,
+    pub tenants: Vec<TenantLog>,
+}
+
+/// Events kept.
+pub const MOST_EVENTS: usize = 20_000;
+
+impl FleetLog {
+    pub fn event(&mut self, event: FleetEvent) {
+        if self.events.len() < MOST_EVENTS {
+            self.events.push(event);
+        } else {
+            self.more_events += 1;
+        }
+    }
+
+    /// The sizes change; of several changes at one instant the last counts.
+    pub fn size(&mut self, size: FleetSize) {
+        match self.sizes.last_mut() {
+            Some(last) if last.at_ps == size.at_ps => *last = size,
+            Some(last) if FleetSize { at_ps: size.at_ps, ..*last } == size => {}
+            _ => self.sizes.push(size),
+        }
+    }
+
+    /// How long a replica's GPUs were paid for within a window, ps; all of it where nothing was kept.
+    pub fn paid_ps(&self, replica: usize, from_ps: u64, to_ps: u64) -> u64 {
+        if !self.kept {
+            return to_ps.saturating_sub(from_ps);
+        }
+        let spans = self.paid.get(replica).map_or(&[][..], Vec::as_slice);
+        spans.iter().map(|&(start, end)| end.min(to_ps).saturating_sub(start.max(from_ps))).sum()
+    }
+
+    /// Mean number of serving replicas over a window, the fewest and the most.
+    pub fn serving(&self, from_ps: u64, to_ps: u64) -> (f64, u32, u32) {
+        let (mut integral, mut least, mut most) = (0u128, u32::MAX, 0);
+        for (index, size) in self.sizes.iter().enumerate() {
+            let end = self.sizes.get(index + 1).map_or(to_ps, |next| next.at_ps).min(to_ps);
+            let start = size.at_ps.max(from_ps);
+            if end > start {
+                integral += u128::from(end - start) * u128::from(size.serving);
+                (least, most) = (least.min(size.serving), most.max(size.serving));
+            }
+        }
+        let span = to_ps.saturating_sub(from_ps);
+        (if span > 0 { integral as f64 / span as f64 } else { 0.0 }, least.min(most), most)
+    }
+
+    /// Time within a window in which no replica served, ps.
+    pub fn without_service_ps(&self, from_ps: u64, to_ps: u64) -> u64 {
+        let end = |index: usize| self.sizes.get(index + 1).map_or(to_ps, |next| next.at_ps).min(to_ps);
+        let out = self.sizes.iter().enumerate().filter(|(_, size)| size.serving == 0);
+        out.map(|(index, size)| end(index).saturating_sub(size.at_ps.max(from_ps))).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_and_bills_of_a_window() {
+        let mut log = FleetLog { kept: true, paid: vec![vec![(0, 40), (60, 100)], vec![(20, 100)]], ..FleetLog::default() };
+        let size = |at_ps, serving| FleetSize { at_ps, serving, ..FleetSize::default() };
+        for entry in [size(0, 1), size(20, 2), size(40, 1), size(40, 0), size(50, 0), size(60, 1)] {
+            log.size(entry);
+        }
+        assert_eq!(log.sizes.len(), 4);
+        // 20 * 1 + 20 * 2 + 20 * 0 + 40 * 1.
+        assert_eq!(log.serving(0, 100), (1.0, 0, 2));
+        assert_eq!(log.serving(30, 50), (1.0, 0, 2));
+        assert_eq!(log.without_service_ps(0, 100), 20);
+        assert_eq!((log.paid_ps(0, 30, 90), log.paid_ps(1, 30, 90), log.paid_ps(2, 30, 90)), (40, 60, 0));
+        assert_eq!(FleetLog::default().paid_ps(0, 30, 90), 60);
+    }
+}

@@ -1,0 +1,499 @@
+//! From a document's words to the operation of a run: defaults are filled in, and what cannot be honoured is refused.
+
+use crate::cluster::admission::{AdmissionSpec, Order, TenantSpec};
+use crate::cluster::faults::{FaultSpec, Renewal, Scripted, Unit};
+use crate::cluster::planner::dynamo::Role;
+use crate::cluster::planner::threshold::{Limit, Policy, Select, Speed};
+use crate::cluster::planner::{Capability, DynamoSpec, PredictorSpec, Startup, StepTime, Target, ThresholdSpec};
+use crate::cluster::retries::RetrySpec;
+use crate::config::Diagnostic;
+use crate::config::schema::{
+    AdmissionOrder, AutoscalerConfig, Document, FaultConfig, FaultKind, FrameworkEntry, LoadPredictor, PlannerConfig, PlannerTarget,
+    RandomFaults, ScalerMetric, ScalingPolicyKind, ScalingSpeed, SelectPolicy, StartupConfig, Workload,
+};
+use crate::cost::{CostModel, Prefill};
+use crate::sim::entry::ReplicaPlan;
+use crate::sim::fleet::Group;
+use crate::units::Time;
+
+/// Assumed: no framework publishes start-up times.
+const PROVISION_S: f64 = 30.0;
+const WEIGHTS_GB_PER_S: f64 = 2.0;
+const COMPILE_S: f64 = 40.0;
+const WARM_UP_S: f64 = 5.0;
+const GPUS_PER_NODE: u32 = 8;
+
+/// What decides on the number of replicas.
+#[derive(Clone, Debug)]
+pub(in crate::sim) enum ScalerPlan {
+    Dynamo { spec: DynamoSpec, capability: Capability, engine: Box<ReplicaPlan> },
+    Threshold { spec: ThresholdSpec, metric: ScalerMetric },
+}
+
+impl ScalerPlan {
+    /// Most replicas there can be.
+    fn most(&self) -> u32 {
+        match self {
+            ScalerPlan::Dynamo { spec, capability, .. } => spec.max_gpus.unwrap_or(0) / capability.gpus.max(1),
+            ScalerPlan::Threshold { spec, .. } => spec.max_replicas,
+        }
+    }
+}
+
+/// How many replicas an entry has, and what decides on it.
+#[derive(Clone, Debug, Default)]
+pub(in crate::sim) struct Scale {
+    pub initial: u32,
+    pub most: u32,
+    pub scaler: Option<ScalerPlan>,
+    /// Of each replica.
+    pub startup: Vec<Startup>,
+}
+
+impl Scale {
+    /// Entries without scalers behind one load balancer.
+    pub fn join(&mut self, other: &Scale) {
+        self.initial += other.initial;
+        self.most += other.most;
+        self.startup.extend_from_slice(&other.startup);
+    }
+}
+
+/// The operation of a run.
+#[derive(Clone, Debug)]
+pub(in crate::sim) struct OperationsPlan {
+    /// GPUs of each replica, and the nodes it stands on: first and last.
+    pub gpus: Vec<u32>,
+    nodes: Vec<(u32, u32)>,
+    pub initial: u32,
+    pub startup: Vec<Startup>,
+    pub scaler: Option<ScalerPlan>,
+    pub faults: FaultSpec,
+    pub retries: Option<RetrySpec>,
+    pub admission: AdmissionSpec,
+    /// Requests may wait before the replicas.
+    pub queues: bool,
+}
+
+impl OperationsPlan {
+    pub fn nodes(&self) -> u32 {
+        self.nodes.last().map_or(0, |(_, last)| last + 1)
+    }
+
+    /// Whether the replica goes down with this piece of hardware.
+    pub fn stands_on(&self, replica: usize, unit: Unit) -> bool {
+        match unit {
+            Unit::Gpu(gpu) => {
+                let first: u32 = self.gpus[..replica].iter().sum();
+                (first..first + self.gpus[replica]).contains(&gpu)
+            }
+            Unit::Node(node) => (self.nodes[replica].0..=self.nodes[replica].1).contains(&node),
+            _ => false,
+        }
+    }
+
+    /// The replica, or the way to it, is broken for good by now.
+    pub fn doomed(&self, replica: usize, now: Time) -> bool {
+        let hits = |unit: Unit| match unit {
+            Unit::Link(other) | Unit::Drain(other) => other as usize == replica,
+            Unit::Router => true,
+            Unit::Slow { .. } => false,
+            _ => self.stands_on(replica, unit),
+        };
+        let for_good = |event: &&Scripted| event.lasts == Time::NEVER && event.at <= now;
+        self.faults.scripted.iter().filter(for_good).any(|event| hits(event.unit))
+    }
+}
+
+/// Step times of an engine, for a planner.
+pub(in crate::sim) struct StepMeter {
+    cost: Option<Box<dyn CostModel>>,
+    overlap: bool,
+}
+
+impl StepMeter {
+    pub fn new(engine: &ReplicaPlan) -> StepMeter {
+        StepMeter { cost: engine.step_costs().ok(), overlap: engine.overlaps() }
+    }
+}
+
+impl StepTime for StepMeter {
+    fn step_ms(&mut self, prefill: f64, sequences: f64, kv: f64) -> f64 {
+        let Some(cost) = &mut self.cost else { return 0.0 };
+        let (new, sequences, kv) = ((prefill + 0.5) as u32, (sequences + 0.5) as u32, kv.max(1.0) as u64);
+        let step = if new > 0 {
+            cost.mixed(&[Prefill { new_tokens: new, past_tokens: 0, completes: true }], sequences, if sequences > 0 { kv } else { 0 })
+        } else {
+            cost.decode(sequences.max(1), kv).at(kv)
+        };
+        let ps = if self.overlap { step.device_ps.max(step.host_ps) } else { step.device_ps + step.host_ps };
+        Time(ps).as_ms()
+    }
+}
+
+/// What an entry says about the number of its replicas.
+pub(in crate::sim) fn scale(
+    entry: &FrameworkEntry,
+    replica: &ReplicaPlan,
+    path: &str,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<Scale, Diagnostic> {
+    let startup = startup(entry.startup.as_ref(), replica);
+    let scaler = match (&entry.planner, &entry.autoscaler) {
+        (Some(_), Some(_)) => {
+            return Err(Diagnostic::error(format!("{path}.autoscaler"), "is given beside `planner`", "keep one of the two"));
+        }
+        (Some(planner), None) => Some(dynamo(planner, replica, &format!("{path}.planner"), warnings)?),
+        (None, Some(autoscaler)) => Some(threshold(autoscaler, &format!("{path}.autoscaler"))?),
+        (None, None) => None,
+    };
+    let Some(scaler) = scaler else {
+        let count = entry.replicas.unwrap_or(1);
+        return Ok(Scale { initial: count, most: count, scaler: None, startup: vec![startup; count as usize] });
+    };
+    let (least, most) = match &scaler {
+        ScalerPlan::Dynamo { spec, .. } => (spec.min_replicas, scaler.most()),
+        ScalerPlan::Threshold { spec, .. } => (spec.min_replicas, spec.max_replicas),
+    };
+    let initial = entry.replicas.unwrap_or(least);
+    if !(least..=most).contains(&initial) {
+        let message = format!("{initial} replicas to start with, where there may be {least} to {most}");
+        return Err(Diagnostic::error(format!("{path}.replicas"), message, "start within the limits"));
+    }
+    Ok(Scale { initial, most, scaler: Some(scaler), startup: vec![startup; most as usize] })
+}
+
+fn startup(given: Option<&StartupConfig>, replica: &ReplicaPlan) -> Startup {
+    let given = given.cloned().unwrap_or_default();
+    let weights = replica.info.memory.weights_bytes * f64::from(replica.info.gpus);
+    Startup {
+        provision: Time::from_s(given.provision_s.unwrap_or(PROVISION_S)),
+        load: Time::from_s(weights / (given.weights_gb_per_s.unwrap_or(WEIGHTS_GB_PER_S) * 1e9)),
+        compile: Time::from_s(given.compile_s.unwrap_or(COMPILE_S)),
+        warm_up: Time::from_s(given.warm_up_s.unwrap_or(WARM_UP_S)),
+    }
+}
+
+fn dynamo(given: &PlannerConfig, replica: &ReplicaPlan, path: &str, warnings: &mut Vec<Diagnostic>) -> Result<ScalerPlan, Diagnostic> {
+    let target = match given.optimization_target.unwrap_or_default() {
+        PlannerTarget::Throughput => Target::Throughput,
+        PlannerTarget::Latency => Target::Latency,
+        PlannerTarget::Sla => Target::Sla,
+    };
+    let easy = target != Target::Sla;
+    if easy {
+        let idle = [
+            ("ttft_ms", given.ttft_ms.is_some()),
+            ("itl_ms", given.itl_ms.is_some()),
+            ("throughput_adjustment_interval", given.throughput_adjustment_interval.is_some()),
+            ("load_scaling_down_sensitivity", given.load_scaling_down_sensitivity.is_some()),
+            ("load_predictor", given.load_predictor.is_some()),
+            ("load_predictor_log1p", given.load_predictor_log1p.is_some()),
+            ("max_delta", given.max_delta.is_some()),
+        ];
+        if let Some((key, _)) = idle.into_iter().find(|(_, given)| *given) {
+            let message = "has no effect on a target of fixed thresholds";
+            return Err(Diagnostic::error(format!("{path}.{key}"), message, "say `optimization_target: sla`, or take it out"));
+        }
+        if given.enable_throughput_scaling == Some(true) || given.enable_load_scaling == Some(false) {
+            let message = "the targets throughput and latency scale by load alone";
+            return Err(Diagnostic::error(path, message, "say `optimization_target: sla`, or take the switches out"));
+        }
+    }
+    let kalman = [given.kalman_q_level, given.kalman_q_trend, given.kalman_r];
+    let predictor = match given.load_predictor.unwrap_or_default() {
+        LoadPredictor::Constant => PredictorSpec::Constant,
+        LoadPredictor::Arima => PredictorSpec::Arima,
+        LoadPredictor::Kalman => {
+            PredictorSpec::Kalman { q_level: kalman[0].unwrap_or(1.0), q_trend: kalman[1].unwrap_or(0.1), r: kalman[2].unwrap_or(10.0) }
+        }
+    };
+    if kalman.iter().any(Option::is_some) && given.load_predictor != Some(LoadPredictor::Kalman) {
+        let hint = "say `load_predictor: kalman`, or take them out";
+        return Err(Diagnostic::error(path, "`kalman_…` has no effect on another predictor", hint));
+    }
+    let spec = DynamoSpec {
+        target,
+        role: Role::Aggregated,
+        ttft_ms: given.ttft_ms.unwrap_or(500.0),
+        itl_ms: given.itl_ms.unwrap_or(50.0),
+        load_interval: Time::from_s(given.load_adjustment_interval.unwrap_or(5.0)),
+        throughput_interval: Time::from_s(given.throughput_adjustment_interval.unwrap_or(180.0)),
+        load_scaling: easy || given.enable_load_scaling.unwrap_or(false),
+        throughput_scaling: !easy && given.enable_throughput_scaling.unwrap_or(true),
+        sensitivity: given.load_scaling_down_sensitivity.unwrap_or(80.0) / 100.0,
+        predictor,
+        log1p: given.load_predictor_log1p.unwrap_or(false),
+        max_gpus: Some(given.max_gpu_budget.unwrap_or(8)),
+        min_replicas: given.min_endpoint.unwrap_or(1),
+        max_step: given.max_delta.unwrap_or(8),
+    };
+    if !spec.load_scaling && !spec.throughput_scaling {
+        return Err(Diagnostic::error(path, "both ways to scale are off", "enable one of them"));
+    }
+    if spec.load_scaling && spec.throughput_scaling && spec.load_interval >= spec.throughput_interval {
+        let message = "is not shorter than throughput_adjustment_interval";
+        return Err(Diagnostic::error(format!("{path}.load_adjustment_interval"), message, "the loop by load is the fast one"));
+    }
+    let gpus = replica.info.gpus.max(1);
+    if spec.max_gpus.is_some_and(|most| most / gpus < spec.min_replicas) {
+        let message =
+            format!("{} replicas of {gpus} GPUs do not fit in a budget of {} GPUs", spec.min_replicas, spec.max_gpus.unwrap_or(0));
+        return Err(Diagnostic::error(format!("{path}.max_gpu_budget"), message, "raise it, or lower min_endpoint"));
+    }
+    if !easy && replica.is_pipelined() {
+        let message = "the planner is told the step time of an engine without stages: that of all layers in a row";
+        warnings.push(Diagnostic::warning(path, message, ""));
+    }
+    let limits = replica.limits();
+    let capability = Capability {
+        gpus,
+        max_kv_tokens: replica.info.kv_blocks * u64::from(replica.info.block_tokens),
+        max_num_batched_tokens: limits.max_num_batched_tokens,
+        max_num_seqs: limits.max_num_seqs,
+        context_length: limits.max_model_len,
+    };
+    Ok(ScalerPlan::Dynamo { spec, capability, engine: Box::new(replica.clone()) })
+}
+
+fn threshold(given: &AutoscalerConfig, path: &str) -> Result<ScalerPlan, Diagnostic> {
+    let min_replicas = given.min_replicas.unwrap_or(1);
+    if min_replicas > given.max_replicas {
+        let message = format!("{min_replicas} is more than max_replicas, {}", given.max_replicas);
+        return Err(Diagnostic::error(format!("{path}.min_replicas"), message, "lower it"));
+    }
+    let spec = ThresholdSpec {
+        target: given.target,
+        tolerance: given.tolerance.unwrap_or(0.1),
+        interval: Time::from_s(given.interval_s.unwrap_or(15.0)),
+        min_replicas,
+        max_replicas: given.max_replicas,
+        up: speed(given.scale_up.as_ref(), Speed::up()),
+        down: speed(given.scale_down.as_ref(), Speed::down()),
+    };
+    Ok(ScalerPlan::Threshold { spec, metric: given.metric })
+}
+
+fn speed(given: Option<&ScalingSpeed>, own: Speed) -> Speed {
+    let Some(given) = given else { return own };
+    let policy = |policy: &crate::config::schema::ScalingPolicy| Policy {
+        limit: match policy.kind {
+            ScalingPolicyKind::Replicas => Limit::Replicas(policy.value as u32),
+            ScalingPolicyKind::Percent => Limit::Percent(policy.value),
+        },
+        period: Time::from_s(policy.period_s),
+    };
+    Speed {
+        window: given.stabilization_window_s.map_or(own.window, Time::from_s),
+        policies: given.policies.as_ref().map_or(own.policies, |policies| policies.iter().map(policy).collect()),
+        select: match given.select_policy.unwrap_or_default() {
+            SelectPolicy::Max => Select::Max,
+            SelectPolicy::Min => Select::Min,
+            SelectPolicy::Disabled => Select::Disabled,
+        },
+    }
+}
+
+/// Why the entry's prefill and decode pools cannot be operated as the document asks, if it asks.
+pub(in crate::sim) fn not_with_pools(document: &Document, entry: &FrameworkEntry, path: &str) -> Option<Diagnostic> {
+    let asked = [
+        (format!("{path}.planner"), entry.planner.is_some()),
+        (format!("{path}.autoscaler"), entry.autoscaler.is_some()),
+        (format!("{path}.startup"), entry.startup.is_some()),
+        ("faults".to_owned(), document.faults.is_some()),
+        ("retries".to_owned(), document.retries.is_some()),
+        ("admission".to_owned(), document.admission.is_some()),
+        ("tenants".to_owned(), document.tenants.is_some()),
+    ];
+    let (at, _) = asked.into_iter().find(|(_, asked)| *asked)?;
+    Some(Diagnostic::error(at, "is not modelled with prefill and decode pools", "take one of the two out"))
+}
+
+/// The operation of a run with these replicas; none where the document asks for nothing of it.
+pub(in crate::sim) fn operations(
+    document: &Document,
+    workload: &Workload,
+    group: &Group,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<Option<OperationsPlan>, Diagnostic> {
+    let Group { replicas, scale, .. } = group;
+    let asked = document.faults.is_some() || document.retries.is_some() || document.admission.is_some() || document.tenants.is_some();
+    if (!asked && scale.scaler.is_none()) || group.pools.is_some() {
+        return Ok(None);
+    }
+    let gpus: Vec<u32> = replicas.iter().map(|replica| replica.info.gpus.max(1)).collect();
+    let per_node = document.faults.as_ref().and_then(|faults| faults.gpus_per_node).unwrap_or(GPUS_PER_NODE);
+    let nodes = placed(&gpus, per_node);
+    let mut plan = OperationsPlan {
+        nodes,
+        initial: scale.initial,
+        startup: scale.startup.clone(),
+        scaler: scale.scaler.clone(),
+        faults: FaultSpec::default(),
+        retries: document.retries.as_ref().map(retries),
+        admission: admission(document, workload)?,
+        queues: document.admission.is_some(),
+        gpus,
+    };
+    plan.faults = faults(document, &plan, replicas, warnings)?;
+    Ok(Some(plan))
+}
+
+/// First and last node of each replica: they fill nodes in order, and one that fits on a node is not spread over two.
+fn placed(gpus: &[u32], per_node: u32) -> Vec<(u32, u32)> {
+    let mut next = 0;
+    let place = |&count: &u32| {
+        let left = per_node - next % per_node;
+        if count > left && left < per_node {
+            next += left;
+        }
+        let first = next / per_node;
+        next += count;
+        (first, (next - 1) / per_node)
+    };
+    gpus.iter().map(place).collect()
+}
+
+fn retries(given: &crate::config::schema::RetriesConfig) -> RetrySpec {
+    let own = RetrySpec::default();
+    RetrySpec {
+        max_attempts: given.max_attempts.unwrap_or(own.max_attempts),
+        initial_backoff: given.initial_backoff_ms.map_or(own.initial_backoff, Time::from_ms),
+        multiplier: given.backoff_multiplier.unwrap_or(own.multiplier),
+        max_backoff: given.max_backoff_ms.map_or(own.max_backoff, Time::from_ms),
+        budget: given.budget.unwrap_or(own.budget),
+        min_concurrency: given.min_concurrency.unwrap_or(own.min_concurrency),
+        rejected: given.rejected.unwrap_or(own.rejected),
+        keep_tokens: given.keep_tokens.unwrap_or(own.keep_tokens),
+    }
+}
+
+fn admission(document: &Document, workload: &Workload) -> Result<AdmissionSpec, Diagnostic> {
+    let given = document.admission.clone().unwrap_or_default();
+    let order = match given.order.unwrap_or_default() {
+        AdmissionOrder::Fcfs => Order::Fcfs,
+        AdmissionOrder::Priority => Order::Priority,
+        AdmissionOrder::Fair => Order::Fair,
+    };
+    let profiles: Vec<&str> = workload.client_profiles.iter().flatten().map(|profile| profile.profile_name.as_str()).collect();
+    let mut tenants = Vec::new();
+    let mut tenant_of: Vec<Option<u16>> = vec![None; profiles.len()];
+    for (index, tenant) in document.tenants.iter().flatten().enumerate() {
+        let path = format!("tenants[{index}]");
+        for (at, name) in tenant.profiles.iter().enumerate() {
+            let at = format!("{path}.profiles[{at}]");
+            let Some(profile) = profiles.iter().position(|known| known == name) else {
+                let hint = if profiles.is_empty() {
+                    "a trace has no client profiles".to_owned()
+                } else {
+                    format!("profiles: {}", profiles.join(", "))
+                };
+                return Err(Diagnostic::error(at, format!("no client profile is called `{name}`"), hint));
+            };
+            if tenant_of[profile].replace(index as u16).is_some() {
+                return Err(Diagnostic::error(at, format!("`{name}` belongs to another tenant already"), "keep it with one"));
+            }
+        }
+        let fair = order == Order::Fair;
+        for (key, given) in [("weight", tenant.weight.is_some()), ("max_queue", tenant.max_queue.is_some())] {
+            if given && !fair {
+                let message = "has no effect: tenants share one queue";
+                return Err(Diagnostic::error(format!("{path}.{key}"), message, "say `admission: {order: fair}`, or take it out"));
+            }
+        }
+        if tenant.burst.is_some() && tenant.requests_per_second.is_none() {
+            let message = "has no effect without a limit on the rate";
+            return Err(Diagnostic::error(format!("{path}.burst"), message, "say `requests_per_second`, or take it out"));
+        }
+        tenants.push(TenantSpec {
+            name: tenant.name.clone(),
+            weight: tenant.weight.unwrap_or(1.0),
+            max_queue: tenant.max_queue,
+            rate: tenant.requests_per_second.map(|rate| (rate, tenant.burst.unwrap_or(rate.max(1.0)))),
+        });
+    }
+    let rest = tenants.len() as u16;
+    if document.tenants.is_none() || tenant_of.iter().any(Option::is_none) {
+        let name = if tenants.is_empty() { "all" } else { "others" };
+        tenants.push(TenantSpec { name: name.to_owned(), weight: 1.0, max_queue: None, rate: None });
+    }
+    if given.max_in_flight_per_replica.is_none() && order != Order::Fcfs {
+        let message = "has no effect: nothing waits before the replicas while they take everything";
+        return Err(Diagnostic::error("admission.order", message, "say `max_in_flight_per_replica`"));
+    }
+    Ok(AdmissionSpec {
+        max_in_flight_per_replica: given.max_in_flight_per_replica,
+        max_queue: given.max_queue,
+        order,
+        tenants,
+        tenant_of: tenant_of.into_iter().map(|tenant| tenant.unwrap_or(rest)).collect(),
+    })
+}
+
+fn faults(
+    document: &Document,
+    plan: &OperationsPlan,
+    replicas: &[ReplicaPlan],
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<FaultSpec, Diagnostic> {
+    let Some(given) = &document.faults else { return Ok(FaultSpec::default()) };
+    let random = |given: &Option<RandomFaults>| given.as_ref().map(|it| Renewal { mtbf_s: it.mtbf_h * 3600.0, mttr_s: it.mttr_s });
+    let mut scripted = Vec::new();
+    for (index, event) in given.events.iter().flatten().enumerate() {
+        scripted.extend(fault(event, &format!("faults.events[{index}]"), plan, replicas, warnings)?);
+    }
+    Ok(FaultSpec { scripted, gpu: random(&given.gpu), node: random(&given.node), link: random(&given.link), router: random(&given.router) })
+}
+
+fn fault(
+    event: &FaultConfig,
+    path: &str,
+    plan: &OperationsPlan,
+    replicas: &[ReplicaPlan],
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<Option<Scripted>, Diagnostic> {
+    let index = event.index.unwrap_or(0);
+    if event.kind == FaultKind::Router && event.index.is_some() {
+        return Err(Diagnostic::error(format!("{path}.index"), "there is one router", "take it out"));
+    }
+    match (event.kind == FaultKind::Slow, event.factor) {
+        (true, None) => return Err(Diagnostic::error(path, "does not say how slow", "say `factor: 2` for twice the time")),
+        (false, Some(_)) => return Err(Diagnostic::error(format!("{path}.factor"), "is for `kind: slow`", "take it out")),
+        _ => {}
+    }
+    let (unit, count, what) = match event.kind {
+        FaultKind::Gpu => (Unit::Gpu(index), plan.gpus.iter().sum(), "GPUs"),
+        FaultKind::Node => (Unit::Node(index), plan.nodes(), "nodes"),
+        FaultKind::Link => (Unit::Link(index), plan.gpus.len() as u32, "replicas"),
+        FaultKind::Router => (Unit::Router, 1, "router"),
+        FaultKind::Drain => (Unit::Drain(index), plan.gpus.len() as u32, "replicas"),
+        FaultKind::Slow => {
+            let thousandths = (event.factor.unwrap_or(1.0) * 1000.0 + 0.5) as u32;
+            (Unit::Slow { replica: index, thousandths }, plan.gpus.len() as u32, "replicas")
+        }
+    };
+    if index >= count {
+        let name = replicas.first().map_or("", |replica| replica.info.entry.as_str());
+        let message = format!("does nothing to {name}, which has {count} {what}, numbered from 0");
+        warnings.push(Diagnostic::warning(format!("{path}.index"), message, ""));
+        return Ok(None);
+    }
+    if event.kind == FaultKind::Slow && replicas.get(index as usize).is_some_and(ReplicaPlan::is_pipelined) {
+        let message = "slow replicas with stages are not modelled";
+        return Err(Diagnostic::error(path, message, "use tensor parallelism alone, or take the event out"));
+    }
+    Ok(Some(Scripted { at: Time::from_s(event.at_s), unit, lasts: event.duration_s.map_or(Time::NEVER, Time::from_s) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::placed;
+
+    #[test]
+    fn replicas_fill_nodes_without_straddling() {
+        assert_eq!(placed(&[4, 4, 4], 8), [(0, 0), (0, 0), (1, 1)]);
+        assert_eq!(placed(&[2, 4, 4, 2], 8), [(0, 0), (0, 0), (1, 1), (1, 1)]);
+        assert_eq!(placed(&[16, 1], 8), [(0, 1), (2, 2)]);
+        assert_eq!(placed(&[3, 3, 3], 8), [(0, 0), (0, 0), (1, 1)]);
+    }
+}
