@@ -62,6 +62,8 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
         other => return Err(format!("framework {other:?} is not simulated")),
     };
     let model = record.model.as_deref().ok_or("no model is named")?;
+    // A quantised copy has the shape of its original; its format is told apart.
+    let shape = model.strip_suffix("-FP8").unwrap_or(model);
     if record.disaggregated.as_ref().is_some_and(|value| !value.is_null()) {
         return Err("prefill and decode on separate GPUs are not simulated".to_owned());
     }
@@ -78,7 +80,7 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
     }
 
     let mut config = stack;
-    config.insert("model_profile_id".into(), json!(model));
+    config.insert("model_profile_id".into(), json!(shape));
     config.insert("tensor_parallel_size".into(), json!(tp));
     let warnings = parallel(record, &mut config, pp, dp)?;
     if let Some(dtype) = weights(record, model) {

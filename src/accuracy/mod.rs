@@ -4,6 +4,7 @@
 //! Nothing here knows files, threads or a terminal: lengths files come through [`Files`], and a run is one call.
 
 mod experiment;
+pub mod kernels;
 mod lengths;
 mod markdown;
 mod measure;

@@ -8,6 +8,7 @@ use std::thread;
 
 use clap::Args;
 use llmperforacle::accuracy::{self, Factors, Record, Replayed};
+use llmperforacle::catalog;
 use llmperforacle::sim::Files;
 
 use crate::output::{Failure, out};
@@ -26,6 +27,9 @@ pub struct Arguments {
     /// Print docs/accuracy.md.
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
+    /// Print the error of every kernel's fit instead of replays.
+    #[arg(long, conflicts_with_all = ["json", "markdown", "compact"])]
+    kernels: bool,
     /// Factor on host times, for a study of sensitivity.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     host: f64,
@@ -59,6 +63,10 @@ impl Files for Builtin {
 }
 
 pub fn accuracy(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.kernels {
+        let fits = accuracy::kernels::fits(catalog::builtin());
+        return out(&format!("{}\n{}", accuracy::kernels::by_operation(&fits), accuracy::kernels::every_fit(&fits)));
+    }
     let mut work: Vec<(Record, Box<dyn Files + Sync>)> = Vec::new();
     for path in &arguments.files {
         let text = fs::read_to_string(path).map_err(|error| Failure::Message(format!("cannot read {}: {error}", path.display())))?;
