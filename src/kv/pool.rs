@@ -8,12 +8,12 @@
 //! second when the first is evicted. Here the second is a block that nobody finds.
 
 use super::cache::Evicted;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::workload::Segment;
 
 /// Slots that are not worth a sweep.
-const FIRST_SWEEP: usize = 1 << 12;
+const FIRST_SWEEP: usize = 1 << 15;
 
 /// Stands for "no node" and "no slot".
 pub(super) const NONE: u32 = u32::MAX;
@@ -25,11 +25,9 @@ struct Slot {
     refs: u32,
     /// Its entry in the free queue when it is cached and nobody holds it. With `refs == 0` and no entry, the contents are gone.
     node: u32,
-    /// Its owner has ended: give the slot back when the block is evicted.
-    orphan: bool,
 }
 
-const ABSENT: Slot = Slot { refs: 0, node: NONE, orphan: false };
+const ABSENT: Slot = Slot { refs: 0, node: NONE };
 
 /// An entry of the free queue: one block with a slot, or `count` cached blocks that nobody will look up.
 #[derive(Clone, Copy)]
@@ -62,6 +60,8 @@ pub struct BlockPool {
     last: u32,
     slots: Vec<Slot>,
     spare_slots: Vec<u32>,
+    /// Private slots whose owner has ended: given back when the block is evicted.
+    orphans: BTreeSet<u32>,
     /// By number: of all segments there are, a replica among many sees few.
     segments: BTreeMap<u32, SegmentSlots>,
     /// First slots of ranges that were swept, by their length.
@@ -96,6 +96,7 @@ impl BlockPool {
             last: NONE,
             slots: Vec::new(),
             spare_slots: Vec::new(),
+            orphans: BTreeSet::new(),
             segments: BTreeMap::new(),
             spare_ranges: BTreeMap::new(),
             sweep_at: FIRST_SWEEP,
@@ -278,7 +279,7 @@ impl BlockPool {
     /// Gives a private slot back: at once, or when its block is evicted.
     pub(super) fn abandon(&mut self, slot: u32) {
         if self.present(slot) {
-            self.slots[slot as usize].orphan = true;
+            self.orphans.insert(slot);
         } else {
             self.spare_slots.push(slot);
         }
@@ -347,7 +348,7 @@ impl BlockPool {
             kept
         });
         // A sweep looks at every slot: the next one comes when as many have been made as are in use.
-        self.sweep_at = (self.slots.len() + left / 2).max(FIRST_SWEEP);
+        self.sweep_at = (self.slots.len() + left).max(FIRST_SWEEP);
     }
 
     #[cfg(test)]
@@ -373,9 +374,8 @@ impl BlockPool {
     }
 
     fn forget(&mut self, slot: u32) {
-        let orphan = self.slots[slot as usize].orphan;
         self.slots[slot as usize] = ABSENT;
-        if orphan {
+        if !self.orphans.is_empty() && self.orphans.remove(&slot) {
             self.spare_slots.push(slot);
         }
     }

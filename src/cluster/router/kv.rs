@@ -1,15 +1,15 @@
 //! Dynamo's KV-aware router (`dynamo-kv-router` 1.6.1, `scheduling/selector/reference.rs`): the replica with the least cost in blocks.
 //!
-//! What the router routed is an upper bound on what engines hold, since it forgets nothing of theirs that was not evicted. With KV
-//! events the true holdings matter: the cheapest replica by the bound is asked, and its cost corrected, until the cheapest one
-//! is true. That finds the same replica as asking all.
+//! What the router routed is an upper bound on what engines hold, since it forgets nothing of theirs that was not evicted. Replicas are
+//! looked at in the order of a lower bound of their cost, made of their load and of the longest overlap that they can have; whoever
+//! is cheap enough by the router's books is asked what it holds. The search ends when no bound is below the least cost found, which is
+//! after a few replicas where few have the prompt or most have it: the replica is the same as by scoring all (`scores`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Fleet;
-use super::prefix_index::PrefixIndex;
+use super::prefix_index::{Overlap, PrefixIndex};
 use super::ready::Ready;
-use super::signals::any;
 use crate::math;
 use crate::rng::Stream;
 use crate::units::Time;
@@ -105,6 +105,9 @@ struct Sent {
     reply: Option<Segment>,
 }
 
+/// A segment with as many holders is looked up by going through them.
+const FEW_HOLDERS: usize = 32;
+
 /// The router's books.
 #[derive(Debug)]
 pub struct KvRouter {
@@ -115,9 +118,51 @@ pub struct KvRouter {
     /// Tokens of prompts in flight, equal contents once.
     active_tokens: Vec<u64>,
     requests: Vec<u32>,
-    costs: Vec<f64>,
-    best: Vec<u32>,
-    known: Vec<u32>,
+    /// Replicas that take requests by the cost of their load (see `load`), as the bits of a number that is not negative.
+    order: BTreeSet<(u64, u32)>,
+    /// The key of each in `order`, if it takes requests.
+    keys: Vec<Option<u64>>,
+}
+
+/// A replica's cost for a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    pub replica: u32,
+    pub terms: Terms,
+    pub cost: f64,
+}
+
+/// The search for the least cost: ties go to the first replica from a random place on.
+struct Search {
+    offset: u32,
+    replicas: u32,
+    cost: f64,
+    rank: u32,
+    found: Option<(usize, u64)>,
+}
+
+impl Search {
+    fn rank(&self, replica: usize) -> u32 {
+        (replica as u32 + self.replicas - self.offset) % self.replicas
+    }
+
+    /// Whether a cost of at least this can be the least.
+    fn may_be(&self, cost: f64, replica: usize) -> bool {
+        cost < self.cost || cost == self.cost && self.rank(replica) < self.rank
+    }
+
+    fn offer(&mut self, cost: f64, replica: usize, cached: u64) {
+        if self.found.is_none() || self.may_be(cost, replica) {
+            (self.cost, self.rank, self.found) = (cost, self.rank(replica), Some((replica, cached)));
+        }
+    }
+}
+
+/// What the costs of all replicas for a request have in common.
+struct Query<'a> {
+    request: &'a Request,
+    now: Time,
+    least_prefill: u64,
 }
 
 impl KvRouter {
@@ -130,21 +175,51 @@ impl KvRouter {
             prefill_tokens: vec![0; replicas],
             active_tokens: vec![0; replicas],
             requests: vec![0; replicas],
-            costs: vec![0.0; replicas],
-            best: Vec::new(),
-            known: Vec::new(),
+            order: (0..replicas as u32).map(|replica| (0, replica)).collect(),
+            keys: vec![Some(0); replicas],
         }
     }
 
-    fn terms(&self, request: &Request, replica: usize, cached_tokens: u64, least_prefill: u64) -> Terms {
+    /// The cost of a replica's load, in tokens: what every cost there is at least, but for what the request itself adds.
+    fn load(&self, replica: usize) -> f64 {
+        let active = if self.options.track_active_blocks { self.active_tokens[replica] as f64 } else { 0.0 };
+        let requests = f64::from(self.options.block_size) * f64::from(self.requests[replica]);
+        self.options.prefill_load_scale * self.prefill_tokens[replica] as f64
+            + active
+            + self.options.decode_active_request_weight * requests
+    }
+
+    fn reorder(&mut self, replica: usize) {
+        if let Some(before) = self.keys[replica] {
+            let key = self.load(replica).to_bits();
+            if key != before {
+                self.order.remove(&(before, replica as u32));
+                self.order.insert((key, replica as u32));
+                self.keys[replica] = Some(key);
+            }
+        }
+    }
+
+    pub fn set_available(&mut self, replica: usize, available: bool) {
+        let key = self.load(replica).to_bits();
+        if let Some(before) = self.keys[replica].take() {
+            self.order.remove(&(before, replica as u32));
+        }
+        if available {
+            self.order.insert((key, replica as u32));
+            self.keys[replica] = Some(key);
+        }
+    }
+
+    fn terms(&self, query: &Query<'_>, replica: usize, overlap: Overlap, cached_tokens: u64) -> Terms {
         let block = f64::from(self.options.block_size);
-        let overlap = self.index.overlap(replica);
-        let new_active = u64::from(request.input_tokens - overlap.active.min(request.input_tokens));
+        let input_tokens = query.request.input_tokens;
+        let new_active = u64::from(input_tokens - overlap.active.min(input_tokens));
         Terms {
             active_prefill_tokens: self.prefill_tokens[replica] as f64,
-            prompt_tokens: f64::from(request.input_tokens),
+            prompt_tokens: f64::from(input_tokens),
             device_hit: (cached_tokens / u64::from(self.options.block_size)) as f64,
-            excess_prefill: (self.prefill_tokens[replica] - least_prefill) as f64 / block,
+            excess_prefill: self.prefill_tokens[replica].saturating_sub(query.least_prefill) as f64 / block,
             potential_decode: if self.options.track_active_blocks {
                 ((self.active_tokens[replica] + new_active) as f64 / block).ceil()
             } else {
@@ -159,70 +234,122 @@ impl KvRouter {
         self.index.forget_all(replica);
     }
 
-    pub fn choose(&mut self, request: &Request, now: Time, fleet: &mut dyn Fleet, ready: &Ready, stream: &mut Stream) -> usize {
-        self.index.look_up(request, now);
-        let least_prefill = ready.list().iter().map(|&replica| self.prefill_tokens[replica as usize]).min().unwrap_or(0);
-        self.costs.fill(f64::INFINITY);
-        for replica in ready.list().iter().map(|&replica| replica as usize) {
-            let cached = u64::from(self.index.overlap(replica).cached);
-            self.costs[replica] = self.options.cost(&self.terms(request, replica, cached, least_prefill));
-        }
-        self.known.clear();
-        let (chosen, cached) = if self.options.temperature > 0.0 {
-            self.draw(request, least_prefill, fleet, ready, stream)
+    fn query<'a>(&self, request: &'a Request, now: Time, ready: &Ready) -> Query<'a> {
+        let least_prefill = if self.options.overlap_score_credit_decay > 0.0 {
+            ready.list().iter().map(|&replica| self.prefill_tokens[replica as usize]).min().unwrap_or(0)
         } else {
-            self.cheapest(request, least_prefill, fleet, stream)
+            // It is of no consequence then.
+            0
+        };
+        Query { request, now, least_prefill }
+    }
+
+    /// The costs of all replicas that take requests.
+    pub fn scores(&self, request: &Request, now: Time, fleet: &mut dyn Fleet, ready: &Ready) -> Vec<Score> {
+        let query = self.query(request, now, ready);
+        let score = |&replica: &u32| {
+            let overlap = self.index.overlap_of(&request.segments, replica as usize, now);
+            let terms = self.terms(&query, replica as usize, overlap, self.held(request, replica as usize, overlap, fleet));
+            Score { replica, terms, cost: self.options.cost(&terms) }
+        };
+        ready.list().iter().map(score).collect()
+    }
+
+    pub fn choose(&mut self, request: &Request, now: Time, fleet: &mut dyn Fleet, ready: &Ready, stream: &mut Stream) -> usize {
+        let (chosen, cached) = if self.options.temperature > 0.0 {
+            let scores = self.scores(request, now, fleet, ready);
+            let costs: Vec<f64> = scores.iter().map(|score| score.cost).collect();
+            let drawn = super::turns::Weighted::new(&weights(&costs, self.options.temperature)).choose(stream);
+            let Score { replica, terms, .. } = scores[drawn];
+            (replica as usize, terms.device_hit as u64 * u64::from(self.options.block_size))
+        } else {
+            let offset = stream.below(self.keys.len() as u64) as u32;
+            self.cheapest(&self.query(request, now, ready), offset, fleet)
         };
         self.book(request, chosen, cached, now);
         chosen
     }
 
-    /// The tokens of the prompt that the replica holds: by its own word with KV events. Corrects the books.
-    fn cached(&mut self, request: &Request, replica: usize, fleet: &mut dyn Fleet) -> u64 {
-        let bound = u64::from(self.index.overlap(replica).cached);
+    /// The tokens of the prompt that the replica holds: by its own word with KV events.
+    fn held(&self, request: &Request, replica: usize, overlap: Overlap, fleet: &mut dyn Fleet) -> u64 {
+        let bound = u64::from(overlap.cached);
         if bound == 0 || !self.options.kv_events {
             return bound;
         }
-        let there = fleet.held(replica, request).unwrap_or(bound).min(bound);
-        if there / u64::from(self.options.block_size) < bound / u64::from(self.options.block_size) {
-            self.index.correct(request, replica, there);
-        }
-        there
+        fleet.held(replica, request).unwrap_or(bound).min(bound)
     }
 
-    fn cheapest(&mut self, request: &Request, least_prefill: u64, fleet: &mut dyn Fleet, stream: &mut Stream) -> (usize, u64) {
-        loop {
-            let mut least = f64::INFINITY;
-            self.best.clear();
-            for (replica, &cost) in self.costs.iter().enumerate() {
-                if cost < least {
-                    least = cost;
-                    self.best.clear();
-                }
-                if cost == least {
-                    self.best.push(replica as u32);
-                }
+    /// Looks at one replica: at its own word only if it may be the cheapest. Corrects the books.
+    fn visit(&mut self, query: &Query<'_>, replica: usize, search: &mut Search, fleet: &mut dyn Fleet) {
+        let overlap = self.index.overlap_of(&query.request.segments, replica, query.now);
+        let bound = u64::from(overlap.cached);
+        let cost = |router: &KvRouter, cached| router.options.cost(&router.terms(query, replica, overlap, cached));
+        if search.may_be(cost(self, bound), replica) {
+            let there = self.held(query.request, replica, overlap, fleet);
+            let block = u64::from(self.options.block_size);
+            if there / block < bound / block {
+                self.index.correct(query.request, replica, there);
             }
-            let chosen = any(&self.best, stream);
-            let cached = self.cached(request, chosen, fleet);
-            let cost = self.options.cost(&self.terms(request, chosen, cached, least_prefill));
-            if cost <= self.costs[chosen] || self.known.contains(&(chosen as u32)) {
-                return (chosen, cached);
-            }
-            self.known.push(chosen as u32);
-            self.costs[chosen] = cost;
+            search.offer(cost(self, there), replica, there);
         }
     }
 
-    fn draw(&mut self, request: &Request, least_prefill: u64, fleet: &mut dyn Fleet, ready: &Ready, stream: &mut Stream) -> (usize, u64) {
-        let mut cached = vec![0; self.costs.len()];
-        for replica in ready.list().iter().map(|&replica| replica as usize) {
-            cached[replica] = self.cached(request, replica, fleet);
-            self.costs[replica] = self.options.cost(&self.terms(request, replica, cached[replica], least_prefill));
+    fn cheapest(&mut self, query: &Query<'_>, offset: u32, fleet: &mut dyn Fleet) -> (usize, u64) {
+        let replicas = self.keys.len() as u32;
+        let mut search = Search { offset, replicas, cost: f64::INFINITY, rank: u32::MAX, found: None };
+        // Nobody but the holders of the first segment that few hold has more than what is before it.
+        let (before, few) = self.index.few_holders(&query.request.segments, FEW_HOLDERS);
+        for replica in few {
+            if self.keys[replica as usize].is_some() {
+                self.visit(query, replica as usize, &mut search, fleet);
+            }
         }
-        let weights = super::turns::Weighted::new(&weights(&self.costs, self.options.temperature));
-        let chosen = weights.choose(stream);
-        (chosen, cached[chosen])
+        // Those without load, from the random place on: the cost of one of them is at least that of one with the whole overlap.
+        let most = Overlap { cached: before, active: before };
+        let idle = self.options.cost(&self.idle_terms(query, most));
+        for from_offset in [true, false] {
+            let range = if from_offset { offset..replicas } else { 0..offset };
+            let mut next = range.start;
+            while let Some(&(_, replica)) = self.order.range((0, next)..(0, range.end)).next() {
+                next = replica + 1;
+                if !search.may_be(idle, replica as usize) {
+                    break;
+                }
+                self.visit(query, replica as usize, &mut search, fleet);
+            }
+        }
+        let mut next = (0, u32::MAX);
+        while let Some(&(key, replica)) = self.order.range((std::ops::Bound::Excluded(next), std::ops::Bound::Unbounded)).next() {
+            next = (key, replica);
+            if self.bound(query, f64::from_bits(key), before) > search.cost {
+                break;
+            }
+            self.visit(query, replica as usize, &mut search, fleet);
+        }
+        search.found.unwrap_or((0, 0))
+    }
+
+    /// The terms of a replica without load.
+    fn idle_terms(&self, query: &Query<'_>, overlap: Overlap) -> Terms {
+        let block = f64::from(self.options.block_size);
+        let tokens = query.request.input_tokens;
+        let decode = if self.options.track_active_blocks { (f64::from(tokens - overlap.active.min(tokens)) / block).ceil() } else { 0.0 };
+        Terms {
+            prompt_tokens: f64::from(tokens),
+            device_hit: f64::from(overlap.cached / self.options.block_size),
+            potential_decode: decode,
+            ..Terms::default()
+        }
+    }
+
+    /// At most the cost of a replica with this load and at most so many tokens of overlap, with room for rounding.
+    fn bound(&self, query: &Query<'_>, load: f64, overlap: u32) -> f64 {
+        let block = f64::from(self.options.block_size);
+        let tokens = f64::from(query.request.input_tokens);
+        let decode = if self.options.track_active_blocks { (tokens - f64::from(overlap)).max(0.0) } else { 0.0 };
+        let credit = self.options.overlap_score_credit * f64::from(overlap / self.options.block_size);
+        let cost = (load + self.options.prefill_load_scale * tokens + decode) / block - self.options.prefill_load_scale * credit;
+        cost - 1e-9 * (load + tokens + credit + 1.0) * (1.0 + self.options.prefill_load_scale)
     }
 
     fn book(&mut self, request: &Request, replica: usize, cached: u64, now: Time) {
@@ -235,6 +362,7 @@ impl KvRouter {
         self.prefill_tokens[replica] += u64::from(prefill_tokens);
         self.active_tokens[replica] += alone + u64::from(private_tokens);
         self.requests[replica] += 1;
+        self.reorder(replica);
         let reply = request.output_segment.map(|id: SegmentId| Segment { id, tokens: request.output_tokens });
         let sent = Sent { replica: replica as u32, prefill_tokens, private_tokens, segments: request.segments.clone(), reply };
         self.sent.insert(request.id, sent);
@@ -250,7 +378,9 @@ impl KvRouter {
     /// The prompt is computed.
     pub fn prefilled(&mut self, id: u32) {
         if let Some(sent) = self.sent.get_mut(&id) {
-            self.prefill_tokens[sent.replica as usize] -= u64::from(std::mem::take(&mut sent.prefill_tokens));
+            let replica = sent.replica as usize;
+            self.prefill_tokens[replica] -= u64::from(std::mem::take(&mut sent.prefill_tokens));
+            self.reorder(replica);
         }
     }
 
@@ -260,6 +390,7 @@ impl KvRouter {
         self.prefill_tokens[replica] -= u64::from(sent.prefill_tokens);
         self.active_tokens[replica] -= self.index.ended(&sent.segments, replica) + u64::from(sent.private_tokens);
         self.requests[replica] -= 1;
+        self.reorder(replica);
         if let Some(reply) = sent.reply {
             self.index.replied(reply, replica, now);
         }

@@ -139,6 +139,9 @@ impl Router {
         if let State::Weighted(weighted) = &mut self.state {
             weighted.choose_among(self.ready.list());
         }
+        if let State::Kv(state) = &mut self.state {
+            state.set_available(replica, available);
+        }
     }
 
     /// Replicas that take requests.

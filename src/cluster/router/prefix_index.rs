@@ -86,6 +86,40 @@ impl PrefixIndex {
         }
     }
 
+    fn counts(&self, holder: &Holder, now: Time) -> bool {
+        holder.in_flight > 0 || self.ttl == Time::NEVER || now <= holder.touched + self.ttl
+    }
+
+    /// What one replica may hold of a prompt.
+    pub fn overlap_of(&self, segments: &[Segment], replica: usize, now: Time) -> Overlap {
+        let mut overlap = Overlap::default();
+        for segment in segments {
+            let Some(holders) = self.holders.get(segment.id.0 as usize) else { break };
+            let Ok(at) = holders.binary_search_by_key(&(replica as u32), |holder| holder.replica) else { break };
+            if !self.counts(&holders[at], now) {
+                break;
+            }
+            if overlap.active == overlap.cached && holders[at].in_flight > 0 {
+                overlap.active += segment.tokens;
+            }
+            overlap.cached += segment.tokens;
+        }
+        overlap
+    }
+
+    /// The first segment of a prompt with at most `few` holders: the tokens before it and its holders, in order.
+    pub fn few_holders(&self, segments: &[Segment], few: usize) -> (u32, Vec<u32>) {
+        let mut before = 0;
+        for segment in segments {
+            let holders = self.holders.get(segment.id.0 as usize).map_or(&[][..], Vec::as_slice);
+            if holders.len() <= few {
+                return (before, holders.iter().map(|holder| holder.replica).collect());
+            }
+            before += segment.tokens;
+        }
+        (before, Vec::new())
+    }
+
     /// What the replica may hold of the prompt looked up last.
     pub fn overlap(&self, replica: usize) -> Overlap {
         self.overlaps[replica]
@@ -100,6 +134,7 @@ impl PrefixIndex {
     pub fn sent(&mut self, segments: &[Segment], replica: usize, now: Time) -> u64 {
         let mut alone = 0;
         for segment in segments {
+            self.forget_expired(*segment, now);
             let holder = self.holder(*segment, replica);
             holder.touched = now;
             holder.in_flight += 1;
@@ -170,6 +205,19 @@ impl PrefixIndex {
         }
     }
 
+    fn forget_expired(&mut self, segment: Segment, now: Time) {
+        let ttl = self.ttl;
+        let Some(holders) = self.holders.get_mut(segment.id.0 as usize).filter(|_| ttl != Time::NEVER) else { return };
+        let remembered = &mut self.remembered;
+        holders.retain(|holder| {
+            let kept = holder.in_flight > 0 || now <= holder.touched + ttl;
+            if !kept {
+                remembered[holder.replica as usize] -= u64::from(segment.tokens);
+            }
+            kept
+        });
+    }
+
     fn forget(&mut self, segment: Segment, replica: usize) {
         let Some(holders) = self.holders.get_mut(segment.id.0 as usize) else { return };
         if let Ok(at) = holders.binary_search_by_key(&(replica as u32), |holder| holder.replica)
@@ -190,6 +238,10 @@ impl PrefixIndex {
         let holders = &mut self.holders[id];
         let at = holders.binary_search_by_key(&(replica as u32), |holder| holder.replica).unwrap_or_else(|at| {
             self.remembered[replica] += u64::from(segment.tokens);
+            if holders.is_empty() {
+                // Most segments are held by one.
+                holders.reserve_exact(1);
+            }
             holders.insert(at, Holder { replica: replica as u32, in_flight: 0, touched: Time::ZERO });
             at
         });

@@ -371,3 +371,75 @@ fn hashed_prefixes_move_only_from_the_replica_that_is_away() {
     router.set_available(2, true);
     assert_eq!(homes(&mut router), before);
 }
+
+/// Engines that have lost some of what was sent there, each in its own way.
+struct Forgetful(u64);
+
+impl Fleet for Forgetful {
+    fn signal(&mut self, _replica: usize) -> Signal {
+        Signal::default()
+    }
+
+    fn held(&mut self, replica: usize, request: &Request) -> Option<u64> {
+        let all: u64 = request.segments.iter().map(|segment| u64::from(segment.tokens)).sum();
+        let first = request.segments.first().map_or(0, |segment| u64::from(segment.id.0));
+        match (replica as u64 * 7 + first * 3 + self.0 / 50) % 5 {
+            0 => Some(0),
+            1 => Some(all / 2 / 16 * 16),
+            _ => Some(all),
+        }
+    }
+}
+
+/// Dynamo's search finds the replica that scoring all finds, whatever the options, the load and what engines have lost.
+#[test]
+fn dynamos_search_finds_what_scoring_all_finds() {
+    let plain = KvOptions::default();
+    let options = [
+        plain,
+        KvOptions { overlap_score_credit_decay: 0.7, ..plain },
+        KvOptions { prefill_load_scale: 0.3, decode_active_request_weight: 5.0, ..plain },
+        KvOptions { track_active_blocks: false, overlap_score_credit: 2.5, ..plain },
+        KvOptions { kv_events: false, ttl: Time(40), ..plain },
+        KvOptions { prefill_load_scale: 0.0, ..plain },
+    ];
+    for (case, options) in options.into_iter().enumerate() {
+        for (replicas, in_flight) in [(3, 5), (90, 30), (90, 400), (200, 900)] {
+            let mut router = router(Rule::Kv(options), replicas);
+            let mut draws = Stream::new(7, Purpose::Routing, 0);
+            let mut stream = Stream::new(case as u64, Purpose::Routing, 1);
+            let mut there: Vec<(usize, u32)> = Vec::new();
+            let mut visited_ties = 0;
+            for id in 0..1500 {
+                let now = Time(u64::from(id));
+                let fleet = &mut Forgetful(u64::from(id));
+                // A text that all have, one that some have, one of a conversation, and a rest of its own.
+                let (some, talk) = (1 + stream.below(12) as u32, 100 + stream.below(150) as u32);
+                let one = request(id, 300 + stream.below(300) as u32, &[(0, 64), (some, 40), (talk * 20 + some, 100)]);
+                if stream.below(20) == 0 {
+                    let replica = stream.below(replicas as u64) as usize;
+                    let back = !router.ready.is(replica) || router.available().len() < 2;
+                    router.set_available(replica, back);
+                }
+                let State::Kv(state) = &router.state else { unreachable!() };
+                let scores = state.scores(&one, now, fleet, &router.ready);
+                let offset = draws.below(replicas as u64) as u32;
+                let rank = |replica: u32| (replica + replicas as u32 - offset) % replicas as u32;
+                let best = scores.iter().min_by(|a, b| a.cost.total_cmp(&b.cost).then(rank(a.replica).cmp(&rank(b.replica)))).unwrap();
+                visited_ties += u32::from(scores.iter().filter(|score| score.cost == best.cost).count() > 1);
+                let chosen = router.route(&one, now, fleet);
+                assert_eq!(chosen, best.replica as usize, "case {case}, {replicas} replicas, request {id}: {best:?}");
+                there.push((chosen, id));
+                if stream.below(2) == 0 {
+                    let (replica, id) = there[stream.below(there.len() as u64) as usize];
+                    router.prefilled(replica, id, now);
+                }
+                while there.len() > in_flight {
+                    let (replica, id) = there.swap_remove(stream.below(there.len() as u64) as usize);
+                    router.ended(replica, id, now);
+                }
+            }
+            assert!(replicas < 90 || in_flight > 30 || visited_ties > 0, "ties are tried too");
+        }
+    }
+}
