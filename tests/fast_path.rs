@@ -84,10 +84,12 @@ type Draft = (u32, u32, u32, Option<(u32, u32)>, u32, Option<u32>, i32, u32);
 
 /// vLLM with any options.
 fn vllm() -> impl Strategy<Value = PolicySpec> {
-    (any::<bool>(), any::<bool>(), prop_oneof![3 => Just(1u32), 1 => 2u32..6], 1u32..20, prop::option::of(1u32..10)).prop_map(
-        |(priority, adaptive_threshold, prefill_schedule_interval, max_num_active_seqs, max_num_queued_reqs)| {
+    let scheduler = (any::<bool>(), prop::bool::weighted(0.25));
+    (scheduler, any::<bool>(), prop_oneof![3 => Just(1u32), 1 => 2u32..6], 1u32..20, prop::option::of(1u32..10)).prop_map(
+        |((priority, prompts_first), adaptive_threshold, prefill_schedule_interval, max_num_active_seqs, max_num_queued_reqs)| {
             PolicySpec::Vllm(VllmOptions {
-                priority,
+                priority: priority && !prompts_first,
+                prompts_first,
                 adaptive_threshold,
                 prefill_schedule_interval,
                 max_num_active_seqs,

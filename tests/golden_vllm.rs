@@ -5,6 +5,7 @@ use llmperforacle::engine::testing::{Lab, Outcome};
 use llmperforacle::engine::{
     Bunches, RejectReason,
     policies::vllm::{Vllm, VllmOptions},
+    policies::vllm_v0::VllmV0,
 };
 use llmperforacle::kv::HashChain;
 use llmperforacle::units::Time;
@@ -519,4 +520,71 @@ fn a_bunch_waits_for_a_stretched_step() {
     // First: 1 at 10, 5 at 24, 6 at 25. Second: 1 at 24, 5 at 28.
     assert_eq!(log.gaps_ms, [14.0, 1.0, 4.0]);
     assert_eq!(log.bunched_tokens, 3 + 3);
+}
+
+/// The scheduler of 0.6 without chunked prefill, without prefix cache.
+fn v0(blocks: u64) -> Lab {
+    let policy = VllmV0::new(VllmOptions { prompts_first: true, ..VllmOptions::default() });
+    let memory = HashChain::new(blocks, 16, false);
+    Lab::new(Box::new(policy), blocks).memory(Box::new(memory)).limits(|limits| limits.chunked_prefill = false)
+}
+
+/// g1: a prompt longer than the budget is turned away; 6144 and 3072 do not fit into one step of 8192, so two steps of prompts follow each
+/// other before anybody decodes.
+#[test]
+fn v0_g1_computes_whole_prompts_first() {
+    let mut lab = v0(100_000);
+    lab.arrive(0.0, 6144, 3);
+    lab.arrive(0.0, 10240, 2);
+    lab.arrive(0.0, 3072, 2);
+    let log = lab.log();
+    assert_eq!(log.outcomes[1].rejected, Some(RejectReason::TooLongForStep));
+    assert_eq!((log.outcomes[0].first_token, log.outcomes[0].finish), (ms(10.0), ms(22.0)));
+    assert_eq!((log.outcomes[2].first_token, log.outcomes[2].finish), (ms(20.0), ms(21.0)));
+}
+
+/// g2: nothing overtakes the second prompt, which does not fit beside the first; with the third it fills the next step.
+#[test]
+fn v0_g2_nothing_overtakes_a_prompt_that_does_not_fit() {
+    let mut lab = v0(100_000);
+    lab.arrive(0.0, 6144, 3);
+    lab.arrive(0.0, 7168, 2);
+    lab.arrive(0.0, 1024, 2);
+    assert_eq!(lab.run(), [(10.0, 22.0), (20.0, 21.0), (20.0, 21.0)]);
+}
+
+/// Decodes stand still while a prompt that came at 11.5 ms is computed, from 12 to 22 ms.
+#[test]
+fn v0_prompts_stall_decodes() {
+    let mut lab = v0(100_000);
+    lab.arrive(0.0, 100, 5);
+    lab.arrive(11.5, 100, 2);
+    assert_eq!(lab.run(), [(10.0, 24.0), (22.0, 23.0)]);
+}
+
+/// g3: 20 blocks, 8 for each prompt; both take one at the 1st and the 17th decode step. At the 33rd none is free: the second is preempted
+/// with 33 tokens made, and waits for 11 blocks until the first has ended (63 steps after 10 ms). Its 161 tokens are one prompt of 10 ms, which
+/// yields the 34th; 30 steps follow.
+#[test]
+fn v0_g3_the_newest_is_preempted_and_computed_again_as_a_prompt() {
+    let mut lab = v0(20);
+    lab.arrive(0.0, 128, 64);
+    lab.arrive(0.0, 128, 64);
+    let log = lab.log();
+    assert_eq!((log.outcomes[0].first_token, log.outcomes[0].finish), (ms(10.0), ms(73.0)));
+    assert_eq!((log.outcomes[1].first_token, log.outcomes[1].finish), (ms(10.0), ms(113.0)));
+    assert_eq!((log.outcomes[1].preemptions, log.outcomes[1].prefilled_tokens), (1, 128 + 161));
+}
+
+/// One block of watermark: of 17 blocks, two prompts of 8 leave one, and the second would take that one too if it were not kept.
+#[test]
+fn v0_the_watermark_is_kept_at_admission() {
+    let run = |blocks| {
+        let mut lab = v0(blocks).limits(|limits| limits.watermark_blocks = 1);
+        lab.arrive(0.0, 128, 1);
+        lab.arrive(0.0, 128, 1);
+        lab.run()
+    };
+    assert_eq!(run(17), [(10.0, 10.0), (10.0, 10.0)]);
+    assert_eq!(run(16), [(10.0, 10.0), (20.0, 20.0)]);
 }

@@ -6,6 +6,7 @@ use super::observer::RejectReason;
 use super::policies::sglang::{Sglang, SglangOptions};
 use super::policies::trtllm::{Trtllm, TrtllmOptions};
 use super::policies::vllm::{Vllm, VllmOptions};
+use super::policies::vllm_v0::VllmV0;
 use crate::workload::Request;
 
 /// The rules by which one framework fills its steps.
@@ -99,6 +100,7 @@ impl PolicySpec {
         match self {
             PolicySpec::Sglang(options) => Box::new(Sglang::new(options.clone())),
             PolicySpec::Trtllm(options) => Box::new(Trtllm::new(options.clone())),
+            PolicySpec::Vllm(options) if options.prompts_first => Box::new(VllmV0::new(options.clone())),
             PolicySpec::Vllm(options) => Box::new(Vllm::new(options.clone())),
         }
     }

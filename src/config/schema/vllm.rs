@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VllmConfig {
-    /// Whose defaults. Absent: 0.33. For 0.6 with chunked prefill only: its scheduler without it is not modelled.
+    /// Whose defaults. Absent: 0.33. 0.6 without chunked prefill, its default, computes prompts first, in steps of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VllmVersion>,
     /// Order of the queue, and who loses its KV first: `fcfs` (the newest) or `priority` (the largest priority number). Absent means fcfs.

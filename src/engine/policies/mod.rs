@@ -3,3 +3,4 @@
 pub mod sglang;
 pub mod trtllm;
 pub mod vllm;
+pub mod vllm_v0;

@@ -25,6 +25,8 @@ pub struct VllmOptions {
     pub prefill_schedule_interval: u32,
     /// `max_num_active_seqs`: most running requests, where it is below `max_num_seqs`.
     pub max_num_active_seqs: u32,
+    /// The scheduler before V1, without chunked prefill (`vllm_v0`): it looks at the queue's limits below and at nothing else here.
+    pub prompts_first: bool,
     /// `max_num_queued_reqs`: a request that finds as many waiting is turned away.
     pub max_num_queued_reqs: Option<u32>,
     /// `max_num_queued_tokens`: one that would bring the waiting prompts above this is turned away.
@@ -38,6 +40,7 @@ impl Default for VllmOptions {
             adaptive_threshold: false,
             prefill_schedule_interval: 1,
             max_num_active_seqs: u32::MAX,
+            prompts_first: false,
             max_num_queued_reqs: None,
             max_num_queued_tokens: None,
         }

@@ -38,10 +38,6 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
     }
     let block_size = config.block_size.unwrap_or(defaults.block_size);
     let chunked = config.enable_chunked_prefill.unwrap_or(defaults.chunked_prefill);
-    if earlier.is_some_and(|earlier| earlier.prefill_first) && !chunked {
-        let message = "the scheduler of vLLM 0.6 without chunked prefill (prompts in steps of their own) is not modelled";
-        return Err(Diagnostic::error(parts.at("vllm.version"), message, "say `enable_chunked_prefill: true`, or name a later version"));
-    }
     let context = u64::from(parts.model.max_context);
     let max_model_len = config.max_model_len.unwrap_or(context);
 
@@ -93,6 +89,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         adaptive_threshold: own.long_prefill_token_threshold_adaptive.unwrap_or(false),
         prefill_schedule_interval: own.prefill_schedule_interval.unwrap_or(1),
         max_num_active_seqs: own.max_num_active_seqs.unwrap_or(u32::MAX),
+        prompts_first: earlier.is_some_and(|earlier| earlier.prefill_first) && !chunked,
         max_num_queued_reqs: own.max_num_queued_reqs,
         max_num_queued_tokens: own.max_num_queued_tokens,
     };
