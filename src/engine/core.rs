@@ -7,6 +7,7 @@ use super::decodes::Decodes;
 use super::held::{HeldBack, HoldRule};
 use super::job::{Arena, Job, JobId, Leg, Stage};
 use super::lanes::Lanes;
+use super::ledger::{Causes, HitCause, Ledger};
 use super::observer::{Found, RejectReason};
 use crate::cost::Prefill;
 use crate::kv::{Hit, KvCache};
@@ -108,6 +109,7 @@ pub struct Core {
     admissions: u64,
     /// When the batch is being formed.
     pub now: Time,
+    pub(super) ledger: Ledger,
     /// Waiting requests that hold blocks for KV that is on its way or has come.
     pub fetched: u32,
     /// End of the last batch formed: when the tokens before the next batch come out.
@@ -137,6 +139,7 @@ impl Core {
             with_next_block: false,
             admissions: 0,
             now: Time::ZERO,
+            ledger: Ledger::default(),
             fetched: 0,
             last_end: Time::ZERO,
             last_decode_end: Time::ZERO,
@@ -236,6 +239,7 @@ impl Core {
     pub(super) fn clear_batch(&mut self) {
         self.batch.clear();
         self.held_back = None;
+        self.ledger.next_batch();
     }
 
     /// A policy says which rule keeps a waiting request out of the batch, what it would have needed and what was there.
@@ -270,7 +274,13 @@ impl Core {
             _ => self.fetched -= 1,
         }
         job.computed = cached;
-        let found = Found { cached: cached as u32, below: self.pool.below(id), again: job.was_scheduled };
+        let mut causes = Causes::default();
+        if job.was_scheduled {
+            causes.hits[HitCause::Readmission as usize] = cached as u32;
+        } else {
+            causes = self.ledger.admitted(&job.request, cached, self.pool.granule());
+        }
+        let found = Found { cached: cached as u32, below: self.pool.below(id), again: job.was_scheduled, causes };
         self.events.push(Event::Found { request: job.request.id, found });
         job.stage = Stage::Prefilling;
         job.admission = self.admissions;

@@ -1,6 +1,7 @@
 //! What an engine tells the outside while it runs. The engine knows nothing of who listens.
 
 use super::held::HeldBack;
+use super::ledger::Causes;
 use crate::cost::StepParts;
 use crate::kv::{Below, TierUse};
 use crate::units::Time;
@@ -91,6 +92,7 @@ pub struct Found {
     pub below: Below,
     /// It had been admitted before and lost its KV.
     pub again: bool,
+    pub causes: Causes,
 }
 
 /// Listens to engines. Replicas run ahead of one another, so calls are in order of time for each replica, not over all.

@@ -343,6 +343,7 @@ impl Replica {
         self.core.pool.at(flight.end);
         for &id in &flight.completed {
             self.core.pool.read(id);
+            self.core.ledger.computed(&self.core.jobs[id].request);
         }
         for &(id, computed) in flight.pieces.iter().filter(|(id, _)| !self.core.jobs[*id].hung_up) {
             let request = self.core.jobs[id].request.id;
@@ -373,6 +374,7 @@ impl Replica {
                     ended.push(request);
                 }
             }
+            self.core.ledger.replied(&self.core.jobs[id].request);
             self.core.end(id);
             replies.into_iter().flatten().for_each(|reply| self.enqueue(reply));
         }

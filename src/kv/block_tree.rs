@@ -439,6 +439,14 @@ impl KvCache for BlockTree {
         self.with(owner, |cache, holding| cache.store(holding, tokens, false, false));
     }
 
+    fn granule(&self) -> u64 {
+        match (self.reuse.blocks, self.reuse.partial) {
+            (false, _) => 0,
+            (true, true) => 1,
+            (true, false) => self.size(),
+        }
+    }
+
     fn blank(&self) -> u64 {
         self.tree.blank()
     }

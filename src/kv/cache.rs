@@ -99,6 +99,11 @@ pub trait KvCache {
     /// A batch is about to take `count` blocks: for caches that evict for a batch as a whole.
     fn prepare(&mut self, _count: u64) {}
 
+    /// Contents are found in multiples of so many tokens; 0: never.
+    fn granule(&self) -> u64 {
+        u64::from(self.block_size())
+    }
+
     /// Leading tokens in memory of a prompt that nobody here has opened; `None` where the cache does not say.
     fn held(&self, _request: &Request) -> Option<u64> {
         None

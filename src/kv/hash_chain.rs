@@ -78,6 +78,10 @@ impl KvCache for HashChain {
         self.holdings[owner as usize].preempt(&mut self.pool, computed, request);
     }
 
+    fn granule(&self) -> u64 {
+        if self.pool.caching() { u64::from(self.pool.block_size()) } else { 0 }
+    }
+
     fn blank(&self) -> u64 {
         self.pool.blank()
     }

@@ -320,6 +320,13 @@ impl BlockPool {
         });
         let made = SegmentSlots { first_slot, count };
         self.segments.insert(segment.id.0, made);
+        if let Some(evictions) = &mut self.evictions {
+            let end = (first_slot + count) as usize;
+            evictions.names.resize(evictions.names.len().max(end), (NONE, 0));
+            let last = |block: usize| ((start / size + block as u64 + 1) * size - 1 - start) as u32;
+            let names = evictions.names[first_slot as usize..end].iter_mut().enumerate();
+            names.for_each(|(block, name)| *name = (segment.id.0, last(block)));
+        }
         made
     }
 

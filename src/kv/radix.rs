@@ -247,6 +247,10 @@ impl KvCache for RadixCache {
         self.with(owner, |cache, holding| cache.insert(holding, tokens, true));
     }
 
+    fn granule(&self) -> u64 {
+        if self.caching { self.size() } else { 0 }
+    }
+
     fn blank(&self) -> u64 {
         self.blank
     }

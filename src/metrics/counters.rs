@@ -2,7 +2,8 @@
 
 use super::ramp::{narrow, pairs, sum_of_ramp};
 use super::waits::Waits;
-use crate::engine::StepRun;
+use crate::engine::ledger::{HIT_CAUSES, MISS_CAUSES};
+use crate::engine::{Found, StepRun};
 
 /// What one replica did after the warm-up: steps that *end* after it, counted whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,8 +47,36 @@ pub struct Counters {
     /// Most KV blocks ever in use, warm-up included.
     pub kv_blocks_peak: u64,
     pub waits: Waits,
+    /// What admissions found, of requests that arrived after the warm-up.
+    pub found: FoundTokens,
     /// Time that steps waited for KV on its way to or from the GPU, ps: part of `step_ps`.
     pub kv_wait_ps: u64,
+}
+
+/// Tokens of prompts found at admission, and not found, later admissions included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundTokens {
+    /// GPU, host, disk, remote.
+    pub by_tier: [u64; 4],
+    /// [`HIT_CAUSES`], which add up to the same.
+    pub hits: [u64; HIT_CAUSES.len()],
+    /// [`MISS_CAUSES`], of first admissions.
+    pub misses: [u64; MISS_CAUSES.len()],
+}
+
+impl FoundTokens {
+    pub(super) fn add(&mut self, found: &Found) {
+        let below: u32 = found.below.iter().sum();
+        self.by_tier[0] += u64::from(found.cached.saturating_sub(below));
+        let pairs = self.by_tier[1..].iter_mut().zip(found.below);
+        let pairs = pairs.chain(self.hits.iter_mut().zip(found.causes.hits)).chain(self.misses.iter_mut().zip(found.causes.misses));
+        pairs.for_each(|(sum, tokens)| *sum += u64::from(tokens));
+    }
+
+    /// Everything in it as numbers, for a hash; what never happened leaves no trace.
+    fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        self.by_tier.iter().chain(&self.hits).chain(&self.misses).copied().filter(|&tokens| tokens > 0)
+    }
 }
 
 impl Counters {
@@ -111,6 +140,7 @@ impl Counters {
             words.extend([wide as u64, (wide >> 64) as u64]);
         }
         words.extend([self.drafted_tokens, self.accepted_tokens, self.kv_wait_ps].into_iter().filter(|&word| word > 0));
+        words.extend(self.found.words());
         words.extend(self.waits.words());
         words
     }

@@ -15,6 +15,7 @@ mod run_info;
 mod statistics;
 mod step_log;
 mod summary;
+mod tiers;
 mod timeline;
 mod waits;
 

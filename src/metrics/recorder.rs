@@ -16,7 +16,7 @@ use super::step_log::StepLog;
 use super::summary::summary;
 use super::timeline::{Gauges, Timeline};
 use crate::cost::{PowerModel, StepWork};
-use crate::engine::{Observer, RejectReason, StepRun};
+use crate::engine::{Found, Observer, RejectReason, StepRun};
 use crate::kv::TierUse;
 use crate::units::Time;
 use crate::workload::Request;
@@ -150,6 +150,16 @@ impl Observer for Recorder {
         let row = self.row(id);
         self.requests.scheduled_ps[row] = at.0;
         self.requests.cached_tokens[row] = cached_tokens;
+    }
+
+    fn found(&mut self, replica: u16, id: u32, _at: Time, found: &Found) {
+        let row = self.row(id);
+        if !found.again {
+            self.requests.lower_tier_tokens[row] = found.below.iter().sum();
+        }
+        if self.requests.arrival_ps[row] >= self.warm_up_ps {
+            self.replica(replica).counters.found.add(found);
+        }
     }
 
     fn tiers(&mut self, replica: u16, tiers: Vec<TierUse>) {

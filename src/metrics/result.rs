@@ -55,6 +55,7 @@ macro_rules! each_column {
             finish_ps,
             cancelled_ps,
             cached_tokens,
+            lower_tier_tokens,
             prefilled_tokens,
             preemptions,
             replica,
@@ -64,7 +65,7 @@ macro_rules! each_column {
             lost_tokens: _,
         } = $requests;
         each_column!(@apply $column => $action; id profile session turn status input_tokens max_tokens output_tokens sent_ps arrival_ps
-            scheduled_ps first_token_ps finish_ps cancelled_ps cached_tokens prefilled_tokens preemptions replica reject_reason);
+            scheduled_ps first_token_ps finish_ps cancelled_ps cached_tokens lower_tier_tokens prefilled_tokens preemptions replica reject_reason);
     }};
     (@apply $column:ident => $action:expr; $($name:ident)*) => {
         $({ let $column = $name; $action; })*
@@ -96,6 +97,8 @@ pub struct Requests {
     pub cancelled_ps: Vec<u64>,
     /// Prompt tokens found in the prefix cache at first admission.
     pub cached_tokens: Vec<u32>,
+    /// Of those, brought up from tiers below the GPU.
+    pub lower_tier_tokens: Vec<u32>,
     /// Tokens computed as prefill, recomputation included.
     pub prefilled_tokens: Vec<u64>,
     pub preemptions: Vec<u32>,
@@ -167,6 +170,7 @@ impl Requests {
         self.finish_ps.resize(rows, NEVER_PS);
         self.cancelled_ps.resize(rows, NEVER_PS);
         self.cached_tokens.resize(rows, 0);
+        self.lower_tier_tokens.resize(rows, 0);
         self.prefilled_tokens.resize(rows, 0);
         self.preemptions.resize(rows, 0);
         self.replica.resize(rows, 0);

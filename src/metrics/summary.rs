@@ -11,6 +11,7 @@ use super::result::{NEVER_PS, REJECT_REASONS, Requests, RunResult, Status};
 use super::run_info::{MemoryBudget, ReplicaInfo};
 use super::statistics::{PERCENTILES, describe, describe_histogram_ms};
 use crate::config::schema::ServiceLevelObjective;
+use crate::engine::ledger::{HIT_CAUSES, MISS_CAUSES};
 use crate::units::PS_PER_S;
 
 /// Sums a run up.
@@ -34,6 +35,7 @@ pub fn summary(run: &RunResult) -> Value {
     put("waits", waits(run));
     put("disaggregation", super::handovers::section(run));
     put("memory", memory(run));
+    put("kv_tiers", super::tiers::section(run, window_s));
     put("energy", super::economics::energy(run));
     put("cost", super::economics::cost(run));
     put("operations", super::operations::operations(run));
@@ -252,6 +254,9 @@ fn prefix_caching(run: &RunResult) -> Value {
         "total_tokens_saved": cached_tokens,
         "cross_request_hits": cross,
         "conversational_hits": conversational,
+        "by_tier": super::tiers::tokens(run, &["gpu", "host", "disk", "remote"], |found| &found.by_tier),
+        "hits_by_cause": super::tiers::tokens(run, &HIT_CAUSES, |found| &found.hits),
+        "misses_by_cause": super::tiers::tokens(run, &MISS_CAUSES, |found| &found.misses),
     })
 }
 

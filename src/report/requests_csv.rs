@@ -69,6 +69,7 @@ impl<W: Write> Rows<W> {
         self.number(times.queue_ms)?;
         self.cell(format_args!("{}", r.preemptions[row]))?;
         self.word(r.reject_reason(row).unwrap_or_default())?;
+        self.cell(format_args!("{}", r.lower_tier_tokens[row]))?;
         self.instant(r.cancelled_ps[row])?;
         match run.handovers.of(r.id[row]) {
             Some(handover) => {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::engine::HoldRule;
+use crate::engine::ledger::MISS_CAUSES;
 
 /// Findings that are worth a line.
 const MOST: usize = 6;
@@ -74,7 +75,7 @@ fn fraction(part: Option<f64>, whole: f64) -> Option<f64> {
     part.filter(|_| whole > 0.0).map(|part| part / whole)
 }
 
-const CAUSES: [Cause; 13] = [
+const CAUSES: [Cause; 15] = [
     token_time(
         "decode_in_mixed_steps",
         "Decodes share steps with prompts",
@@ -120,6 +121,13 @@ const CAUSES: [Cause; 13] = [
     share("prefix_cache", "Prefix cache", "Prompt tokens found in the cache instead of computed:", |s| {
         number(s, "/prefix_caching/prefill_reduction_ratio")
     }),
+    share("lower_tiers", "KV tiers", "Prompt tokens brought up from host memory, disk or a remote store instead of computed:", |s| {
+        let below = ["host", "disk", "remote"].into_iter().map(|tier| number(s, &format!("/prefix_caching/by_tier/{tier}")));
+        fraction(below.sum(), prompts(s)?)
+    }),
+    share("evicted", "Evicted prefixes", "Prompt tokens computed again because their KV had made room for others:", |s| {
+        fraction(number(s, "/prefix_caching/misses_by_cause/evicted"), prompts(s)?)
+    }),
     share("padding", "CUDA-graph padding", "Rows computed only to fill a graph:", |s| {
         let padded = number(s, "/engine/padded_tokens")?;
         let tokens = number(s, "/engine/mean_tokens_per_step")? * number(s, "/engine/steps")?;
@@ -133,6 +141,12 @@ const CAUSES: [Cause; 13] = [
         fraction(number(s, "/engine/recomputed_tokens"), number(s, "/engine/prefill_tokens")?)
     }),
 ];
+
+/// Prompt tokens of first admissions.
+fn prompts(summary: &Value) -> Option<f64> {
+    let found = number(summary, "/prefix_caching/total_tokens_saved")?;
+    MISS_CAUSES.iter().try_fold(found, |sum, cause| Some(sum + number(summary, &format!("/prefix_caching/misses_by_cause/{cause}"))?))
+}
 
 fn held(summary: &Value, rule: HoldRule) -> Option<f64> {
     summary.get("waits")?.get("held_back")?.get(rule.word())?.as_f64()

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AutoscalerConfig, DisaggregationConfig, DynamoBackend, DynamoConfig, LevelOfDetail, PlannerConfig, RouterConfig, SglangConfig,
+    AutoscalerConfig, DisaggregationConfig, DynamoBackend, DynamoConfig, KvTiersConfig, LevelOfDetail, PlannerConfig, RouterConfig, SglangConfig,
     SpeculativeConfig, StartupConfig, TrtllmConfig, VllmConfig,
 };
 
@@ -167,6 +167,9 @@ pub struct FrameworkConfig {
     /// Factors on the model's step times, where a benchmark of one's own shows that they are off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<OwnCalibration>,
+    /// KV below the GPU: host memory, disk, remote store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_tiers: Option<KvTiersConfig>,
     /// Speculative decoding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speculative: Option<SpeculativeConfig>,

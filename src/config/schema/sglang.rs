@@ -66,6 +66,28 @@ pub struct SglangConfig {
     /// Form a batch only when the one before it has ended (the opposite of `async_scheduling`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disable_overlap_schedule: Option<bool>,
+    /// Keep KV in host memory too (HiCache); `kv_tiers` says the same and more. Absent means false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_hierarchical_cache: Option<bool>,
+    /// HiCache: host memory over the KV memory of the GPU. Absent means 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.01, max = 1000.0))]
+    pub hicache_ratio: Option<f64>,
+    /// HiCache: host memory for each GPU, GB, instead of the ratio; 0 is none said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub hicache_size: Option<f64>,
+    /// HiCache: when contents go down. Absent means write_through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hicache_write_policy: Option<SglangWritePolicy>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SglangWritePolicy {
+    WriteThrough,
+    WriteThroughSelective,
+    WriteBack,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -49,6 +49,10 @@ pub struct TrtllmConfig {
     /// true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_on_partial_reuse: Option<bool>,
+    /// Host memory for KV, bytes for each GPU: what is evicted goes there; `kv_tiers` says the same and more. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1000000, max = 1000000000000000_u64))]
+    pub host_cache_size: Option<u64>,
     /// Form a batch only when the one before it has ended (the opposite of `async_scheduling`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disable_overlap_scheduler: Option<bool>,

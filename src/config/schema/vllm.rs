@@ -36,6 +36,10 @@ pub struct VllmConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000000000_u64))]
     pub max_num_queued_tokens: Option<u64>,
+    /// Host memory for KV, GiB, of all GPUs of the engine (the offloading connector); `kv_tiers` says the same and more. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.001, max = 1e6))]
+    pub kv_offloading_size: Option<f64>,
 }
 
 /// Versions whose defaults are known.

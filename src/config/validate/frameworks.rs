@@ -5,6 +5,7 @@ use super::super::node::{join_index, join_key};
 use super::super::schema::{ComputeDevice, Document, FrameworkConfig, FrameworkEntry, FrameworkKind, MixedStepCost, Parallelism};
 use super::Findings;
 use super::hardware::is_gpu;
+use super::kv_tiers::kv_tiers;
 use super::sglang::sglang;
 use super::speculative::speculative;
 use super::trtllm::trtllm;
@@ -36,6 +37,7 @@ pub fn frameworks(document: &Document, findings: &mut Findings) {
         vllm(entry.worker_kind(), config, &path, findings);
         sglang(entry.worker_kind(), config, &path, findings);
         speculative(config, &path, findings);
+        kv_tiers(entry.worker_kind(), config, &path, findings);
         match &config.parallelism {
             Some(parallelism) => parallel(entry, parallelism, devices, &path, findings),
             None if entry.kind == FrameworkKind::ParallelVllm

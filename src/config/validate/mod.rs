@@ -4,6 +4,7 @@
 pub mod distribution;
 mod frameworks;
 mod hardware;
+mod kv_tiers;
 mod own_options;
 mod sglang;
 mod speculative;

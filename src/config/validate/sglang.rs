@@ -21,6 +21,15 @@ pub(super) fn sglang(kind: FrameworkKind, config: &FrameworkConfig, config_path:
         let message = "priorities go with `fcfs` and `lof` only, as in SGLang";
         findings.error(join_key(&path, "enable_priority_scheduling"), message, "take `schedule_policy` out, or this");
     }
+    let hicache = [
+        ("hicache_ratio", own.hicache_ratio.is_some()),
+        ("hicache_size", own.hicache_size.is_some()),
+        ("hicache_write_policy", own.hicache_write_policy.is_some()),
+    ];
+    for (key, _) in hicache.iter().filter(|(_, given)| *given && own.enable_hierarchical_cache != Some(true)) {
+        let message = format!("`{key}` has no effect without `enable_hierarchical_cache: true`");
+        findings.warning(join_key(&path, key), message, "set it, or take this out");
+    }
 }
 
 /// The same said in SGLang's words and in the common ones.

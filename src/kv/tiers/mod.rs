@@ -203,8 +203,8 @@ impl Tiered {
     }
 
     /// The nearest tier that has a chunk complete.
-    fn level_of(&self, slot: u32) -> Option<usize> {
-        self.levels.iter().position(|level| level.shelf.ready(slot).is_some_and(|ready| ready <= self.now))
+    fn level_of(&self, slot: u32, among: usize) -> Option<usize> {
+        self.levels.iter().take(among).position(|level| level.shelf.ready(slot).is_some_and(|ready| ready <= self.now))
     }
 
     /// The chunk, which is in the tier above (or on the GPU) at `at`, goes down to `level` if the rule says so.
@@ -336,15 +336,20 @@ impl Tiered {
         self.evicted = evicted;
     }
 
-    /// Chunks of `chain` from `position` on, up to `limit` tokens, that some tier has.
-    fn walk(&self, chain: &[u32], position: u64, limit: u64) -> u64 {
+    /// Tiers that contents come up to the GPU from: where they are prefetched, only the one that they are prefetched to.
+    fn in_reach(&self) -> usize {
+        if self.tiers.prefetch.is_some() { 1 } else { MOST }
+    }
+
+    /// Chunks of `chain` from `position` on, up to `limit` tokens, that one of the nearest tiers has.
+    fn walk(&self, chain: &[u32], position: u64, limit: u64, among: usize) -> u64 {
         let most = (limit / self.names.chunk()).min(chain.len() as u64);
-        (position..most).take_while(|&place| self.level_of(chain[place as usize]).is_some()).count() as u64
+        (position..most).take_while(|&place| self.level_of(chain[place as usize], among).is_some()).count() as u64
     }
 
     /// Brings a chunk up to the GPU, or to the tier above `to`. When it begins and when it is there.
     fn bring(&mut self, slot: u32, to: usize, first: bool) -> Option<(usize, Time, Time)> {
-        let from = self.level_of(slot)?;
+        let from = self.level_of(slot, if to == 0 { self.in_reach() } else { MOST })?;
         let mut span: Option<(Time, Time)> = None;
         let mut at = self.now;
         for level in (to..=from).rev() {
@@ -367,11 +372,11 @@ impl Tiered {
         let hit = self.device.lookup(owner, limit);
         let chunk = self.names.chunk();
         let first = hit.tokens / chunk;
-        let found = self.walk(&holding.chain, first, limit);
+        let found = self.walk(&holding.chain, first, limit, MOST);
         let below: Vec<u32> = holding.chain[first as usize..(first + found) as usize]
             .iter()
             .copied()
-            .filter(|&slot| self.level_of(slot).is_some_and(|level| level > 0))
+            .filter(|&slot| self.level_of(slot, MOST).is_some_and(|level| level > 0))
             .collect();
         if (below.len() as u64) * chunk < prefetch.least_tokens || below.is_empty() {
             return;
@@ -474,7 +479,7 @@ impl KvCache for Tiered {
         let hit = self.device.lookup(owner, limit);
         let chunk = self.names.chunk();
         let first = hit.tokens / chunk;
-        let found = self.walk(&self.holdings[owner as usize].chain, first, limit);
+        let found = self.walk(&self.holdings[owner as usize].chain, first, limit, self.in_reach());
         let reach = (first + found) * chunk;
         if found == 0 || reach <= hit.tokens {
             self.holdings[owner as usize].found = Found { device: hit.tokens, tokens: hit.tokens };
@@ -589,7 +594,7 @@ impl KvCache for Tiered {
         let chunk = self.names.chunk();
         let first = self.device.lookup(owner, context / chunk * chunk).tokens / chunk;
         let chain = &self.holdings[owner as usize].chain;
-        let position = first + self.walk(chain, first, context);
+        let position = first + self.walk(chain, first, context, self.in_reach());
         if (position + 1) * chunk > context { None } else { chain.get(position as usize).map(|&slot| u64::from(slot)) }
     }
 
@@ -618,6 +623,10 @@ impl KvCache for Tiered {
 
     fn loaded(&mut self, owner: u32, tokens: u64) {
         self.device.loaded(owner, tokens);
+    }
+
+    fn granule(&self) -> u64 {
+        self.device.granule()
     }
 
     fn blank(&self) -> u64 {

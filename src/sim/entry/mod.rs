@@ -4,6 +4,7 @@ mod parallel;
 mod plan;
 mod sglang;
 mod speculation;
+mod tiers;
 mod trtllm;
 mod vllm;
 
@@ -217,7 +218,7 @@ impl Parts<'_> {
         };
         let calibrated = Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
 
-        let memory = self.memory(&MemorySpec {
+        let memory_spec = MemorySpec {
             engine: self.engine,
             device: &self.device,
             model: &self.model,
@@ -233,7 +234,9 @@ impl Parts<'_> {
             drafter: drafting
                 .as_ref()
                 .and_then(|drafting| drafting.drafter.as_ref().map(|model| Drafter { model, shares_embedding: drafting.shares_embedding })),
-        });
+        };
+        let token_bytes = crate::cost::memory::kv_bytes_per_token(&memory_spec);
+        let memory = self.memory(&memory_spec);
         let blocks = match (&memory, rules.blocks) {
             (_, Some(given)) => given,
             (Ok(memory), None) => memory.blocks,
@@ -243,6 +246,7 @@ impl Parts<'_> {
         if capacity == 0 {
             return Err(Diagnostic::error(self.path, "no KV block is left for requests", "give the engine more memory"));
         }
+        let tiers = tiers::tiers(&self, entry.kind, &tiers::Pool { blocks, block_size: rules.block_size, token_bytes })?;
         let (mut limits, mut policy) = (rules.limits, rules.policy);
         if limits.max_model_len > capacity {
             if self.config.max_model_len.is_some() {
@@ -322,6 +326,7 @@ impl Parts<'_> {
             policy,
             limits,
             kv: (rules.kv)(blocks, rules.block_size),
+            tiers,
             overlap: rules.overlap,
             timing,
             pipeline,

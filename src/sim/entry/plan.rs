@@ -5,7 +5,7 @@ use crate::cluster::network::KvShape;
 use crate::config::Diagnostic;
 use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming, Speculative, Transfer};
 use crate::engine::{Bunches, Core, Limits, Pace, Pipeline, PolicySpec, Replica, Speculation};
-use crate::kv::{BlockTree, HashChain, KvCache, RadixCache, Reuse};
+use crate::kv::{BlockTree, HashChain, KvCache, RadixCache, Reuse, Tiered, Tiers};
 use crate::metrics::ReplicaInfo;
 use crate::units::Time;
 
@@ -15,6 +15,8 @@ pub struct ReplicaPlan {
     pub(super) policy: PolicySpec,
     pub(super) limits: Limits,
     pub(super) kv: KvPlan,
+    /// Tiers below it.
+    pub(super) tiers: Option<Tiers>,
     pub(super) overlap: bool,
     pub(super) timing: TimingPlan,
     pub(super) pipeline: Option<PipelinePlan>,
@@ -135,7 +137,12 @@ impl ReplicaPlan {
     /// Builds the replica.
     pub(in crate::sim) fn build(&self, index: u16, seed: u64, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
         let cost = self.step_costs()?;
-        let core = Core::new(self.limits.clone(), self.kv.build());
+        let memory = self.kv.build();
+        let memory = match &self.tiers {
+            Some(tiers) => Box::new(Tiered::new(memory, tiers.clone())),
+            None => memory,
+        };
+        let core = Core::new(self.limits.clone(), memory);
         let mut replica = Replica::new(index, core, self.policy.build(), cost, Pace { overlap: self.overlap, fast_path, horizon });
         if let Some(drafting) = &self.drafting {
             replica.speculate(Speculation::new(&drafting.acceptance, seed, index));

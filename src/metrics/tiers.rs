@@ -1,0 +1,51 @@
+//! Sections of the summary about where prompts were found: tokens by tier and by cause, and what the tiers below the GPU did.
+
+use serde_json::{Map, Value, json};
+
+use super::counters::FoundTokens;
+use super::result::RunResult;
+use crate::kv::TierUse;
+use crate::units::PS_PER_S;
+
+/// Names of the tiers, by [`TierUse::kind`].
+const TIERS: [&str; 3] = ["host", "disk", "remote"];
+
+/// Sums over all replicas under their words.
+pub(super) fn tokens(run: &RunResult, words: &[&str], of: fn(&FoundTokens) -> &[u64]) -> Value {
+    let sum = |place: usize| run.counters.iter().map(|counters| of(&counters.found)[place]).sum::<u64>();
+    words.iter().enumerate().map(|(place, word)| ((*word).to_owned(), json!(sum(place)))).collect::<Map<_, _>>().into()
+}
+
+/// What each tier did; null without tiers.
+pub(super) fn section(run: &RunResult, window_s: f64) -> Value {
+    if run.tiers.is_empty() {
+        return Value::Null;
+    }
+    let mut section = Map::new();
+    for (kind, name) in TIERS.iter().enumerate() {
+        let uses: Vec<&TierUse> = run.tiers.iter().flatten().filter(|tier| tier.kind == kind).collect();
+        if uses.is_empty() {
+            continue;
+        }
+        let tokens = |of: fn(&TierUse) -> u64| uses.iter().map(|tier| of(tier) * u64::from(tier.chunk_tokens)).sum::<u64>();
+        let seconds = |of: fn(&TierUse) -> u64| uses.iter().map(|tier| of(tier) as f64 / PS_PER_S as f64).sum::<f64>();
+        let capacity = tokens(|tier| tier.capacity);
+        section.insert(
+            (*name).to_owned(),
+            json!({
+                "capacity_tokens": capacity,
+                "held_tokens": tokens(|tier| tier.held),
+                "peak_share": tokens(|tier| tier.peak) as f64 / capacity.max(1) as f64,
+                "read_tokens": tokens(|tier| tier.read),
+                "written_tokens": tokens(|tier| tier.written),
+                "evicted_tokens": tokens(|tier| tier.evicted),
+                "read_s": seconds(|tier| tier.read_ps),
+                "write_s": seconds(|tier| tier.write_ps),
+            }),
+        );
+    }
+    let waited_s = run.counters.iter().map(|counters| counters.kv_wait_ps as f64 / PS_PER_S as f64).sum::<f64>();
+    let all_s = window_s * run.counters.len() as f64;
+    section.insert("step_wait_share".to_owned(), if all_s > 0.0 { json!(waited_s / all_s) } else { Value::Null });
+    section.into()
+}
