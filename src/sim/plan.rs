@@ -141,12 +141,6 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
         let hint = "set workload.total_requests_to_generate, workload.total_duration or simulation.max_simulation_time";
         errors.push(Diagnostic::error("workload", "nothing ends this experiment", hint));
     }
-    if groups.iter().any(|group| group.pools.is_some())
-        && workload.as_ref().is_some_and(|workload| workload.n.is_some_and(|n| n > 1) || workload.n_dist_config.is_some())
-    {
-        let message = "several replies to one prompt are not modelled between a prefill and a decode pool";
-        errors.push(Diagnostic::error("workload.n", message, "leave it out, or take `disaggregation` out of every entry"));
-    }
     let Some(workload) = workload.filter(|_| errors.is_empty()) else { return Err(errors) };
 
     if shared {
