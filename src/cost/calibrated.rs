@@ -9,6 +9,7 @@
 use super::attention::{DecodeAttention, DecodeLayer, PrefillAttention};
 use super::collective::Collective;
 use super::error::CannotModel;
+use super::exchange::Exchange;
 use super::footprint::Footprint;
 use super::gemm::Gemm;
 use super::graphs::Graphs;
@@ -68,6 +69,16 @@ struct RowsCost {
     other_ps: u64,
 }
 
+impl RowsCost {
+    fn and(self, other: RowsCost) -> RowsCost {
+        RowsCost {
+            gemm_ps: self.gemm_ps + other.gemm_ps,
+            communication_ps: self.communication_ps + other.communication_ps,
+            other_ps: self.other_ps + other.other_ps,
+        }
+    }
+}
+
 /// Not computed yet.
 const UNKNOWN: RowsCost = RowsCost { gemm_ps: u64::MAX, communication_ps: 0, other_ps: 0 };
 
@@ -88,6 +99,10 @@ pub struct Calibrated {
     gemm: Gemm,
     gemm_16bit: Gemm,
     experts: Option<Experts>,
+    /// Of attention ranks that share experts: the way there and back, their rows in the step, and what both cost by rows.
+    exchange: Option<Exchange>,
+    group_rows: u64,
+    shared: Vec<RowsCost>,
     /// Only the experts are quantised.
     experts_only: bool,
     decode_attention: DecodeAttention,
@@ -124,16 +139,17 @@ impl Calibrated {
         let arithmetic = Arithmetic::of(device, dtype);
         let gemm = Gemm { arithmetic, bandwidth, constants: lookup.gemm(&arithmetic)?.clone() };
 
+        let ep = spec.part.ep.max(1);
         let experts = match model.moe {
             None => None,
             Some(moe) => Some(Experts {
                 arithmetic: arithmetic.with_unit_of(device, lookup.moe(dtype)?.activations),
                 bandwidth,
                 constants: lookup.moe(dtype)?.clone(),
-                experts: f64::from(moe.experts),
-                experts_per_token: f64::from(moe.experts_per_token),
+                experts: f64::from(moe.experts) / f64::from(ep),
+                experts_per_token: f64::from(moe.experts_per_token) / f64::from(ep),
                 hidden: f64::from(model.hidden_size),
-                width: f64::from(moe.expert_intermediate_size.div_ceil(tp)),
+                width: f64::from(moe.expert_intermediate_size.div_ceil((tp * spec.part.ranks).div_ceil(ep))),
                 matrices: model.feed_forward_matrices() as f64,
             }),
         };
@@ -163,6 +179,13 @@ impl Calibrated {
         let all_gather =
             if tp == 1 { None } else { Collective::all_gather(lookup.calibration(), tp, device).map(|(collective, _)| collective) };
 
+        let exchange = match spec.part.ranks {
+            0 | 1 => None,
+            _ => {
+                let missing = || CannotModel::NoConstants { device: device.name.clone(), what: "collectives of experts".to_owned() };
+                Some(Exchange::new(lookup.calibration(), device, model, &spec.part, tp).ok_or_else(missing)?)
+            }
+        };
         let products = products(model, tp);
         let experts_only = quantises_experts_only(model, dtype);
         let kernels = kernels(model, tp, &products, &arithmetic, experts_only, experts.as_ref());
@@ -183,6 +206,9 @@ impl Calibrated {
             gemm,
             gemm_16bit,
             experts,
+            exchange,
+            group_rows: 0,
+            shared: Vec::new(),
             experts_only,
             decode_attention,
             prefill_attention,
@@ -246,7 +272,7 @@ impl Calibrated {
             let gemm = if product.sixteen_bit || self.experts_only { &self.gemm_16bit } else { &self.gemm };
             gemm_us += product.layers * gemm.us(tokens, product.outputs, product.inputs);
         }
-        if let Some(experts) = &self.experts {
+        if let (Some(experts), None) = (&self.experts, &self.exchange) {
             gemm_us += f64::from(self.model.expert_layers()) * experts.us(tokens);
         }
 
@@ -263,10 +289,34 @@ impl Calibrated {
             + f64::from(self.model.expert_layers()) * self.routing_us(tokens)
             + embedding_us;
 
+        // After attention and after the feed-forward, but for experts that ranks share.
+        let reduced = if self.exchange.is_some() { layers + f64::from(self.model.dense_layers()) } else { 2.0 * layers };
         let communication_us =
-            self.all_reduce[usize::from(!captured)].map_or(0.0, |collective| 2.0 * layers * collective.us(2.0 * hidden * tokens));
+            self.all_reduce[usize::from(!captured)].map_or(0.0, |collective| reduced * collective.us(2.0 * hidden * tokens));
         let ps = |us: f64| ps(us * self.device_time);
         RowsCost { gemm_ps: ps(gemm_us), communication_ps: ps(communication_us), other_ps: ps(other_us) }
+    }
+
+    /// The experts that ranks share, for the rows of all of them, and the way there and back.
+    fn shared_cost(&mut self) -> RowsCost {
+        let nothing = RowsCost { gemm_ps: 0, communication_ps: 0, other_ps: 0 };
+        let rows = self.group_rows.max(1);
+        let index = usize::try_from(rows).unwrap_or(usize::MAX);
+        if let Some(found) = self.shared.get(index).filter(|found| **found != UNKNOWN) {
+            return *found;
+        }
+        let (Some(experts), Some(exchange)) = (&self.experts, &self.exchange) else { return nothing };
+        let layers = f64::from(self.model.expert_layers());
+        let time = |us: f64| ps(layers * us * self.device_time);
+        let cost =
+            RowsCost { gemm_ps: time(experts.us(rows as f64)), communication_ps: time(exchange.us(rows as f64)), other_ps: 0 };
+        if index < REMEMBERED_ROWS {
+            if index >= self.shared.len() {
+                self.shared.resize((index + 1).next_power_of_two(), UNKNOWN);
+            }
+            self.shared[index] = cost;
+        }
+        cost
     }
 
     /// Norms of the compressed query and KV of latent attention.
@@ -358,7 +408,7 @@ impl CostModel for Calibrated {
     fn decode(&mut self, sequences: u32, context: u64) -> DecodeCost {
         let sequences = sequences.max(1);
         let launch = self.graphs.launch(sequences, true);
-        let rows = self.rows_cost(launch.rows, launch.captured);
+        let rows = self.rows_cost(launch.rows, launch.captured).and(self.shared_cost());
         let sampled = self.sampled_cost(sequences);
         let attention = self.decode_attention.cost(sequences, context);
         let fixed = Calibrated::step(rows, sampled, attention.fixed_ps, self.host_ps(sequences, 0), launch.rows - sequences);
@@ -369,6 +419,10 @@ impl CostModel for Calibrated {
         }
     }
 
+    fn of_group(&mut self, rows: u64) {
+        self.group_rows = rows;
+    }
+
     fn mixed(&mut self, prefills: &[Prefill], sequences: u32, context: u64) -> StepCost {
         if self.mixed_steps_add && sequences > 0 {
             return self.sum_of_passes(prefills, sequences, context);
@@ -377,7 +431,7 @@ impl CostModel for Calibrated {
         let completed = prefills.iter().filter(|piece| piece.completes).count() as u32;
         let tokens = u32::try_from(new + u64::from(sequences)).unwrap_or(u32::MAX);
         let launch = self.graphs.launch(tokens, false);
-        let rows = self.rows_cost(launch.rows, launch.captured);
+        let rows = self.rows_cost(launch.rows, launch.captured).and(self.shared_cost());
         let sampled = self.sampled_cost(sequences + completed);
         let pieces =
             prefills.iter().filter(|piece| piece.new_tokens > 0).map(|piece| (f64::from(piece.new_tokens), f64::from(piece.past_tokens)));

@@ -43,7 +43,17 @@ impl Collective {
 
     /// NCCL's all-gather among `gpus`.
     pub fn all_gather(calibration: &Calibration, gpus: u32, device: &Device) -> Option<(Collective, Confidence)> {
-        let fits = |count: u32| move |row: &&NcclConstants| row.operation == NcclOperation::AllGather && row.gpus == count;
+        Collective::nccl(NcclOperation::AllGather, calibration, gpus, device)
+    }
+
+    /// A collective of NCCL's among `gpus`.
+    pub fn nccl(
+        operation: NcclOperation,
+        calibration: &Calibration,
+        gpus: u32,
+        device: &Device,
+    ) -> Option<(Collective, Confidence)> {
+        let fits = |count: u32| move |row: &&NcclConstants| row.operation == operation && row.gpus == count;
         let (row, measured) = [8, 4, 2]
             .into_iter()
             .filter(|count| *count <= gpus)

@@ -118,7 +118,7 @@ impl MemoryBudget {
         let weights = weight_bytes_of_part(spec.model, spec.part, spec.tp, spec.dtype) + drafter_weight_bytes(spec);
         let activations = activation_bytes(spec);
         let graphs = GRAPH * f64::from(spec.graphs.count());
-        let rest = if spec.tp > 1 || spec.part.stages > 1 { REST_IN_GROUP } else { REST_ALONE };
+        let rest = if spec.tp * spec.part.stages * spec.part.ranks > 1 { REST_IN_GROUP } else { REST_ALONE };
         let room = match spec.engine {
             Engine::Vllm => total * spec.utilization.unwrap_or(0.92) - weights - activations - rest - graphs,
             Engine::Sglang => {

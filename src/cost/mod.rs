@@ -5,6 +5,7 @@ pub mod calibrated;
 mod collective;
 pub mod energy;
 pub mod error;
+mod exchange;
 pub mod footprint;
 mod gemm;
 pub mod graphs;

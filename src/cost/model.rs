@@ -118,6 +118,9 @@ pub trait CostModel {
     /// Must give the same answer for every `context` between one grid line and the next, and for equal arguments always.
     fn decode(&mut self, sequences: u32, context: u64) -> DecodeCost;
 
+    /// The ranks of a group compute `rows` tokens in all in the step that is asked for next; they share their experts.
+    fn of_group(&mut self, _rows: u64) {}
+
     /// A step with prefill (at least one piece), with or without decodes. `context` is the sum over the decodes.
     fn mixed(&mut self, prefills: &[Prefill], sequences: u32, context: u64) -> StepCost;
 }

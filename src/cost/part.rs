@@ -1,4 +1,4 @@
-//! Which part of a model a group of GPUs works on: the stages of a pipeline.
+//! Which part of a model a group of GPUs works on: the stages of a pipeline, the experts of a group of attention ranks.
 //!
 //! Layers over stages, with r left over when they do not divide: vLLM gives one more to the r stages before the last (the ends hold the
 //! embedding and the LM head), SGLang to the last r, TensorRT-LLM to the first r (`get_pp_indices` of the first two, `pp_layers` of the third).
@@ -14,11 +14,19 @@ pub struct Part {
     pub head: bool,
     /// Stages of the pipeline; 1 without one.
     pub stages: u32,
+    /// Attention ranks with KV and requests of their own that share the experts; 1 without attention data parallelism.
+    pub ranks: u32,
+    /// GPUs over which whole experts are spread; 1 when each GPU has a slice of every expert.
+    pub ep: u32,
+    /// Nodes that the ranks lie on.
+    pub nodes: u32,
+    /// Tokens go to the experts' GPUs one by one (DeepEP), not to all of them.
+    pub all_to_all: bool,
 }
 
 impl Part {
     /// A model that is in one piece.
-    pub const WHOLE: Part = Part { embedding: true, head: true, stages: 1 };
+    pub const WHOLE: Part = Part { embedding: true, head: true, stages: 1, ranks: 1, ep: 1, nodes: 1, all_to_all: false };
 }
 
 /// Layers of each of `stages` stages, in order; they add up to `layers`.
@@ -52,7 +60,7 @@ pub fn stages(engine: Engine, model: &Model, stages: u32) -> Vec<(Model, Part)> 
                 .map(|window| SlidingWindow { layers: (windows(window, after) - windows(window, before)) as u32, ..window }),
             ..model.clone()
         };
-        found.push((part, Part { embedding: index == 0, head: index == last, stages: last as u32 + 1 }));
+        found.push((part, Part { embedding: index == 0, head: index == last, stages: last as u32 + 1, ..Part::WHOLE }));
         before = after;
     }
     found
