@@ -34,7 +34,7 @@ macro_rules! preset {
 }
 
 /// The first is the one that the page opens with.
-static PRESETS: [Preset; 11] = [
+static PRESETS: [Preset; 12] = [
     preset!(
         "stacks-h100",
         2,
@@ -94,6 +94,12 @@ static PRESETS: [Preset; 11] = [
         1,
         "Llama 3.1 405B: two nodes in bf16 or one in fp8",
         "In bf16 the model fills two nodes of eight H100, as two stages of a pipeline; in fp8 it fits into one. Two stages double the memory and, with enough requests, the throughput, but not the speed of a single reply."
+    ),
+    preset!(
+        "deepseek-r1-ep",
+        1,
+        "DeepSeek R1 on eight H200: shared attention or ranks of it",
+        "Tensor parallelism keeps the same latent KV on all eight GPUs; attention ranks keep eight times as many requests, and wait for one another in every layer of experts."
     ),
     preset!(
         "original-quickstart",

@@ -62,6 +62,25 @@ impl Footprint {
         }
     }
 
+    /// Of each GPU when `ranks` such groups compute requests of their own and share the routed experts.
+    #[must_use]
+    pub fn among(self, model: &Model, ranks: u32) -> Footprint {
+        let share = f64::from(ranks.max(1));
+        let routed = model.moe.map_or(0.0, |moe| {
+            let all = f64::from(model.expert_layers()) * model.routed_expert_parameters() as f64 * self.bytes_per_weight;
+            all * f64::from(moe.experts_per_token) / f64::from(moe.experts) / f64::from(self.gpus)
+        });
+        Footprint {
+            flops_per_token: self.flops_per_token / share,
+            flops_per_sampled_row: self.flops_per_sampled_row / share,
+            flops_per_pair: self.flops_per_pair / share,
+            weight_bytes: self.weight_bytes - routed * (1.0 - 1.0 / share),
+            kv_bytes_per_token: self.kv_bytes_per_token / share,
+            gpus: self.gpus * ranks.max(1),
+            ..self
+        }
+    }
+
     /// Bytes that a weight of the layers takes in memory.
     pub fn bytes_per_weight(&self) -> f64 {
         self.bytes_per_weight

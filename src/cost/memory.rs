@@ -183,9 +183,13 @@ fn sglang_static_fraction(spec: &MemorySpec<'_>) -> f64 {
     let prefill_graphs = if spec.model.mla.is_some() { 1536.0 } else { 8.0 * SGLANG_PREFILL_GRAPHS };
     let mut reserve = 512.0
         + 1.5 * chunk
-        + 1024.0 * f64::from(spec.tp * spec.part.stages) / 8.0
+        + 1024.0 * f64::from(spec.tp * spec.part.ranks * spec.part.stages) / 8.0
         + 2.0 * f64::from(spec.graphs.largest())
         + prefill_graphs;
+    if spec.part.ranks > 1 {
+        let graphs = f64::from(spec.graphs.largest());
+        reserve += if graphs > 300.0 { 4.5 } else { 3.0 } * graphs * f64::from(spec.part.ranks);
+    }
     if memory_mb > 60.0 * 1024.0 {
         reserve = reserve.max(10_240.0);
     }

@@ -89,6 +89,8 @@ pub struct Core {
     pub pool: Box<dyn KvCache>,
     /// The batch being put together.
     pub batch: Batch,
+    /// Of a rank: no prompt may be computed in it, so that all ranks compute theirs together.
+    pub(super) prompts_wait: bool,
     /// Decoding sequences whose next token comes later than a step after the last one.
     pub paused: Vec<JobId>,
     /// Decoding sequences that steps without decodes have passed over: when their last token came out, and how many of them.
@@ -128,6 +130,7 @@ impl Core {
             decodes: Decodes::new(pool.block_size()),
             pool,
             batch: Batch::default(),
+            prompts_wait: false,
             paused: Vec::new(),
             stalled: Vec::new(),
             stopping: Vec::new(),

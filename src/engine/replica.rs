@@ -18,13 +18,14 @@ use super::handover::{Handovers, News};
 use super::hang_ups::HangUps;
 use super::job::{Job, JobId, Leg, Stage};
 use super::observer::{Observer, StepRun};
+use super::lockstep::Lockstep;
 use super::pipeline::Pipeline;
 use super::policy::{Policy, Steadiness};
 use super::probe::Probe;
 use super::run::Run;
 use super::samples::Samples;
 use super::speculation::Speculation;
-use crate::cost::CostModel;
+use crate::cost::{CostModel, StepCost};
 use crate::units::Time;
 use crate::workload::Request;
 
@@ -95,7 +96,7 @@ pub const FULL_SPEED: u32 = 1000;
 /// One serving replica.
 pub struct Replica {
     index: u16,
-    pace: Pace,
+    pub(super) pace: Pace,
     pub(super) core: Core,
     pub(super) policy: Box<dyn Policy>,
     cost: Box<dyn CostModel>,
@@ -118,6 +119,8 @@ pub struct Replica {
     /// Thousandths of a step's time on the GPUs: 1000 at full speed.
     slowdown: u32,
     pub(super) handovers: Handovers,
+    /// The other ranks of a group in lockstep, which this one leads.
+    pub(super) lockstep: Option<Box<Lockstep>>,
 }
 
 impl Replica {
@@ -144,6 +147,7 @@ impl Replica {
             bunches: None,
             slowdown: FULL_SPEED,
             handovers: Handovers::default(),
+            lockstep: None,
         }
     }
 
@@ -194,21 +198,33 @@ impl Replica {
 
     /// When something happens next here, unless a request arrives before; [`Time::NEVER`] when idle.
     pub fn next_event(&self) -> Time {
+        if let Some(group) = &self.lockstep {
+            return group.next_event(self);
+        }
         self.flights.front().map_or(Time::NEVER, |flight| flight.end).min(self.form_at).min(self.hang_ups.next())
     }
 
     /// Requests waiting and running.
     pub fn load(&self) -> (u32, u32) {
+        let Some(group) = &self.lockstep else { return self.own_load() };
+        (group.sum(self, |rank| u64::from(rank.own_load().0)) as u32, group.sum(self, |rank| u64::from(rank.own_load().1)) as u32)
+    }
+
+    /// Of this rank.
+    pub(super) fn own_load(&self) -> (u32, u32) {
         (self.core.waiting.len() as u32 + self.handovers.unseated(), self.core.running_len())
     }
 
     /// KV blocks that requests hold now.
     pub fn kv_blocks_used(&self) -> u64 {
-        self.core.pool.used()
+        self.lockstep.as_ref().map_or(self.core.pool.used(), |group| group.sum(self, |rank| rank.core.pool.used()))
     }
 
     /// Leading tokens in memory of a prompt that is not here yet, where the cache can say.
     pub fn held(&self, request: &Request) -> Option<u64> {
+        if self.lockstep.is_some() {
+            return None;
+        }
         self.core.pool.held(request)
     }
 
@@ -224,11 +240,16 @@ impl Replica {
 
     /// KV blocks of the pool.
     pub fn kv_blocks_total(&self) -> u64 {
-        self.core.pool.total()
+        self.lockstep.as_ref().map_or(self.core.pool.total(), |group| group.sum(self, |rank| rank.core.pool.total()))
     }
 
     /// A request reaches this replica. True when it was turned away, which ends it.
     pub fn arrive(&mut self, request: Request, observer: &mut impl Observer) -> bool {
+        if let Some(mut group) = self.lockstep.take() {
+            let ended = group.arrive(self, request, observer);
+            self.lockstep = Some(group);
+            return ended;
+        }
         let now = request.arrival;
         self.settle(now, observer);
         observer.arrived(self.index, &request);
@@ -265,13 +286,17 @@ impl Replica {
     /// Does what happens at `next_event`. `limit` is the next instant at which a request may arrive here: steps formed at or
     /// after it are not looked at yet (without meaning where runs are put off). Ended requests are appended to `ended`.
     pub fn process(&mut self, limit: Time, observer: &mut impl Observer, ended: &mut Vec<u32>) {
+        if let Some(mut group) = self.lockstep.take() {
+            group.process(self, observer, ended);
+            self.lockstep = Some(group);
+            return;
+        }
         let hang_up = self.hang_ups.next();
         match self.flights.front() {
             Some(flight) if flight.end <= self.form_at.min(hang_up) => self.finish_flight(observer, ended),
             _ if hang_up <= self.form_at => {
                 self.settle(hang_up, observer);
-                let request = self.hang_ups.take(&mut self.core.jobs);
-                ended.extend(request.filter(|&id| self.samples.is_first_to_hang_up(id)));
+                self.take_hang_up(ended);
             }
             _ if self.put_off.is_some() => self.settle(Time::NEVER, observer),
             _ if self.puts_off => self.form(hang_up, observer),
@@ -286,6 +311,46 @@ impl Replica {
             let tokens = self.tokens_out(id);
             self.report_cancelled(id, tokens, observer);
         }
+    }
+
+    /// The next client gives up.
+    pub(super) fn take_hang_up(&mut self, ended: &mut Vec<u32>) {
+        let request = self.hang_ups.take(&mut self.core.jobs);
+        ended.extend(request.filter(|&id| self.samples.is_first_to_hang_up(id)));
+    }
+
+    /// When the batch in flight longest comes out.
+    pub(super) fn flight_end(&self) -> Time {
+        self.flights.front().map_or(Time::NEVER, |flight| flight.end)
+    }
+
+    /// Of a rank: puts the next batch together. Its decodes and their context, if there is anything in it; whether somebody was preempted.
+    pub(super) fn form_batch(&mut self, now: Time, observer: &mut impl Observer) -> (Option<(u32, u64)>, bool) {
+        self.core.now = now;
+        self.core.pool.at(now);
+        self.drop_hung_up(observer);
+        self.core.clear_batch();
+        self.seat_ready(now, observer);
+        self.policy.form(&mut self.core);
+        self.grant_memory();
+        let preempted = self.core.events.iter().any(|event| matches!(event, Event::Preempted { .. }));
+        self.report_events(now, observer);
+        if self.core.batch.is_empty() {
+            self.core.rejoin_starved();
+            return (None, preempted);
+        }
+        let sequences = if self.core.batch.decodes { self.core.decodes.len() } else { 0 };
+        let context = if sequences > 0 { self.core.decodes.next_context() } else { 0 };
+        (Some((sequences, context)), preempted)
+    }
+
+    /// Of a rank: cost of the batch put together, in a group that computes `rows` tokens in all.
+    pub(super) fn batch_cost(&mut self, rows: u64, sequences: u32, context: u64) -> StepCost {
+        self.cost.of_group(rows);
+        if self.core.batch.prefills.is_empty() {
+            return self.cost.decode(sequences, context).at(context);
+        }
+        self.cost.mixed(&self.core.batch.prefills, sequences, context)
     }
 
     /// Lets go of the requests whose clients have given up.
@@ -328,7 +393,7 @@ impl Replica {
     }
 
     /// Tokens come out, ended requests leave.
-    fn finish_flight(&mut self, observer: &mut impl Observer, ended: &mut Vec<u32>) {
+    pub(super) fn finish_flight(&mut self, observer: &mut impl Observer, ended: &mut Vec<u32>) {
         let Some(mut flight) = self.flights.pop_front() else { return };
         for &id in flight.first_tokens.iter().filter(|&&id| !self.core.jobs[id].hung_up && !self.core.jobs[id].leg.is_prefill()) {
             let request = self.core.jobs[id].request.id;
@@ -390,7 +455,7 @@ impl Replica {
     }
 
     /// When the next batch is to be formed, at `now` or later; [`Time::NEVER`] while the pipeline is full.
-    fn next_formation(&self, now: Time) -> Time {
+    pub(super) fn next_formation(&self, now: Time) -> Time {
         if let Some(pipeline) = &self.pipeline {
             return if self.flights.len() < pipeline.depth() && self.next_lane(false).is_some() { now } else { Time::NEVER };
         }
@@ -516,7 +581,7 @@ impl Replica {
     }
 
     /// Puts a run in flight and moves the scheduler's view to its end.
-    fn launch(&mut self, run: Run, now: Time, sequences: u32, context: u64, observer: &mut impl Observer) {
+    pub(super) fn launch(&mut self, run: Run, now: Time, sequences: u32, context: u64, observer: &mut impl Observer) {
         let core = &mut self.core;
         let end = run.start + Time(run.span(run.steps));
         let done = run.steps_ending_by(self.pace.horizon);
@@ -741,7 +806,7 @@ impl Replica {
 
     /// Nothing runs and nothing could be scheduled: no later event would change that, so the head of the queue is turned away
     /// rather than left to hang. A policy that keeps its promises never gets here.
-    fn turn_away_the_stuck(&mut self, now: Time, observer: &mut impl Observer) {
+    pub(super) fn turn_away_the_stuck(&mut self, now: Time, observer: &mut impl Observer) {
         if !self.flights.is_empty() || self.core.running_len() > 0 || self.core.parked > 0 {
             return;
         }
@@ -760,6 +825,9 @@ impl Replica {
 
     /// Reports what is still here when the simulation ends.
     pub fn close(&self, observer: &mut impl Observer) {
+        if let Some(group) = &self.lockstep {
+            group.close(observer);
+        }
         let core = &self.core;
         let tiers = core.pool.tiers();
         if !tiers.is_empty() {

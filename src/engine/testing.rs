@@ -3,6 +3,7 @@
 use super::bunches::Bunches;
 use super::core::{Core, Limits};
 use super::held::HeldBack;
+use super::lockstep::{Balance, RankRule};
 use super::observer::{Observer, RejectReason, StepRun};
 use super::pipeline::Pipeline;
 use super::policy::Policy;
@@ -115,6 +116,8 @@ pub struct Lab {
     stages: Option<(u32, Transfer)>,
     lanes: Option<u16>,
     ahead: bool,
+    peers: Vec<(Box<dyn Policy>, Box<dyn KvCache>)>,
+    lockstep: (RankRule, Option<Balance>),
 }
 
 impl Lab {
@@ -142,6 +145,8 @@ impl Lab {
             stages: None,
             lanes: None,
             ahead: false,
+            peers: Vec::new(),
+            lockstep: (RankRule::RoundRobin, None),
         }
     }
 
@@ -172,6 +177,18 @@ impl Lab {
     /// Of a pipeline: batches are formed ahead.
     pub fn ahead(mut self) -> Lab {
         self.ahead = true;
+        self
+    }
+
+    /// One rank more in lockstep, with KV memory of its own.
+    pub fn peer(mut self, policy: Box<dyn Policy>, memory: Box<dyn KvCache>) -> Lab {
+        self.peers.push((policy, memory));
+        self
+    }
+
+    /// Which rank gets a request, and when ranks compute prompts.
+    pub fn lockstep(mut self, rule: RankRule, balance: Option<Balance>) -> Lab {
+        self.lockstep = (rule, balance);
         self
     }
 
@@ -240,6 +257,7 @@ impl Lab {
     pub fn log(self) -> Log {
         let mut log = Log::default();
         let memory = self.memory.unwrap_or_else(|| Box::new(HashChain::new(self.blocks, 16, true)));
+        let limits = self.limits.clone();
         let core = Core::new(self.limits, memory);
         let horizon = self.pace.horizon;
         let timing = FixedTiming { prefill: Time::from_ms(10.0), decode: Time::from_ms(1.0) };
@@ -254,6 +272,12 @@ impl Lab {
             let stage = |index| Box::new(timing.stage(index, stages)) as Box<dyn CostModel>;
             let pipeline = Pipeline::new((0..stages).map(stage).collect(), vec![transfer; stages as usize - 1]);
             replica = replica.with_pipeline(pipeline.with_lanes(self.lanes.unwrap_or(stages as u16)).ahead(self.ahead));
+        }
+        if !self.peers.is_empty() {
+            let peer = |(policy, memory)| Replica::new(0, Core::new(limits.clone(), memory), policy, Box::new(timing), self.pace);
+            let ranks = std::iter::once(replica).chain(self.peers.into_iter().map(peer)).collect();
+            let Some(group) = Replica::in_lockstep(ranks, self.lockstep.0, self.lockstep.1) else { return log };
+            replica = group;
         }
         let mut requests = self.requests.into_iter().peekable();
         let mut ended = Vec::new();

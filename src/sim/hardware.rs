@@ -122,6 +122,11 @@ impl<'a> Hardware<'a> {
         Ok(device)
     }
 
+    /// Nodes that so many GPUs are in.
+    pub(super) fn nodes(&self, device: &Device, gpus: u32) -> u32 {
+        gpus.div_ceil(self.per_node.min(device.devices_per_node).max(1))
+    }
+
     /// What joins each of `stages` groups of `tp` GPUs to the next one.
     pub(super) fn hops(
         &self,

@@ -90,6 +90,14 @@ pub struct FrameworkConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub pipeline_parallel_size: Option<u32>,
+    /// vLLM: engines with requests and KV of their own, each of `tensor_parallel_size` GPUs, that share the experts of every layer and go in
+    /// lockstep. Absent means 1. (For models without experts say `replicas`; SGLang and TensorRT-LLM have words of their own.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub data_parallel_size: Option<u32>,
+    /// vLLM: whole experts are spread over all GPUs; else each GPU has a slice of every expert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_expert_parallel: Option<bool>,
     /// The original project's way to say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<Parallelism>,

@@ -55,6 +55,20 @@ pub struct SglangConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65536))]
     pub cuda_graph_max_bs: Option<u32>,
+    /// Attention in `dp_size` ranks with requests and KV of their own, over the GPUs of `tensor_parallel_size`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_dp_attention: Option<bool>,
+    /// Ranks of attention. Absent means 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub dp_size: Option<u32>,
+    /// GPUs over which whole experts are spread. Absent means 1: each GPU has a slice of every expert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub ep_size: Option<u32>,
+    /// How ranks' tokens reach the experts: gathered on every GPU, or one by one. Absent means none (gathered).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moe_a2a_backend: Option<MoeA2aBackend>,
     /// Of a pipeline: most requests of one micro-batch. Absent: `max_running_requests` over the stages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65536))]
@@ -100,4 +114,11 @@ pub enum SglangSchedulePolicy {
     Random,
     DfsWeight,
     Hrrn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MoeA2aBackend {
+    None,
+    Deepep,
 }

@@ -7,6 +7,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrtllmConfig {
+    /// Each GPU of `tensor_parallel_size` computes the attention of requests of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_attention_dp: Option<bool>,
+    /// When attention ranks compute their prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_dp_config: Option<AttentionDpConfig>,
+    /// GPUs over which whole experts are spread. Absent means 1: each GPU has a slice of every expert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub moe_expert_parallel_size: Option<u32>,
     /// Whose defaults: `serve` (trtllm-serve, the default) or `bench` (trtllm-bench: it chooses its batch and step size by the KV memory and
     /// the mean lengths, and pads batches to the sizes of CUDA graphs).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,4 +145,21 @@ pub struct CudaGraphConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65536))]
     pub max_batch_size: Option<u32>,
+}
+
+/// When attention ranks compute their prompts.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionDpConfig {
+    /// Prompts wait until every rank has some. Absent means false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_balance: Option<bool>,
+    /// Steps that they wait at most for ranks without. Absent means 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100000))]
+    pub timeout_iters: Option<u32>,
+    /// Steps that they wait for more of them, when every rank has some and generates. Absent means 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100000))]
+    pub batching_wait_iters: Option<u32>,
 }

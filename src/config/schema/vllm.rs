@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VllmConfig {
+    /// How tokens of data-parallel ranks reach the experts. Absent means gathered on every GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all2all_backend: Option<All2AllBackend>,
     /// Whose defaults. Absent: 0.33. 0.6 without chunked prefill, its default, computes prompts first, in steps of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VllmVersion>,
@@ -75,4 +78,12 @@ impl VllmVersion {
 pub enum VllmSchedulingPolicy {
     Fcfs,
     Priority,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum All2AllBackend {
+    AllgatherReducescatter,
+    DeepepHighThroughput,
+    DeepepLowLatency,
 }

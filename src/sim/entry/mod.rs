@@ -21,7 +21,7 @@ use crate::config::Diagnostic;
 use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, FrameworkKind, MixedStepCost, Sampling};
 use crate::cost::memory::{Drafter, MemorySpec};
 use crate::cost::transfer::Hop;
-use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, Part, PolynomialTiming, PowerModel};
+use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, PolynomialTiming, PowerModel};
 use crate::engine::{Bunches, Limits, PolicySpec};
 use crate::metrics::{MemoryBudget, ReplicaInfo, Work};
 use crate::units::Time;
@@ -102,22 +102,24 @@ pub(super) fn replica_on(
         errors.push(not_modelled(&format!("{path}.type"), entry.worker_kind()));
     }
     let model = model(context, config, path).map_err(|error| errors.push(error)).ok();
-    let degrees = Degrees::of(config, path).map_err(|error| errors.push(error)).ok();
+    let degrees = Degrees::of(engine, config, path).map_err(|error| errors.push(error)).ok();
     let placed = degrees.and_then(|degrees| {
         let (ids, at) = gpu_ids(config, path);
         if let Some(device) = own {
             let most = device.devices_per_node;
             let hint = format!("a node of {} has {most}", device.name);
-            let fits = (degrees.tp <= most).then(|| (device.clone(), Vec::new()));
+            let hops = context.hardware.hops(&[], degrees.stages(), device, &at, warnings);
+            let fits = (degrees.tp <= most).then(|| (device.clone(), hops, degrees.gpus().div_ceil(most.max(1))));
             return fits.ok_or_else(|| errors.push(Diagnostic::error(at, format!("{} GPUs share each layer", degrees.tp), hint))).ok();
         }
         let ids = degrees.working(ids, &at, warnings);
         let device = context.hardware.device_for(&ids, degrees.groups(), &at, warnings).map_err(|error| errors.push(error)).ok()?;
-        let hops = context.hardware.hops(&ids, degrees.groups(), &device, &at, warnings);
-        Some((device, hops))
+        let hops = context.hardware.hops(&ids, degrees.stages(), &device, &at, warnings);
+        let nodes = context.hardware.nodes(&device, degrees.gpus());
+        Some((device, hops, nodes))
     });
     let dtype = weights_dtype(config, path).map_err(|error| errors.push(error)).ok();
-    let (engine, model, degrees, (device, hops), dtype) = (engine?, model?, degrees?, placed?, dtype?);
+    let (engine, model, degrees, (device, hops, nodes), dtype) = (engine?, model?, degrees?, placed?, dtype?);
     let cache_text = config.kv_cache_dtype.as_deref().filter(|text| *text != "auto");
     // Quantised weights leave the cache in 16 bit unless it is asked for.
     let cache_default = if dtype.weight_bytes() < 2.0 { Dtype::Bf16 } else { dtype };
@@ -127,7 +129,7 @@ pub(super) fn replica_on(
     }
     let device = Device { tdp_w: context.economics.gpu_power_w.or(device.tdp_w), ..device };
     let (usd_per_gpu_hour, price_source) = price(context, &device);
-    let parts = Parts { config, path, engine, model, device, tp: degrees.tp, degrees, hops, dtype, kv_dtype };
+    let parts = Parts { config, path, engine, model, device, tp: degrees.tp, degrees, hops, nodes, dtype, kv_dtype };
     match parts.plan(entry, context.catalog, warnings) {
         Ok(mut plan) => {
             plan.info.usd_per_gpu_hour = usd_per_gpu_hour;
@@ -179,6 +181,8 @@ struct Parts<'a> {
     degrees: Degrees,
     /// What joins the stages.
     hops: Vec<Hop>,
+    /// Nodes that the entry's GPUs are in.
+    nodes: u32,
     dtype: Dtype,
     kv_dtype: Dtype,
 }
@@ -191,6 +195,7 @@ impl Parts<'_> {
     /// The engine's rules decide on limits, graphs, policy and KV memory; the rest is common.
     fn plan(self, entry: &FrameworkEntry, catalog: &Catalog, warnings: &mut Vec<Diagnostic>) -> Result<ReplicaPlan, Diagnostic> {
         self.check_pipeline()?;
+        self.check_ranks()?;
         let defaults = framework_defaults(self.engine, &self.device, self.tp)
             .ok_or_else(|| Diagnostic::error(self.path, "no defaults are known for this engine and device", "please report this"))?;
         let rules = match self.engine {
@@ -206,7 +211,7 @@ impl Parts<'_> {
             device: self.device.clone(),
             model: self.model.clone(),
             engine: self.engine,
-            part: Part::WHOLE,
+            part: self.part(),
             tp: self.tp,
             dtype: self.dtype,
             kv_dtype: self.kv_dtype,
@@ -222,7 +227,7 @@ impl Parts<'_> {
             engine: self.engine,
             device: &self.device,
             model: &self.model,
-            part: Part::WHOLE,
+            part: self.part(),
             tp: self.tp,
             dtype: self.dtype,
             kv_dtype: self.kv_dtype,
@@ -261,7 +266,8 @@ impl Parts<'_> {
         limits.watermark_blocks = (self.config.watermark.unwrap_or_else(|| vllm::watermark(&self)) * blocks as f64) as u64;
         if self.engine == Engine::Sglang {
             let given = limits.max_num_seqs;
-            limits.max_num_seqs = sglang::max_running_requests(&self, capacity, limits.max_model_len).unwrap_or(given);
+            limits.max_num_seqs =
+                sglang::max_running_requests(&self, capacity, limits.max_model_len).unwrap_or((given / self.degrees.ranks).max(1));
             if let PolicySpec::Sglang(options) = &mut policy {
                 options.pp_max_micro_batch_size = sglang::micro_batch(&self, limits.max_num_seqs);
             }
@@ -279,20 +285,21 @@ impl Parts<'_> {
             Calibrated::new(catalog, spec).map_err(|error| Diagnostic::error(at, format!("the drafter: {error}"), ""))?;
         }
         let (timing, confidence) = self.timing(spec, &calibrated, capacity)?;
+        let ranks = self.ranks();
         let pipeline = self.pipeline(catalog, &timing, rules.overlap)?;
         let bunches = self
             .config
             .stream_interval
             .filter(|&interval| interval > 1)
             .map(|interval| Bunches { interval, at_multiples: self.engine == Engine::Trtllm });
-        let footprint = &calibrated.footprint().over(self.degrees.pp);
+        let footprint = &calibrated.footprint().over(self.degrees.pp).among(&self.model, self.degrees.ranks);
         let info = ReplicaInfo {
             entry: entry.name.clone(),
             framework: framework_name(entry.kind).to_owned(),
             model: self.model.name.clone(),
             device: self.device.name.clone(),
             gpus: self.degrees.gpus(),
-            kv_blocks: blocks,
+            kv_blocks: blocks * u64::from(self.degrees.ranks),
             role: String::new(),
             block_tokens: rules.block_size,
             single_steps: single_steps(&limits, self.degrees, bunches.is_some()),
@@ -330,6 +337,7 @@ impl Parts<'_> {
             overlap: rules.overlap,
             timing,
             pipeline,
+            ranks,
             drafting,
             bunches,
             info,
@@ -378,6 +386,7 @@ impl Parts<'_> {
 /// Why no run of equal steps is taken at once.
 fn single_steps(limits: &Limits, degrees: Degrees, bunches: bool) -> Option<String> {
     match (limits.speculative_tokens, degrees.pp) {
+        (0, _) if degrees.ranks > 1 => Some("attention ranks in lockstep".to_owned()),
         (0, 1) => bunches.then(|| "tokens in bunches".to_owned()),
         (0, _) => Some("a pipeline of stages".to_owned()),
         _ => Some("speculative decoding".to_owned()),

@@ -1,41 +1,91 @@
 //! How an entry's GPUs share its model: tensor parallelism within a stage, stages one after the other.
 
 use super::Parts;
-use super::plan::{PipelinePlan, TimingPlan};
+use super::plan::{PipelinePlan, RanksPlan, TimingPlan};
 use crate::catalog::{Catalog, Engine};
 use crate::config::Diagnostic;
-use crate::config::schema::FrameworkConfig;
+use crate::config::schema::{All2AllBackend, FrameworkConfig, MoeA2aBackend};
 use crate::cost::memory::{DoesNotFit, MemoryBudget, MemorySpec};
 use crate::cost::part::stages;
-use crate::cost::{Calibrated, CalibratedSpec, Transfer};
+use crate::cost::{Calibrated, CalibratedSpec, Part, Transfer};
+use crate::engine::{Balance, RankRule};
 
 /// The degrees of parallelism of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Degrees {
-    /// GPUs that share each layer.
+    /// GPUs that share each layer's attention.
     pub tp: u32,
     /// Stages.
     pub pp: u32,
+    /// Attention ranks.
+    pub ranks: u32,
+    /// GPUs over which whole experts are spread.
+    pub ep: u32,
 }
 
 impl Degrees {
     /// GPUs of the entry.
     pub(super) fn gpus(self) -> u32 {
-        self.tp.saturating_mul(self.pp)
+        self.tp.saturating_mul(self.pp).saturating_mul(self.ranks)
     }
 
-    /// Both as `hardware` wants them.
+    /// Groups that share layers, as `hardware` wants them.
     pub(super) fn groups(self) -> (u32, u32) {
+        (self.tp, self.pp.saturating_mul(self.ranks))
+    }
+
+    /// Stages, as `hardware` wants them.
+    pub(super) fn stages(self) -> (u32, u32) {
         (self.tp, self.pp)
     }
 
-    /// What an entry says, in either of two ways.
-    pub(super) fn of(config: &FrameworkConfig, path: &str) -> Result<Degrees, Diagnostic> {
-        let own = Degrees { tp: config.tensor_parallel_size.unwrap_or(1), pp: config.pipeline_parallel_size.unwrap_or(1) };
+    /// What an entry says, in its engine's words.
+    pub(super) fn of(engine: Option<Engine>, config: &FrameworkConfig, path: &str) -> Result<Degrees, Diagnostic> {
+        let plain = Degrees::plain(config, path)?;
+        let (ranks, ep) = match engine {
+            Some(Engine::Sglang) => {
+                let own = config.sglang.clone().unwrap_or_default();
+                let ranks = if own.enable_dp_attention == Some(true) { own.dp_size.unwrap_or(1) } else { 1 };
+                if ranks == 1 && own.dp_size.unwrap_or(1) > 1 {
+                    let message = "data parallelism without attention ranks is several engines";
+                    return Err(Diagnostic::error(format!("{path}.config.sglang.dp_size"), message, "say `enable_dp_attention: true`, or `replicas:`"));
+                }
+                (ranks, own.ep_size.unwrap_or(1))
+            }
+            Some(Engine::Trtllm) => {
+                let own = config.trtllm.clone().unwrap_or_default();
+                (if own.enable_attention_dp == Some(true) { plain.tp } else { 1 }, own.moe_expert_parallel_size.unwrap_or(1))
+            }
+            _ => {
+                let ranks = config.data_parallel_size.unwrap_or(1);
+                let all = plain.tp.saturating_mul(ranks);
+                return Ok(Degrees { ranks, ep: if config.enable_expert_parallel == Some(true) { all } else { 1 }, ..plain });
+            }
+        };
+        for (key, given) in [
+            ("data_parallel_size", config.data_parallel_size.is_some()),
+            ("enable_expert_parallel", config.enable_expert_parallel.is_some()),
+        ] {
+            if given {
+                let hint = "say `sglang: {enable_dp_attention, dp_size, ep_size}` or `trtllm: {enable_attention_dp, moe_expert_parallel_size}`";
+                return Err(Diagnostic::error(format!("{path}.config.{key}"), "is an option of vLLM, and this entry is another stack", hint));
+            }
+        }
+        if !plain.tp.is_multiple_of(ranks) || !plain.tp.is_multiple_of(ep) {
+            let message = format!("{} GPUs cannot be divided into {ranks} attention ranks and {ep} groups of experts", plain.tp);
+            return Err(Diagnostic::error(format!("{path}.config.tensor_parallel_size"), message, "use divisors of it"));
+        }
+        Ok(Degrees { tp: plain.tp / ranks, ranks, ep, ..plain })
+    }
+
+    /// Tensor parallelism and stages, in either of two ways.
+    fn plain(config: &FrameworkConfig, path: &str) -> Result<Degrees, Diagnostic> {
+        let degrees = |tp, pp| Degrees { tp, pp, ranks: 1, ep: 1 };
+        let own = degrees(config.tensor_parallel_size.unwrap_or(1), config.pipeline_parallel_size.unwrap_or(1));
         let Some(parallelism) = &config.parallelism else { return Ok(own) };
         let strategy = parallelism.strategy.as_deref().unwrap_or("None");
         let degree = |letters: &str, given: Option<u32>| if strategy.contains(letters) { given.unwrap_or(1) } else { 1 };
-        let told = Degrees { tp: degree("TP", parallelism.tp_degree), pp: degree("PP", parallelism.pp_stages) };
+        let told = degrees(degree("TP", parallelism.tp_degree), degree("PP", parallelism.pp_stages));
         for (key, given, told) in [
             ("tensor_parallel_size", config.tensor_parallel_size, told.tp),
             ("pipeline_parallel_size", config.pipeline_parallel_size, told.pp),
@@ -83,6 +133,71 @@ impl Parts<'_> {
         Ok(())
     }
 
+    /// What attention ranks and spread experts ask for, and what is not modelled with them.
+    pub(super) fn check_ranks(&self) -> Result<(), Diagnostic> {
+        let Degrees { ranks, ep, pp, .. } = self.degrees;
+        if ranks <= 1 && ep <= 1 {
+            return Ok(());
+        }
+        let at = match self.engine {
+            Engine::Vllm => self.at("data_parallel_size"),
+            Engine::Sglang => self.at("sglang"),
+            Engine::Trtllm => self.at("trtllm"),
+        };
+        let Some(moe) = self.model.moe else {
+            let message = format!("{} has no experts to share", self.model.name);
+            return Err(Diagnostic::error(at, message, "say `replicas:` to have several engines"));
+        };
+        if !moe.experts.is_multiple_of(ep) {
+            let message = format!("{} experts cannot be spread evenly over {ep} GPUs", moe.experts);
+            return Err(Diagnostic::error(at, message, "use a divisor"));
+        }
+        if ranks > 1 {
+            let hint = "take one of the two out";
+            if pp > 1 {
+                return Err(Diagnostic::error(at, "attention ranks over a pipeline are not modelled", hint));
+            }
+            if self.config.speculative.is_some() {
+                return Err(Diagnostic::error(self.at("speculative"), "speculative decoding with attention ranks is not modelled", hint));
+            }
+            if self.config.disaggregation.is_some() {
+                return Err(Diagnostic::error(self.at("disaggregation"), "pools of engines with attention ranks are not modelled", hint));
+            }
+        }
+        Ok(())
+    }
+
+    /// The model in one stage, with the ranks and experts of this entry.
+    pub(super) fn part(&self) -> Part {
+        let all_to_all = match self.engine {
+            Engine::Vllm => {
+                let backend = self.config.vllm.as_ref().and_then(|own| own.all2all_backend);
+                backend.is_some_and(|backend| backend != All2AllBackend::AllgatherReducescatter)
+            }
+            Engine::Sglang => self.config.sglang.as_ref().and_then(|own| own.moe_a2a_backend) == Some(MoeA2aBackend::Deepep),
+            Engine::Trtllm => false,
+        };
+        Part { ranks: self.degrees.ranks, ep: self.degrees.ep, nodes: self.nodes, all_to_all, ..Part::WHOLE }
+    }
+
+    /// The ranks of this entry; none for an engine of one.
+    pub(super) fn ranks(&self) -> Option<RanksPlan> {
+        let count = self.degrees.ranks;
+        let balance = || {
+            let own = self.config.trtllm.as_ref()?.attention_dp_config.as_ref().filter(|own| own.enable_balance == Some(true))?;
+            Some(Balance {
+                batching_wait_iters: own.batching_wait_iters.unwrap_or(10),
+                timeout_iters: own.timeout_iters.unwrap_or(50),
+            })
+        };
+        let (rule, balance) = match self.engine {
+            Engine::Vllm => (RankRule::Score, None),
+            Engine::Sglang => (RankRule::RoundRobin, None),
+            Engine::Trtllm => (RankRule::FewestRequests, balance()),
+        };
+        (count > 1).then_some(RanksPlan { count, rule, balance })
+    }
+
     /// The memory of the GPU with the fewest KV blocks: the engine gives all stages as many.
     pub(super) fn memory(&self, whole: &MemorySpec<'_>) -> Result<MemoryBudget, DoesNotFit> {
         if self.degrees.pp <= 1 {
@@ -113,6 +228,7 @@ impl Parts<'_> {
         for (index, (model, part)) in parts.into_iter().enumerate() {
             plans.push(match whole {
                 TimingPlan::Calibrated(spec) => {
+                    let part = Part { ep: spec.part.ep, ..part };
                     let spec = CalibratedSpec { model, part, ..(**spec).clone() };
                     Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
                     TimingPlan::Calibrated(Box::new(spec))

@@ -4,7 +4,7 @@ use crate::catalog::{Device, Engine};
 use crate::cluster::network::KvShape;
 use crate::config::Diagnostic;
 use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming, Speculative, Transfer};
-use crate::engine::{Bunches, Core, Limits, Pace, Pipeline, PolicySpec, Replica, Speculation};
+use crate::engine::{Balance, Bunches, Core, Limits, Pace, Pipeline, PolicySpec, RankRule, Replica, Speculation};
 use crate::kv::{BlockTree, HashChain, KvCache, RadixCache, Reuse, Tiered, Tiers};
 use crate::metrics::ReplicaInfo;
 use crate::units::Time;
@@ -20,6 +20,7 @@ pub struct ReplicaPlan {
     pub(super) overlap: bool,
     pub(super) timing: TimingPlan,
     pub(super) pipeline: Option<PipelinePlan>,
+    pub(super) ranks: Option<RanksPlan>,
     pub(super) drafting: Option<DraftingPlan>,
     pub(super) bunches: Option<Bunches>,
     pub(in crate::sim) info: ReplicaInfo,
@@ -29,6 +30,14 @@ pub struct ReplicaPlan {
     /// GPUs of a node that it is in.
     pub(in crate::sim) node_gpus: u32,
     pub(in crate::sim) kv_shape: KvShape,
+}
+
+/// Attention ranks in lockstep.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RanksPlan {
+    pub(super) count: u32,
+    pub(super) rule: RankRule,
+    pub(super) balance: Option<Balance>,
 }
 
 /// The stages of a pipeline.
@@ -126,6 +135,11 @@ impl ReplicaPlan {
         self.pipeline.is_some()
     }
 
+    /// It is a group of attention ranks.
+    pub(in crate::sim) fn has_ranks(&self) -> bool {
+        self.ranks.is_some()
+    }
+
     /// Its step times.
     pub(in crate::sim) fn step_costs(&self) -> Result<Box<dyn CostModel>, Diagnostic> {
         let cost = self.timing.build()?;
@@ -136,6 +150,13 @@ impl ReplicaPlan {
 
     /// Builds the replica.
     pub(in crate::sim) fn build(&self, index: u16, seed: u64, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
+        let Some(RanksPlan { count, rule, balance }) = self.ranks else { return self.one(index, seed, fast_path, horizon) };
+        let ranks = (0..count).map(|_| self.one(index, seed, fast_path, horizon)).collect::<Result<Vec<_>, _>>()?;
+        Replica::in_lockstep(ranks, rule, balance).ok_or_else(|| Diagnostic::error("frameworks_to_test", "an engine without ranks", ""))
+    }
+
+    /// One engine, or one rank.
+    fn one(&self, index: u16, seed: u64, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
         let cost = self.step_costs()?;
         let memory = self.kv.build();
         let memory = match &self.tiers {

@@ -48,7 +48,9 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             },
             priority: own.enable_priority_scheduling.unwrap_or(default.priority),
             max_prefill_tokens: own.max_prefill_tokens.unwrap_or(default.max_prefill_tokens),
-            schedule_conservativeness: own.schedule_conservativeness.unwrap_or(default.schedule_conservativeness),
+            // Three tenths of it with attention ranks.
+            schedule_conservativeness: own.schedule_conservativeness.unwrap_or(default.schedule_conservativeness)
+                * if parts.degrees.ranks > 1 { 0.3 } else { 1.0 },
             mixed_chunk: own.enable_mixed_chunk.unwrap_or(default.mixed_chunk),
             prefill_decode_interval: own.prefill_decode_interval.unwrap_or(default.prefill_decode_interval),
             latch: own.batch_is_full_latch.unwrap_or(default.latch),
@@ -58,7 +60,10 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             seed: default.seed,
         }),
         limits: Limits {
-            max_num_batched_tokens: own.chunked_prefill_size.or(config.max_num_batched_tokens).unwrap_or(defaults.max_num_batched_tokens),
+            // Each attention rank takes its share of a chunk.
+            max_num_batched_tokens: (own.chunked_prefill_size.or(config.max_num_batched_tokens).unwrap_or(defaults.max_num_batched_tokens)
+                / parts.degrees.ranks)
+                .max(1),
             max_num_seqs,
             max_model_len: config.max_model_len.unwrap_or(u64::from(parts.model.max_context)),
             chunked_prefill: config.enable_chunked_prefill.unwrap_or(defaults.chunked_prefill),

@@ -478,6 +478,10 @@ fn fault(
         warnings.push(Diagnostic::warning(format!("{path}.index"), message, ""));
         return Ok(None);
     }
+    if replicas.get(index as usize).is_some_and(ReplicaPlan::has_ranks) {
+        let message = "faults of engines with attention ranks are not modelled";
+        return Err(Diagnostic::error(path, message, "take the event out, or the ranks"));
+    }
     if event.kind == FaultKind::Slow && replicas.get(index as usize).is_some_and(ReplicaPlan::is_pipelined) {
         let message = "slow replicas with stages are not modelled";
         return Err(Diagnostic::error(path, message, "use tensor parallelism alone, or take the event out"));

@@ -264,6 +264,9 @@ impl Trtllm {
 
     /// Whether the contexts of this step stand back for others to come.
     fn contexts_wait(&mut self, core: &mut Core, room: &Room) -> bool {
+        if core.prompts_wait {
+            return true;
+        }
         if self.options.batch_wait_iters == 0 || core.decodes.is_empty() {
             self.waited = 0;
             return false;
