@@ -168,6 +168,11 @@ proptest! {
         prop_assert_eq!(used, 0, "memory leaked");
         let r = &result.requests;
         prop_assert_eq!(r.len(), case.requests.len());
+        if case.options.order == Order::Fcfs && !case.options.priority {
+            // First come, first served: nobody is admitted for the first time before an earlier one.
+            let served: Vec<u64> = (0..r.len()).filter(|&row| r.status[row] == 1).map(|row| r.scheduled_ps[row]).collect();
+            prop_assert!(served.is_sorted());
+        }
         let (mut gaps, mut span_ps) = (0u64, 0u128);
         for row in 0..r.len() {
             if !engines::ends(&result, row, case.requests[row].2, case.requests[row].6, case.options.caching)? {

@@ -65,8 +65,7 @@ fn hit_ratios_of_the_mooncake_traces_by_cache_size() {
 /// Qin et al., Mooncake, FAST 2025, table 2: 40 % and 66 % of the traces' blocks can be found. That may count answers too.
 #[test]
 fn endless_caches_find_what_was_published() {
-    for (name, published, ours) in
-        [("mooncake_conversation.compact.csv.gz", 40.0, 37.4), ("mooncake_synthetic.compact.csv.gz", 66.0, 65.1)]
+    for (name, published, ours) in [("mooncake_conversation.compact.csv.gz", 40.0, 37.4), ("mooncake_synthetic.compact.csv.gz", 66.0, 65.1)]
     {
         let requests = requests(name);
         let chain = 100.0 * hit_ratio(&requests, &mut HashChain::new(1 << 20, BLOCK as u32, true));

@@ -17,9 +17,11 @@ pub(super) fn operations(run: &RunResult) -> Value {
     let (mean, least, most) = fleet.serving(from, to);
     let succeeded = |row: usize| run.requests.status[row] == Status::Success as u8;
     let retried = counted_rows(run).filter(|&row| succeeded(row) && run.requests.attempts[row] > 1).count();
-    let late = run.info.slo.as_ref().map(|slo| {
-        counted_rows(run).filter(|&row| succeeded(row) && !RequestTimes::of(&run.requests, row).meet(slo)).count()
-    });
+    let late = run
+        .info
+        .slo
+        .as_ref()
+        .map(|slo| counted_rows(run).filter(|&row| succeeded(row) && !RequestTimes::of(&run.requests, row).meet(slo)).count());
     let (tenants, fairness) = tenants(run);
     json!({
         "replicas": { "mean": mean, "min": least, "max": most },

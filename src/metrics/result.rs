@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::counters::Counters;
-use super::handovers::Handovers;
 use super::fleet_log::FleetLog;
+use super::handovers::Handovers;
 use super::histogram::Histogram;
 use super::run_info::RunInfo;
 use super::step_log::StepLog;

@@ -71,6 +71,9 @@ impl Sglang {
     }
 }
 
+/// The branches taken on the way to a node: weight, heavier first, and age.
+type Branches = Vec<(Reverse<u32>, u64)>;
+
 /// Where a request ends in the tree, and the weights of the nodes on the way: requests that wait below each.
 fn by_weight(core: &mut Core) {
     let ids: Vec<JobId> = core.waiting.iter().copied().collect();
@@ -83,7 +86,7 @@ fn by_weight(core: &mut Core) {
     for &node in paths.iter().flatten() {
         *weights.entry(node).or_default() += 1;
     }
-    let mut ranked: Vec<(Vec<(Reverse<u32>, u64)>, JobId)> = paths
+    let mut ranked: Vec<(Branches, JobId)> = paths
         .iter()
         .zip(&ids)
         .map(|(path, &id)| {
