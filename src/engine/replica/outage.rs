@@ -43,14 +43,19 @@ impl Replica {
         self.probe.as_ref().map(super::Probe::at)
     }
 
-    /// Requests that have not ended, those given up by their clients left out, as of `now`, the limit of the last `process`: of each
-    /// run in flight all but the last step have ended. In order of their numbers.
+    /// Requests that have not ended, those given up by their clients left out, as of `now`, before which all steps under way were
+    /// formed. In order of their numbers.
     pub fn under_way(&self, now: Time) -> Vec<UnderWay> {
         let before = self.flights.front().map_or(self.core.last_end, |flight| flight.last_step_start).min(now);
         let mut told: Vec<UnderWay> = Vec::new();
         for id in self.jobs_here().into_iter().filter(|&id| !self.core.jobs[id].hung_up) {
             let job = &self.core.jobs[id];
-            told.push(UnderWay { request: job.request.id, tokens: self.tokens_out(id), prefilled: job.prefilled, last_token: before });
+            told.push(UnderWay {
+                request: job.request.id,
+                tokens: self.tokens_out_by(id, now),
+                prefilled: job.prefilled,
+                last_token: before,
+            });
         }
         // Several replies to one prompt are one request.
         told.sort_by_key(|what| what.request);
@@ -63,6 +68,17 @@ impl Replica {
             same
         });
         told
+    }
+
+    /// Tokens of a request that have come out by `now`. An overlapping engine forms a step when the one before it starts, so of a run
+    /// in flight the last step may not have started, and then the one before it has not ended.
+    fn tokens_out_by(&self, id: super::JobId, now: Time) -> u32 {
+        let job = &self.core.jobs[id];
+        let to_come = |flight: &super::Flight| match flight.end > now {
+            true => flight.yields(job, id, 1 + u64::from(flight.last_step_start > now)),
+            false => 0,
+        };
+        self.tokens_scheduled(id).saturating_sub(self.flights.iter().map(to_come).sum::<u64>() as u32)
     }
 
     fn jobs_here(&self) -> Vec<super::JobId> {
