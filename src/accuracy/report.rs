@@ -179,6 +179,12 @@ pub fn grouped(runs: &[Replayed], group: impl Fn(&Replayed, &Comparison) -> Stri
     groups
 }
 
+/// By framework, of the runs that were only compared with.
+fn checks_by_framework(runs: &[Replayed]) -> Grouped {
+    let checks: Vec<Replayed> = runs.iter().filter(|run| use_of(&run.set) == Use::Check).cloned().collect();
+    grouped(&checks, |run, _| run.framework.clone())
+}
+
 fn json_of(groups: &Grouped) -> Value {
     let inner = |quantities: &BTreeMap<&'static str, Errors>| -> Value {
         Value::Object(quantities.iter().map(|(quantity, errors)| ((*quantity).to_owned(), errors.json())).collect())
@@ -199,6 +205,7 @@ pub fn report(runs: &[Replayed]) -> Value {
             "replayed": replayed,
             "not_replayed": runs.len() - replayed,
             "by_use": json_of(&grouped(runs, |run, _| use_of(&run.set).name().to_owned())),
+            "checks_by_framework": json_of(&checks_by_framework(runs)),
             "by_metric": json_of(&grouped(runs, |_, metric| metric.name.clone())),
             "by_framework": json_of(&grouped(runs, |run, _| run.framework.clone())),
             "by_gpu": json_of(&grouped(runs, |run, _| run.gpu.clone().unwrap_or_default())),

@@ -1,6 +1,7 @@
 //! From what happened to what it means: records, histograms, time series, and the summary.
 //! Sees the simulation only through what it is told; decides nothing.
 
+mod by_replica;
 mod counters;
 mod definitions;
 mod economics;
@@ -19,6 +20,7 @@ mod tiers;
 mod timeline;
 mod waits;
 
+pub use by_replica::ByReplica;
 pub use counters::Counters;
 pub use definitions::{Column, Definition, columns, definition, definitions};
 pub use fleet_log::{FleetEvent, FleetEventKind, FleetLog, FleetSize, TenantLog};

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use crate::cluster::router::decisions::Decision;
 use crate::engine::{Doing, HeldBack, Member, Snapshot, Waiting};
 use crate::metrics::{ReplicaInfo, Work};
 use crate::sim::{Moment, ReplicaMoment};
@@ -34,6 +35,15 @@ pub fn moment_json(moment: &Moment) -> Value {
             "last_step_ended_s": (replica.last_end > Time::ZERO).then(|| replica.last_end.as_s()),
             "steps": replica.steps.iter().map(|step| step_json(step, &replica.info)).collect::<Vec<Value>>(),
         })).collect::<Vec<Value>>(),
+        "routing": moment.routing.iter().map(decision_json).collect::<Vec<Value>>(),
+    })
+}
+
+fn decision_json(decision: &Decision) -> Value {
+    json!({
+        "request": name(decision.request), "at_s": decision.at.as_s(), "chosen": decision.chosen, "of": decision.candidates,
+        "unit": decision.score.word(), "greatest_wins": decision.score.greatest_wins(),
+        "scores": decision.scores.iter().map(|(replica, score)| json!([replica, score])).collect::<Vec<Value>>(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! A look at one moment of a run: everything is simulated up to it, then each replica's step under way is told.
 
 use super::{RunPlan, Simulation};
+use crate::cluster::router::decisions::Decision;
 use crate::config::Diagnostic;
 use crate::engine::{Probe, Snapshot};
 use crate::metrics::ReplicaInfo;
@@ -24,6 +25,8 @@ pub struct Moment {
     pub run: String,
     pub at: Time,
     pub replicas: Vec<ReplicaMoment>,
+    /// The latest choices of the router, in order of time.
+    pub routing: Vec<Decision>,
 }
 
 /// Why there is nothing to see.
@@ -48,6 +51,7 @@ impl Inspection {
     pub fn new(plan: &RunPlan, at: Time) -> Result<Inspection, Vec<Diagnostic>> {
         let mut simulation = Simulation::new(plan)?;
         simulation.replicas.iter_mut().for_each(|replica| replica.watch(at));
+        simulation.router.watch();
         let horizon = simulation.horizon;
         simulation.horizon = at.min(horizon);
         Ok(Inspection { simulation, at, horizon })
@@ -69,12 +73,13 @@ impl Inspection {
         if self.at > end {
             return Err(NoMoment::AfterTheEnd { at_s: self.at.as_s(), end_s: end.as_s() });
         }
+        let routing = simulation.router.decisions();
         let infos = &simulation.plan.info.replicas;
         let replicas = simulation.replicas.iter().zip(infos).map(|(replica, info)| {
             let (steps, last_end) =
                 replica.probe().map_or((Vec::new(), Time::ZERO), |probe| (probe.found().to_vec(), Probe::last_end(probe)));
             ReplicaMoment { info: info.clone(), steps, last_end, next: replica.next_event() }
         });
-        Ok(Moment { run: simulation.plan.name.clone(), at: self.at, replicas: replicas.collect() })
+        Ok(Moment { run: simulation.plan.name.clone(), at: self.at, replicas: replicas.collect(), routing })
     }
 }

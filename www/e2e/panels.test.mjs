@@ -99,3 +99,78 @@ test('the trust panel shows predicted against measured, each result’s class, a
   const report = await page.evaluate(async () => (await fetch('data/accuracy.json')).json());
   assert.ok(report.runs.length > 50);
 });
+
+/** Sixteen replicas behind a router that weighs what they have cached. @param {number} replicas */
+function fleetDocument(replicas) {
+  const document = smallDocument();
+  document.workload = /** @type {any} */ ({ preset: 'chat', rate_scale: replicas / 4, total_requests_to_generate: 40 * replicas });
+  document.frameworks_to_test = /** @type {any} */ ([{ name: 'fleet', type: 'VLLM', replicas, router: { policy: 'kv' }, config: { model_profile_id: 'Llama-3.1-8B' } }]);
+  return document;
+}
+
+test('a fleet is drawn with its load, its router’s scores, and its cost', async (t) => {
+  const page = await openPage(t);
+  assert.ok(await page.locator('.fleet-panel').isVisible(), 'the first page compares fleets or engines that are one');
+  await setDocument(page, fleetDocument(16));
+  const panel = page.locator('.fleet-panel');
+  await panel.locator('summary').first().click();
+  await panel.locator('.tile').first().waitFor();
+  assert.equal(await panel.locator('.tile').count(), 16);
+  assert.match(await panel.locator('.facts').innerText(), /16 on 16 GPUs[^]*GPU hours[^]*\$/);
+  const readout = panel.locator('.fleet-readout');
+  const before = await readout.innerText();
+  await panel.getByLabel('Moment').fill('100');
+  assert.notEqual(await readout.innerText(), before);
+  await panel.getByRole('button', { name: 'KV in use' }).click();
+  assert.match(await readout.innerText(), /kv in use .*%/);
+  await panel.getByRole('button', { name: 'What did the router weigh' }).click();
+  await panel.locator('.score-list li').first().waitFor();
+  assert.equal(await panel.locator('.score-list li').count(), 16, 'every candidate has a score');
+  assert.equal(await panel.locator('.score-list li.chosen').count(), 1);
+  await panel.locator('details.data summary').click();
+  assert.equal(await panel.locator('tbody tr').count(), 16);
+});
+
+test('64 replicas are readable on a phone and move smoothly', async (t) => {
+  const page = await openPage(t, { context: { viewport: { width: 390, height: 844 } } });
+  await page.locator('[data-pane-button="experiment"]').click();
+  await setDocument(page, fleetDocument(64));
+  await page.locator('[data-pane-button="results"]').click();
+  const panel = page.locator('.fleet-panel');
+  await panel.locator('summary').first().click();
+  await panel.locator('.tile').nth(63).waitFor();
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), 'nothing is wider than the screen');
+  const tile = await panel.locator('.tile').first().boundingBox();
+  assert.ok(tile && tile.width >= 30, 'a tile can be read');
+  const perMove = await page.evaluate(() => {
+    const slider = /** @type {HTMLInputElement} */ (document.querySelector('.fleet input[type="range"]'));
+    const start = performance.now();
+    for (let i = 0; i < 20; i += 1) {
+      slider.value = String(i * 5);
+      slider.dispatchEvent(new Event('input', { bubbles: true }));
+      document.body.getBoundingClientRect();
+    }
+    return (performance.now() - start) / 20;
+  });
+  t.diagnostic(`${perMove.toFixed(1)} ms a move`);
+  assert.ok(perMove < 50, `${perMove} ms a move`);
+});
+
+test('replicas, router and pools are fields of the form, with the schema’s words', async (t) => {
+  const page = await openPage(t);
+  const document = smallDocument();
+  document.frameworks_to_test.length = 1;
+  await setDocument(page, document);
+  const entry = page.locator('.entry').first();
+  await entry.locator('summary').first().click();
+  await entry.getByRole('spinbutton', { name: 'Replicas', exact: true }).fill('3');
+  const router = entry.getByRole('combobox', { name: 'Router' });
+  await router.waitFor();
+  assert.ok((await router.locator('option').allTextContents()).includes('power of two'));
+  await router.selectOption({ label: 'power of two' });
+  await finished(page);
+  const { replicas, router: said } = (await documentOf(page)).frameworks_to_test[0];
+  assert.deepEqual([replicas, said], [3, { policy: 'power_of_two' }]);
+  await router.selectOption({ label: 'default' });
+  assert.equal((await documentOf(page)).frameworks_to_test[0].router, undefined);
+});

@@ -60,7 +60,7 @@ function setIn(node, path, value) {
 }
 
 /** Sections that go when their last key goes; every other section may stand empty. */
-const OPTIONAL_SECTIONS = new Set(['slo', 'metrics_config', 'prefix_patterns']);
+const OPTIONAL_SECTIONS = new Set(['slo', 'metrics_config', 'prefix_patterns', 'router', 'dynamo']);
 
 /**
  * @param {unknown} value

@@ -73,6 +73,11 @@ async function startPage(engine) {
     title: 'Compare with a benchmark of your own', name: 'measured-panel', state: store.get,
     load: async () => (await import('./views/measured.js')).createMeasured({ store, engine, pool, chooseFile: intake.choose }),
   });
+  const fleet = createLazyPanel({
+    title: 'The fleet: replicas, their load, and what the router weighed', name: 'fleet-panel', state: store.get,
+    wanted: ({ results }) => results.some((result) => result.fleet !== null),
+    load: async () => (await import('./views/fleet.js')).createFleet({ store, pool }),
+  });
   const trust = createLazyPanel({
     title: 'How far can I trust this?', name: 'trust-panel', state: store.get,
     load: async () => (await import('./views/trust.js')).createTrust(),
@@ -94,7 +99,7 @@ async function startPage(engine) {
   const notices = createNotices(store);
   const table = createResultsTable(catalog.definitions);
   const title = h('h2', { class: 'title' });
-  const findings = h('div', { class: 'findings' }, table.element, why.element, charts.element, inspector.element, measured.element, trust.element);
+  const findings = h('div', { class: 'findings' }, table.element, why.element, charts.element, fleet.element, inspector.element, measured.element, trust.element);
 
   byId('toolbar').append(header.element);
   byId('experiment').replaceChildren(tabs.element);
@@ -116,6 +121,7 @@ async function startPage(engine) {
     table.update(state);
     why.update(state);
     charts.update(state, previous);
+    fleet.update(state);
     inspector.update(state);
     measured.update(state);
     trust.update(state);

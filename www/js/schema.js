@@ -26,6 +26,28 @@ export function describeKey(schema, path) {
 }
 
 /**
+ * The words a key can take, with what each means where the schema says it.
+ * @param {Record<string, any>} schema
+ * @param {string} path
+ * @returns {{ value: string, help: string }[]}
+ */
+export function choicesAt(schema, path) {
+  /** @type {Record<string, any>} */
+  let node = schema;
+  for (const key of parsePath(path)) {
+    const here = resolve(schema, node);
+    const next = typeof key === 'number' ? here.items : here.properties?.[key];
+    if (!isObject(next)) return [];
+    node = next;
+  }
+  const { oneOf = [], enum: words = [] } = resolve(schema, node);
+  return [
+    .../** @type {any[]} */ (words).map((value) => ({ value: String(value), help: '' })),
+    .../** @type {any[]} */ (oneOf).flatMap((choice) => (choice.enum ?? [choice.const]).map((/** @type {unknown} */ value) => ({ value: String(value), help: plain(String(choice.description ?? '')) }))),
+  ];
+}
+
+/**
  * Follows `$ref` and takes the one alternative that is not null.
  * @param {Record<string, any>} schema
  * @param {Record<string, any>} node

@@ -1,6 +1,6 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { dotsOf, quantile } from './views/trust.js';
+import { dotsOf } from './views/trust.js';
 
 /** @param {any} fields */
 const run = (fields) => ({ id: 'r', set: '1', use: 'check', framework: 'vllm', model: null, gpu: null, confidence: null, ...fields });
@@ -14,10 +14,4 @@ test('a run is a dot by the first metric of the kind that it has, and none witho
   assert.deepEqual(dotsOf(runs, 'tpot').map(({ predicted, measured, error }) => [predicted, measured, Math.round(error * 1000) / 1000]), [[12, 10, 0.2]]);
   assert.equal(dotsOf(runs, 'ttft')[0]?.error, 0.25);
   assert.deepEqual(dotsOf(runs, 'throughput'), []);
-});
-
-test('percentiles are linear between ranks', () => {
-  assert.equal(quantile([4, 1, 3, 2], 0.5), 2.5);
-  assert.ok(Math.abs(quantile([0, 10], 0.9) - 9) < 1e-12);
-  assert.ok(Number.isNaN(quantile([], 0.5)));
 });

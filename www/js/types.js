@@ -43,6 +43,8 @@
  * @property {() => Uint8Array<ArrayBuffer>} status
  * @property {(name: LatencyName) => Float64Array<ArrayBuffer>} sortedColumn
  * @property {(name: SeriesName) => Float64Array<ArrayBuffer>} series
+ * @property {number} replicaCount
+ * @property {(bins: number) => FleetLoad} fleet
  * @property {() => string} requestsCsv
  * @property {() => string} perfetto
  * @property {() => void} free
@@ -72,10 +74,23 @@
  * @property {Record<LatencyName, Float64Array<ArrayBuffer>>} latencies  ascending, ms
  * @property {Record<SeriesName, Float64Array<ArrayBuffer>>} series  one value a bin
  * @property {Timeline} timeline
+ * @property {FleetLoad | null} fleet  of several replicas only
  *
  * @typedef {'ttftMs' | 'tpotMs' | 'e2eMs' | 'queueMs'} LatencyName
  * @typedef {'outputTokensPerS' | 'requestsPerS' | 'running' | 'waiting' | 'kvOccupancy' | 'powerW'} SeriesName
  * @typedef {{ arrivalMs: Float64Array<ArrayBuffer>, scheduledMs: Float64Array<ArrayBuffer>, firstTokenMs: Float64Array<ArrayBuffer>, finishMs: Float64Array<ArrayBuffer>, status: Uint8Array<ArrayBuffer> }} Timeline
+ */
+
+/**
+ * @typedef {{ entry: string, framework: string, device: string, role: '' | 'prefill' | 'decode', gpus: number, kvTokens: number, usdPerHour: number | null, requests: number, promptTokens: number, cachedTokens: number, outputTokens: number }} ReplicaLoad
+ *
+ * @typedef {object} FleetLoad  Means over equal bins, `bins` values for each replica in turn.
+ * @property {number} bins
+ * @property {number} binS
+ * @property {ReplicaLoad[]} replicas
+ * @property {Float64Array<ArrayBuffer>} running
+ * @property {Float64Array<ArrayBuffer>} waiting
+ * @property {Float64Array<ArrayBuffer>} tokens  of running requests, against `kvTokens`
  */
 
 /**
@@ -96,7 +111,8 @@
  * @property {{ used: number, total: number }} kv_blocks
  *
  * @typedef {{ replica: number, entry: string, framework: string, idle: boolean, last_step_ended_s: number | null, steps: Step[] }} ReplicaMoment
- * @typedef {{ run: string, at_s: number, replicas: ReplicaMoment[] }} Moment
+ * @typedef {{ request: string, at_s: number, chosen: number, of: number, unit: string, greatest_wins: boolean, scores: [number, number][] }} Decision  of a router; the best score first
+ * @typedef {{ run: string, at_s: number, replicas: ReplicaMoment[], routing: Decision[] }} Moment
  */
 
 /**

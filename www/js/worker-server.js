@@ -19,6 +19,8 @@ import { isToWorker, unknownMessage } from './protocol.js';
 /** A slice is short enough to hear a cancel in time and long enough that pausing costs nothing. */
 const SLICE_MS = 25;
 const PROGRESS_MS = 100;
+/** Of the fleet's load over time. */
+const FLEET_BINS = 120;
 const FIRST_BUDGET = 20_000;
 const MIN_BUDGET = 100;
 const MAX_BUDGET = 50_000_000;
@@ -241,12 +243,14 @@ function collect(finished, entryIndex, warnings) {
       finishMs: finished.column('finishMs'),
       status: finished.status(),
     },
+    fleet: finished.replicaCount > 1 ? finished.fleet(FLEET_BINS) : null,
   };
 }
 
 /** @param {RunResult} result */
 function buffersOf(result) {
-  return [...Object.values(result.latencies), ...Object.values(result.series), ...Object.values(result.timeline)].map((column) => column.buffer);
+  const { fleet } = result;
+  return [...Object.values(result.latencies), ...Object.values(result.series), ...Object.values(result.timeline), ...(fleet ? [fleet.running, fleet.waiting, fleet.tokens] : [])].map((column) => column.buffer);
 }
 
 /** @param {unknown} error */

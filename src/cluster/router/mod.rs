@@ -2,6 +2,7 @@
 //! tell; both may be old. Which options a document may give is decided in `spec`.
 
 pub mod cache_aware;
+pub mod decisions;
 pub mod kv;
 mod loads;
 mod prefix_index;
@@ -16,6 +17,7 @@ use crate::rng::{Purpose, Stream};
 use crate::units::Time;
 use crate::workload::Request;
 use cache_aware::{CacheAware, CacheAwareOptions};
+use decisions::{Decision, Decisions, Score};
 use kv::{KvOptions, KvRouter};
 use loads::Loads;
 use ready::Ready;
@@ -97,6 +99,8 @@ pub struct Router {
     snapshot_interval: Time,
     last_snapshot: Time,
     news: VecDeque<News>,
+    /// Kept only when asked for.
+    decisions: Option<Decisions>,
 }
 
 impl Router {
@@ -127,7 +131,42 @@ impl Router {
             snapshot_interval: spec.snapshot_interval,
             last_snapshot: Time::ZERO,
             news: VecDeque::new(),
+            decisions: None,
         }
+    }
+
+    /// Keeps the latest decisions with what was weighed.
+    pub fn watch(&mut self) {
+        self.decisions = Some(Decisions::default());
+    }
+
+    /// The latest decisions, when they are kept.
+    pub fn decisions(&self) -> Vec<Decision> {
+        self.decisions.iter().flat_map(Decisions::list).cloned().collect()
+    }
+
+    /// Keeps a decision that has just been made, before the request counts as in flight.
+    fn tell_of(&mut self, request: &Request, now: Time, chosen: usize, costs: Vec<(u32, f64)>, fleet: &mut dyn Fleet) {
+        let Some(decisions) = &mut self.decisions else { return };
+        let ready = self.ready.list();
+        let all = |score: &dyn Fn(usize) -> f64| ready.iter().map(|&replica| (replica, score(replica as usize))).collect::<Vec<_>>();
+        let (score, scores) = match &self.state {
+            State::LeastLoaded | State::PowerOfTwo | State::CacheAware(_) => {
+                (Score::InFlight, all(&|replica| self.loads.seen(replica) as f64))
+            }
+            State::Kv(_) => (Score::Cost, costs),
+            State::Scorers(state) => (Score::Sum, all(&|replica| state.scores().get(replica).copied().unwrap_or(0.0))),
+            State::VllmDp => {
+                let loads = &self.loads;
+                let signals = self.signals.refresh(fleet);
+                (Score::Pressure, all(&|replica| signals::vllm_dp_score(loads.now(replica), signals[replica])))
+            }
+            State::RoundRobin(_) | State::Random | State::Weighted(_) | State::SessionAffinity(_) | State::PrefixHash { .. } => {
+                (Score::None, Vec::new())
+            }
+        };
+        let candidates = ready.len() as u32;
+        decisions.keep(Decision { request: request.id, at: now, chosen: chosen as u32, score, scores, candidates });
     }
 
     /// Whether the replica takes requests from now on. What it has in flight stays.
@@ -166,6 +205,13 @@ impl Router {
             return 0;
         }
         self.hear(now);
+        // Before the choice: it changes the books.
+        let costs = match (&self.decisions, &self.state) {
+            (Some(_), State::Kv(state)) => {
+                state.scores(request, now, fleet, &self.ready).iter().map(|score| (score.replica, score.cost)).collect()
+            }
+            _ => Vec::new(),
+        };
         let (replicas, loads, ready) = (self.replicas, &self.loads, &self.ready);
         let count = ready.list().len();
         let replica = match &mut self.state {
@@ -187,6 +233,9 @@ impl Router {
             State::Scorers(state) => state.choose(request, now, &mut self.signals, fleet, ready, &mut self.stream),
             State::VllmDp => signals::vllm_dp(&mut self.signals, fleet, ready, |replica| loads.now(replica)),
         };
+        if self.decisions.is_some() {
+            self.tell_of(request, now, replica, costs, fleet);
+        }
         self.loads.add(replica);
         replica
     }

@@ -35,7 +35,7 @@ impl Signals {
         }
     }
 
-    fn refresh(&mut self, fleet: &mut dyn Fleet) -> &[Signal] {
+    pub(super) fn refresh(&mut self, fleet: &mut dyn Fleet) -> &[Signal] {
         if self.live {
             self.snapshot(fleet);
         }
@@ -91,11 +91,18 @@ pub struct Scorers {
     weights: ScorerWeights,
     index: PrefixIndex,
     best: Vec<u32>,
+    /// By replica, of the latest request.
+    scores: Vec<f64>,
 }
 
 impl Scorers {
     pub fn new(weights: ScorerWeights, replicas: usize) -> Scorers {
-        Scorers { weights, index: PrefixIndex::new(replicas, Time::NEVER), best: Vec::new() }
+        Scorers { weights, index: PrefixIndex::new(replicas, Time::NEVER), best: Vec::new(), scores: vec![0.0; replicas] }
+    }
+
+    /// By replica, of the latest request.
+    pub fn scores(&self) -> &[f64] {
+        &self.scores
     }
 
     pub fn forget(&mut self, replica: usize) {
@@ -120,6 +127,7 @@ impl Scorers {
         for (replica, signal) in ready() {
             let matched = f64::from(self.index.overlap(replica).cached) / f64::from(request.input_tokens.max(1));
             let score = self.weights.score(*signal, queues, matched);
+            self.scores[replica] = score;
             if score > top {
                 top = score;
                 self.best.clear();

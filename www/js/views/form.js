@@ -7,6 +7,7 @@ import {
 } from '../document.js';
 import { editDocument } from '../edit.js';
 import { compact, count, inWords } from '../format.js';
+import { choicesAt } from '../schema.js';
 import { group, numberField, onlyWhen, selectField, switchField, textField } from './fields.js';
 import { swatch } from './swatch.js';
 
@@ -402,6 +403,28 @@ function entryCard(context, index, focusEntry) {
     numberField(context, { label: 'GPU memory share', placeholder: 'default', step: '0.01', ...option('gpu_memory_utilization') }),
     numberField(context, { label: 'Tensor parallel', integer: true, placeholder: '1', ...option('tensor_parallel_size') }),
   ];
+  const own = (/** @type {string} */ key) => ({
+    paths: () => [`${at}.${key}`],
+    read: (/** @type {DocumentObject} */ document) => getAt(document, `${at}.${key}`),
+    write: (/** @type {DocumentObject} */ document, /** @type {unknown} */ value) => setAt(document, `${at}.${key}`, value === '' ? undefined : value),
+  });
+  /** The schema's words for a key, and what is taken when none is said. @param {string} key @param {string} absent */
+  const words = (key, absent) => () => [{ value: '', label: absent }, ...choicesAt(context.schema, `${at}.${key}`).map(({ value }) => ({ value, label: value.replaceAll('_', ' ') }))];
+  const isDynamo = (/** @type {DocumentObject} */ document) => getAt(document, `${at}.type`) === 'DYNAMO';
+  const POOLS = `${at}.config.disaggregation`;
+  const inPools = (/** @type {DocumentObject} */ document) => isObject(getAt(document, POOLS));
+  const fleet = [
+    onlyWhen(numberField(context, { label: 'Replicas', integer: true, placeholder: '1', ...own('replicas') }), (document) => !inPools(document)),
+    onlyWhen(selectField(context, { label: 'Router', ...own('router.policy'), choices: words('router.policy', 'default') }), (document) => !isDynamo(document) && !inPools(document) && (getAt(document, `${at}.replicas`) ?? 1) > 1),
+    onlyWhen(selectField(context, { label: 'Router', ...own('config.dynamo.router_mode'), choices: words('config.dynamo.router_mode', 'default') }), isDynamo),
+    selectField(context, {
+      label: 'Pools', paths: () => [POOLS],
+      read: (document) => (inPools(document) ? 'two' : 'one'),
+      write: (document, value) => setAt(document, POOLS, value === 'two' ? { prefill: { replicas: 1 }, decode: { replicas: 1 } } : undefined),
+      choices: () => [{ value: 'one', label: 'prefill and decode together' }, { value: 'two', label: 'prefill and decode apart' }],
+    }),
+    ...['prefill', 'decode'].map((pool) => onlyWhen(numberField(context, { label: `${pool === 'prefill' ? 'Prefill' : 'Decode'} replicas`, integer: true, placeholder: '1', ...own(`config.disaggregation.${pool}.replicas`) }), inPools)),
+  ];
   const summary = h('span', { class: 'entry-name' });
   const changed = h('span', { class: 'muted entry-changes' });
   const mark = h('span', { class: 'entry-mark' });
@@ -410,11 +433,12 @@ function entryCard(context, index, focusEntry) {
     h('summary', {}, mark, summary, problem, changed),
     h('div', { class: 'row' }, name.element, kind.element),
     h('div', { class: 'row three' }, options.map((part) => part.element)),
+    h('div', { class: 'row three' }, fleet.map((part) => part.element)),
   );
   const duplicate = h('button', { type: 'button', class: 'quiet small', on: { click: () => { editDocument(context.store, (document) => duplicateEntry(document, index)); focusEntry(index + 1); } } }, 'Duplicate');
   const remove = h('button', { type: 'button', class: 'quiet small', on: { click: () => { editDocument(context.store, (document) => removeEntry(document, index)); focusEntry(index); } } }, 'Remove');
   details.append(h('div', { class: 'entry-actions' }, duplicate, remove));
-  const parts = [name, kind, ...options];
+  const parts = [name, kind, ...options, ...fleet];
   return {
     element: details,
     update(state) {

@@ -11,8 +11,9 @@ import { h, replaceChildren } from '../dom.js';
  * @param {string} options.name  class of the element
  * @param {() => Promise<V>} options.load
  * @param {() => State} options.state
+ * @param {(state: State) => boolean} [options.wanted]  whether there is anything for it to show
  */
-export function createLazyPanel({ title, name, load, state }) {
+export function createLazyPanel({ title, name, load, state, wanted = ({ results }) => results.length > 0 }) {
   const body = h('div', { class: 'panel-body' });
   const element = h('details', { class: `panel ${name}` }, h('summary', {}, title), body);
   /** @type {Promise<V> | null} */
@@ -56,7 +57,7 @@ export function createLazyPanel({ title, name, load, state }) {
     },
     /** @param {State} current */
     update(current) {
-      element.hidden = current.results.length === 0;
+      element.hidden = !wanted(current);
       if (element.open) view?.update(current);
     },
   };

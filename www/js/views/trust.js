@@ -1,8 +1,8 @@
 // "How far can I trust this?": published measurements against what the engine predicts for them. The report is a file of its own,
-// made by `llmperforacle accuracy`; this draws it and adds nothing but medians.
+// made by `llmperforacle accuracy`; this draws it and adds nothing.
 
 import { h, replaceChildren, svg } from '../dom.js';
-import { count, number, percent } from '../format.js';
+import { count, number, percent, plural } from '../format.js';
 
 /** @import { RunResult, State } from '../types.js' */
 
@@ -12,7 +12,10 @@ const REPORT = ['data', 'accuracy.json'].join('/');
 /**
  * @typedef {[name: string, predicted: number, measured: number]} Measured
  * @typedef {{ id: string, set: string, use: 'check' | 'calibration', framework: string, model: string | null, gpu: string | null, confidence: string | null, metrics: Measured[] }} Replay
- * @typedef {{ runs: Replay[], not_replayed: [string, string][] }} Report
+ * @typedef {{ count: number, median: number, mean: number, p90: number, bias: number }} Statistics  absolute errors; `bias` is the signed median
+ * @typedef {Record<string, Statistics>} ByQuantity
+ * @typedef {{ by_use: Record<string, ByQuantity>, checks_by_framework?: Record<string, ByQuantity> }} Summary
+ * @typedef {{ runs: Replay[], not_replayed: [string, string][], summary: Summary }} Report
  *
  * @typedef {{ run: Replay, predicted: number, measured: number, error: number }} Dot
  */
@@ -48,6 +51,7 @@ export async function createTrust() {
   const reasons = h('details', { class: 'data' }, h('summary', {}, `${count(report.not_replayed.length)} runs could not be replayed, and why`), reasonList(report.not_replayed));
   const element = h('div', { class: 'trust' },
     h('h3', {}, 'These results'), own,
+    h('p', { class: 'muted' }, 'How much a real server differs from itself between two runs of one benchmark is not known: none of the published runs was published twice.'),
     h('h3', {}, 'Predicted against measured'),
     h('p', {}, `${count(report.runs.length)} published benchmark runs, replayed. “Calibration” runs may be looked at when a constant is chosen, “checks” are only compared with; docs/accuracy.md names the choices for which some were in view. A dot on the diagonal is exact.`),
     h('div', { class: 'segmented', role: 'group', 'aria-label': 'Metric compared' }, buttons), figure, holder, reasons);
@@ -55,8 +59,8 @@ export async function createTrust() {
   function draw() {
     for (const button of buttons) button.setAttribute('aria-pressed', String(button.dataset.value === kind));
     const dots = dotsOf(report.runs, kind);
-    replaceChildren(figure, scatter(dots, kind), legend(dots));
-    replaceChildren(holder, errorTable(dots));
+    replaceChildren(figure, scatter(dots, kind, report.summary), legend(dots));
+    replaceChildren(holder, errorTable(report.summary, kind));
   }
   draw();
 
@@ -64,22 +68,22 @@ export async function createTrust() {
     element,
     /** @param {State} state */
     update({ results }) {
-      replaceChildren(own, results.map((result) => h('li', {}, h('strong', {}, result.name), ` – ${CONFIDENCE[result.summary.provenance?.confidence] ?? String(result.summary.provenance?.confidence ?? 'unknown')}. ${errorsLike(report.runs, result)}`)));
+      replaceChildren(own, results.map((result) => h('li', {}, h('strong', {}, result.name), ` – ${CONFIDENCE[result.summary.provenance?.confidence] ?? String(result.summary.provenance?.confidence ?? 'unknown')}. ${errorsLike(report.summary, result)}`)));
     },
   };
 }
 
 /**
  * The errors of checks of the same engine, in a sentence.
- * @param {Replay[]} runs
+ * @param {Summary} report
  * @param {RunResult} result
  */
-function errorsLike(runs, { summary }) {
+function errorsLike(report, { summary }) {
   const framework = String(summary.provenance?.stacks?.[0]?.framework ?? '').toLowerCase();
   const engine = framework.includes('sglang') ? 'sglang' : framework.includes('trt') ? 'trtllm' : 'vllm';
   const parts = ['tpot', 'ttft', 'throughput'].flatMap((kind) => {
-    const errors = dotsOf(runs, kind).filter(({ run }) => run.framework === engine && run.use === 'check').map(({ error }) => Math.abs(error));
-    return errors.length === 0 ? [] : [`${KINDS[kind]?.label} ${percent(quantile(errors, 0.5))} (${count(errors.length)} runs)`];
+    const found = report.checks_by_framework?.[engine]?.[kind];
+    return found ? [`${KINDS[kind]?.label} ${percent(found.median)} (${plural(found.count, 'number')})`] : [];
   });
   return parts.length === 0 ? `No published run of ${ENGINE_NAMES[engine]} has been replayed as a check.` : `Median error on checks of ${ENGINE_NAMES[engine]}: ${parts.join(', ')}.`;
 }
@@ -98,27 +102,15 @@ export function dotsOf(runs, kind) {
   });
 }
 
-/**
- * numpy's linear percentile.
- * @param {number[]} values
- * @param {number} share
- */
-export function quantile(values, share) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const place = share * (sorted.length - 1);
-  const low = Math.floor(place);
-  const from = sorted[low] ?? NaN;
-  return from + ((sorted[low + 1] ?? from) - from) * (place - low);
-}
-
 const SIZE = { width: 560, height: 420, left: 64, right: 28, top: 10, bottom: 44 };
 
 /**
  * Log-log, a dot a run.
  * @param {Dot[]} dots
  * @param {string} kind
+ * @param {Summary} report
  */
-function scatter(dots, kind) {
+function scatter(dots, kind, report) {
   const { label = '', unit = '' } = KINDS[kind] ?? {};
   const all = dots.flatMap(({ predicted, measured }) => [predicted, measured]);
   const from = Math.floor(Math.log10(Math.min(...all, 1e9)));
@@ -127,8 +119,8 @@ function scatter(dots, kind) {
   const x = (/** @type {number} */ value) => left + ((Math.log10(value) - from) / (to - from)) * (width - left - right);
   const y = (/** @type {number} */ value) => height - bottom - ((Math.log10(value) - from) / (to - from)) * (height - top - bottom);
   const decades = Array.from({ length: to - from + 1 }, (_, i) => 10 ** (from + i));
-  const checks = dots.filter(({ run }) => run.use === 'check').map(({ error }) => Math.abs(error));
-  const name = `${label}: predicted against measured, ${count(dots.length)} runs. Median error of the ${count(checks.length)} checks ${checks.length > 0 ? percent(quantile(checks, 0.5)) : 'unknown'}.`;
+  const checks = report.by_use.check?.[kind];
+  const name = `${label}: predicted against measured, ${count(dots.length)} runs. ${checks ? `Median error of the ${count(checks.count)} numbers of checks ${percent(checks.median)}.` : ''}`;
   return svg('svg', { viewBox: `0 0 ${width} ${height}`, class: 'scatter', role: 'img', 'aria-label': name },
     decades.flatMap((value) => [
       svg('line', { class: 'grid', x1: x(value), x2: x(value), y1: top, y2: height - bottom }),
@@ -151,20 +143,18 @@ function legend(dots) {
     h('span', { class: 'muted' }, 'filled: check, ring: calibration'));
 }
 
-/** @param {Dot[]} dots */
-function errorTable(dots) {
-  /** @param {string} label @param {Dot[]} some */
-  const row = (label, some) => {
-    const errors = some.map(({ error }) => Math.abs(error));
-    if (errors.length === 0) return null;
-    const bias = quantile(some.map(({ error }) => error), 0.5);
-    return h('tr', {}, h('th', { scope: 'row' }, label), [count(errors.length), percent(quantile(errors, 0.5)), percent(errors.reduce((a, b) => a + b, 0) / errors.length), percent(quantile(errors, 0.9)), percent(bias)].map((cell) => h('td', {}, cell)));
-  };
-  const of = (/** @type {string} */ use) => dots.filter(({ run }) => run.use === use);
-  const checks = of('check');
+/**
+ * The report's own statistics: over every number that runs were measured by, means and tails alike.
+ * @param {Summary} report
+ * @param {string} kind
+ */
+function errorTable(report, kind) {
+  /** @param {string} label @param {Statistics | undefined} found */
+  const row = (label, found) =>
+    found ? h('tr', {}, h('th', { scope: 'row' }, label), [count(found.count), percent(found.median), percent(found.mean), percent(found.p90), percent(found.bias)].map((cell) => h('td', {}, cell))) : null;
   return h('table', {}, h('caption', { class: 'visually-hidden' }, 'Absolute errors'),
-    h('thead', {}, h('tr', {}, ['Runs', 'Count', 'Median error', 'Mean', 'p90', 'Median bias'].map((text) => h('th', { scope: 'col' }, text)))),
-    h('tbody', {}, row('Checks', checks), ENGINES.map((engine) => row(`Checks, ${ENGINE_NAMES[engine]}`, checks.filter(({ run }) => run.framework === engine))), row('Calibration', of('calibration'))));
+    h('thead', {}, h('tr', {}, ['Runs', 'Numbers', 'Median error', 'Mean', 'p90', 'Median bias'].map((text) => h('th', { scope: 'col' }, text)))),
+    h('tbody', {}, row('Checks', report.by_use.check?.[kind]), ENGINES.map((engine) => row(`Checks, ${ENGINE_NAMES[engine]}`, report.checks_by_framework?.[engine]?.[kind])), row('Calibration', report.by_use.calibration?.[kind])));
 }
 
 /** @param {[string, string][]} left */

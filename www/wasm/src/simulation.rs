@@ -1,7 +1,7 @@
 //! Running one entry of a document in slices, and reading what it leaves behind.
 
 use js_sys::{Float64Array, Map, Uint8Array};
-use llmperforacle::metrics::{NEVER_PS, NO_SESSION, RequestTimes, RunResult};
+use llmperforacle::metrics::{ByReplica, NEVER_PS, NO_SESSION, RequestTimes, RunResult};
 use llmperforacle::units::Time;
 use llmperforacle::{report, sim};
 use serde::Serialize;
@@ -277,6 +277,68 @@ impl Finished {
             "e2eMs" => times(|t| t.e2e_ms),
             _ => return Err(js::thrown(format!("there is no column `{name}`"))),
         })
+    }
+}
+
+/// One replica, for the views of a fleet.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReplicaSaid<'a> {
+    entry: &'a str,
+    framework: &'a str,
+    device: &'a str,
+    role: &'a str,
+    gpus: u32,
+    kv_tokens: u64,
+    usd_per_hour: Option<f64>,
+    requests: u64,
+    prompt_tokens: u64,
+    cached_tokens: u64,
+    output_tokens: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FleetSaid<'a> {
+    bins: usize,
+    bin_s: f64,
+    replicas: Vec<ReplicaSaid<'a>>,
+}
+
+#[wasm_bindgen]
+impl Finished {
+    /// Each replica's load over time in so many bins: `running`, `waiting` and `tokens` are `bins` means for each replica in turn.
+    #[wasm_bindgen(unchecked_return_type = "FleetLoad")]
+    pub fn fleet(&self, bins: u32) -> Thrown<JsValue> {
+        let load = ByReplica::new(&self.result, bins.clamp(1, 1024) as usize);
+        let mut replicas = Vec::new();
+        for (index, info) in self.result.info.replicas.iter().enumerate() {
+            replicas.push(ReplicaSaid {
+                entry: &info.entry,
+                framework: &info.framework,
+                device: &info.device,
+                role: &info.role,
+                gpus: info.gpus,
+                kv_tokens: info.kv_blocks * u64::from(info.block_tokens),
+                usd_per_hour: info.usd_per_gpu_hour.map(|usd| usd * f64::from(info.gpus)),
+                requests: load.requests[index],
+                prompt_tokens: load.prompt_tokens[index],
+                cached_tokens: load.cached_tokens[index],
+                output_tokens: load.output_tokens[index],
+            });
+        }
+        let object = js::to_object(&FleetSaid { bins: load.bins, bin_s: load.bin_ps as f64 / PS_PER_S, replicas })?;
+        for (name, column) in [("running", &load.running), ("waiting", &load.waiting), ("tokens", &load.tokens)] {
+            js_sys::Reflect::set(&object, &name.into(), &Float64Array::from(&column[..]))
+                .map_err(|_| js::thrown("the columns cannot be handed over"))?;
+        }
+        Ok(object)
+    }
+
+    /// Engines in the run.
+    #[wasm_bindgen(getter, js_name = replicaCount)]
+    pub fn replica_count(&self) -> u32 {
+        self.result.info.replicas.len() as u32
     }
 }
 

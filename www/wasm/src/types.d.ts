@@ -65,6 +65,15 @@ export interface Finding {
 export interface Moment {
   run: string; at_s: number;
   replicas: { replica: number; entry: string; framework: string; idle: boolean; last_step_ended_s: number | null; steps: Step[] }[];
+  /** The router's latest choices, in order of time; scores are [replica, score], the best first. */
+  routing: { request: string; at_s: number; chosen: number; of: number; unit: string; greatest_wins: boolean; scores: [number, number][] }[];
+}
+
+/** Means over `bins` equal bins of `binS` seconds, `bins` values for each replica in turn. */
+export interface FleetLoad {
+  bins: number; binS: number;
+  replicas: { entry: string; framework: string; device: string; role: '' | 'prefill' | 'decode'; gpus: number; kvTokens: number; usdPerHour: number | null; requests: number; promptTokens: number; cachedTokens: number; outputTokens: number }[];
+  running: Float64Array<ArrayBuffer>; waiting: Float64Array<ArrayBuffer>; tokens: Float64Array<ArrayBuffer>;
 }
 
 export interface Step {
