@@ -62,11 +62,7 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
         other => return Err(format!("framework {other:?} is not simulated")),
     };
     let model = record.model.as_deref().ok_or("no model is named")?;
-    // A quantised copy has the shape of its original; its format is told apart.
-    let shape = model.strip_suffix("-FP8").unwrap_or(model);
-    if record.disaggregated.as_ref().is_some_and(|value| !value.is_null()) {
-        return Err("prefill and decode on separate GPUs are not simulated".to_owned());
-    }
+    let shape = shape(model);
     if let Some(method) = speculation(record) {
         return Err(format!("speculative decoding ({method}) with an unknown acceptance rate"));
     }
@@ -79,7 +75,15 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
         workload["concurrency"] = json!(closed.concurrency);
     }
 
+    let pools = record.disaggregated.as_ref().filter(|value| !value.is_null());
     let mut config = stack;
+    if let Some(pools) = pools {
+        config.insert("disaggregation".into(), disaggregation(record, pools)?);
+        // Set 13 states 64 sequences where its own rate keeps three times as many running.
+        if load.poisson.is_some() {
+            config.remove("max_num_seqs");
+        }
+    }
     config.insert("model_profile_id".into(), json!(shape));
     config.insert("tensor_parallel_size".into(), json!(tp));
     let warnings = parallel(record, &mut config, pp, dp)?;
@@ -105,7 +109,7 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
     }
     let document = json!({
         "simulation": {"random_seed": 1, "comparison": if replicas > 1 { "shared" } else { "side_by_side" }},
-        "hardware_profile": hardware(record, tp * pp * dp)?,
+        "hardware_profile": hardware(record, tp * pp * dp, pools.is_some())?,
         "workload": workload,
         "frameworks_to_test": entries,
         "metrics_config": {"warm_up_duration_s": warm_up_s},
@@ -121,6 +125,31 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
         gpus: record.num_gpus.unwrap_or(tp * pp * dp * replicas),
         warnings,
     })
+}
+
+/// The catalog's model of the same shape: quantised and tuned copies have that of their original.
+fn shape(model: &str) -> &str {
+    let known = |name: &&str| catalog::builtin().model(name).is_ok();
+    let copies = ["-FP8", "-Instruct-2507-FP8", "-Instruct-2507"].into_iter().filter_map(|suffix| model.strip_suffix(suffix));
+    std::iter::once(model).chain(copies).find(known).unwrap_or(model)
+}
+
+/// Pools on nodes of their own, and how KV goes between them: `kv_transfer` reads or writes, else as the engine does.
+fn disaggregation(record: &Record, pools: &Value) -> Result<Value, String> {
+    let pool = |name: &str| -> Result<Value, String> {
+        let tp = pools[name]["tp"].as_u64().ok_or_else(|| format!("the {name} pool has no tp"))?;
+        Ok(json!({"tensor_parallel_size": tp}))
+    };
+    let mut transfer = json!({"separate_nodes": true});
+    if record.id.starts_with("mooncake") {
+        transfer["connector"] = json!("mooncake");
+    }
+    match record.option_text("kv_transfer") {
+        Some("read") => transfer["order"] = json!("pull"),
+        Some("write") => transfer["order"] = json!("push"),
+        _ => {}
+    }
+    Ok(json!({"prefill": pool("prefill")?, "decode": pool("decode")?, "transfer": transfer}))
 }
 
 /// The method of speculative decoding, where the record names one.
@@ -249,6 +278,12 @@ fn sglang(record: &Record) -> Map<String, Value> {
             ("cuda_graph", "cuda_graphs"),
         ],
     );
+    // Prompts that are not cut are taken whole, however long.
+    if record.option_flag("chunked_prefill") == Some(false)
+        && let Some(tokens) = record.input.fixed
+    {
+        config.insert("max_num_batched_tokens".into(), json!((tokens as u64).clamp(16_384, 1_048_576)));
+    }
     config.insert("sglang".into(), Value::Object(own));
     config
 }
@@ -306,12 +341,16 @@ fn static_batch(batch: u32, record: &Record, config: &mut Map<String, Value>) {
     }
 }
 
-fn hardware(record: &Record, gpus: u32) -> Result<Value, String> {
+fn hardware(record: &Record, gpus: u32, two_pools: bool) -> Result<Value, String> {
     let name = record.gpu.as_deref().ok_or("no GPU is named")?;
     let device = catalog::builtin().device(name).map_err(|unknown| unknown.to_string())?;
     let per_node = device.devices_per_node.max(1);
-    let Some(changes) = record.gpu_override.as_ref().filter(|changes| !changes.is_empty()) else {
-        let (count, nodes) = if gpus > per_node { (per_node, gpus.div_ceil(per_node)) } else { (gpus, 1) };
+    let Some(changes) = record.gpu_override.as_ref().filter(|changes| !changes.is_empty() && !two_pools) else {
+        let (count, nodes) = match gpus {
+            _ if two_pools => (per_node, 2),
+            _ if gpus > per_node => (per_node, gpus.div_ceil(per_node)),
+            _ => (gpus, 1),
+        };
         return Ok(json!({"node": format!("{count}x{}", device.name), "nodes": nodes}));
     };
     let number = |key: &str| changes.get(key).and_then(Value::as_f64);

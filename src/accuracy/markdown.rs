@@ -52,7 +52,10 @@ pub fn markdown(runs: &[Replayed], variants: &[Variant<'_>]) -> String {
          them, with these reservations: set 05 was in view when MXFP4 on Blackwell was moved to the 8-bit rows and the popularity of experts adopted, \
          sets 05 and 06 when the experts' constants were moved from rows with balanced to rows with skewed routing and \
          launches without a CUDA graph got their time (its value is from set 13 and other published times), and set 02 when the time of the API \
-         server was chosen. The kernels' constants come from none of them (see [cost-model.md](cost-model.md)). Mean or median is not stated in some sources: there the nearer \
+         server was chosen. The kernels' constants come from none of them (see [cost-model.md](cost-model.md)). What is known of the \
+         larger errors: the first wave of sets 05 and 06 (a tenth of the requests) takes up to 1.5 s more than it computes on servers that start cold, which \
+         is not simulated; set 15's vLLM formed batches for ten steps at once; set 13's H20 computes closer to its low peak than the H200 whose \
+         constants it borrows. Mean or median is not stated in some sources: there the nearer \
          one counts.\n\n",
     );
     section(&mut text, "Check sets and calibration sets", "use", &grouped(runs, |run, _| use_of(&run.set).name().to_owned()));
