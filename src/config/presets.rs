@@ -34,7 +34,7 @@ macro_rules! preset {
 }
 
 /// The first is the one that the page opens with.
-static PRESETS: [Preset; 12] = [
+static PRESETS: [Preset; 13] = [
     preset!(
         "stacks-h100",
         2,
@@ -58,6 +58,12 @@ static PRESETS: [Preset; 12] = [
         1,
         "Conversations with a shared system prompt, prefix cache on and off",
         "Each turn repeats the whole conversation. With the prefix cache, only the new text is computed."
+    ),
+    preset!(
+        "pauses-h100",
+        1,
+        "Conversations with long pauses, with and without KV in host memory",
+        "People read for most of a minute before they answer, and by then the GPU has given their KV to others. Kept in host memory or on a disk, it comes back in milliseconds instead of being computed."
     ),
     preset!(
         "pools-h100",
