@@ -79,6 +79,8 @@ export async function createTrust() {
  * @param {RunResult} result
  */
 function errorsLike(report, { summary }) {
+  // A report made before it had this group says nothing of frameworks.
+  if (!report.checks_by_framework) return '';
   const framework = String(summary.provenance?.stacks?.[0]?.framework ?? '').toLowerCase();
   const engine = framework.includes('sglang') ? 'sglang' : framework.includes('trt') ? 'trtllm' : 'vllm';
   const parts = ['tpot', 'ttft', 'throughput'].flatMap((kind) => {
