@@ -254,7 +254,7 @@ fn dynamos_planner_follows_the_day_within_its_budget() {
         let run = run(&days(planner));
         assert_eq!(count(&run, Status::Success), run.requests.len(), "{planner}");
         let most = run.fleet.sizes.iter().map(|size| size.serving + size.starting + size.draining).max().unwrap();
-        assert!(most <= 6 && most >= 2, "{planner}: {most}");
+        assert!((2..=6).contains(&most), "{planner}: {most}");
         // More replicas about the peaks at 300 s and 900 s than about the trough at 600 s.
         let (peaks, trough) =
             ((mean_serving(&run, 250.0, 450.0) + mean_serving(&run, 850.0, 1050.0)) / 2.0, mean_serving(&run, 560.0, 700.0));

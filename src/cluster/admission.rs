@@ -177,7 +177,7 @@ impl Admission {
     }
 
     /// Takes the one that goes next and charges its tenant.
-    pub fn next(&mut self) -> Option<Ticket> {
+    pub fn take_next(&mut self) -> Option<Ticket> {
         let ticket = match self.spec.order {
             Order::Priority => self.ranked.pop_first().map(|(_, ticket)| ticket),
             Order::Fcfs => self.tenants[0].waiting.pop_front(),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     fn order(queue: &mut Admission) -> Vec<u32> {
-        std::iter::from_fn(|| queue.next()).map(|ticket| ticket.id).collect()
+        std::iter::from_fn(|| queue.take_next()).map(|ticket| ticket.id).collect()
     }
 
     #[test]
@@ -275,7 +275,7 @@ mod tests {
         for id in 0..400 {
             queue.come(ticket(id, (id % 2) as u16, 90), Time::ZERO, true).unwrap();
         }
-        let first: Vec<u32> = (0..100).filter_map(|_| queue.next()).map(|ticket| ticket.id % 2).collect();
+        let first: Vec<u32> = (0..100).filter_map(|_| queue.take_next()).map(|ticket| ticket.id % 2).collect();
         assert_eq!(first.iter().filter(|&&tenant| tenant == 0).count(), 75);
     }
 
@@ -283,12 +283,12 @@ mod tests {
     fn outputs_count_twice_and_are_put_right() {
         let mut queue = queue(Order::Fair, vec![tenant("a", 1.0)], None);
         queue.come(ticket(1, 0, 100), Time::ZERO, true).unwrap();
-        queue.next().unwrap();
+        queue.take_next().unwrap();
         assert_eq!(queue.served(0), 100.0);
         queue.ended(1, 0, Some(50));
         assert_eq!(queue.served(0), 200.0);
         queue.come(ticket(2, 0, 10), Time::ZERO, true).unwrap();
-        queue.next().unwrap();
+        queue.take_next().unwrap();
         // 10 and twice the 50 predicted.
         assert_eq!(queue.served(0), 310.0);
         queue.ended(2, 0, Some(20));
@@ -302,7 +302,7 @@ mod tests {
             queue.come(ticket(id, 0, 100), Time::ZERO, true).unwrap();
         }
         for _ in 0..10 {
-            queue.next();
+            queue.take_next();
         }
         queue.come(ticket(50, 1, 100), Time::ZERO, true).unwrap();
         queue.come(ticket(51, 1, 100), Time::ZERO, true).unwrap();

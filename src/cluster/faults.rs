@@ -100,7 +100,8 @@ impl Schedule {
                 add(end, false);
             }
         }
-        let kinds: [(Option<Renewal>, u32, u64, fn(u32) -> Unit); 4] = [
+        type Kind = (Option<Renewal>, u32, u64, fn(u32) -> Unit);
+        let kinds: [Kind; 4] = [
             (spec.gpu, inventory.gpus, 0, Unit::Gpu),
             (spec.node, inventory.nodes, 1, Unit::Node),
             (spec.link, inventory.replicas, 2, Unit::Link),

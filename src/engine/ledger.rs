@@ -69,7 +69,7 @@ impl Ledger {
         }
         self.count_hits(request, found, seen == prompt, &mut causes);
 
-        let findable = |tokens: u64| if granule == 0 { 0 } else { tokens.min(prompt - 1) / granule * granule };
+        let findable = |tokens: u64| tokens.min(prompt - 1).checked_div(granule).unwrap_or(0) * granule;
         let reach = findable(seen).max(found);
         let seen = if granule == 0 { 0 } else { seen.max(reach) };
         let evicted = findable(computed).saturating_sub(found);

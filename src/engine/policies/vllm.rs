@@ -194,10 +194,8 @@ impl Vllm {
                 if index == 0 {
                     core.hold_back_on_its_way(id);
                 }
-            } else if !fetched || core.jobs[id].computed > 0 {
-                if self.admit_one(core, index, budget, rules)? {
-                    continue;
-                }
+            } else if (!fetched || core.jobs[id].computed > 0) && self.admit_one(core, index, budget, rules)? {
+                continue;
             }
             index += 1;
         }

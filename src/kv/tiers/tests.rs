@@ -140,7 +140,9 @@ proptest! {
         // The same memory without tiers, to which the same happens.
         let mut bare = device(kind, blocks * 4 / u64::from(block), block);
         let size = u64::from(chunk);
-        let mut there: Vec<(u32, usize, Request, Vec<(u64, u32)>, u64, bool)> = Vec::new();
+        // Owner, until when, request, its tokens, how many of them are computed, whether it ends by preemption.
+        type There = (u32, usize, Request, Vec<(u64, u32)>, u64, bool);
+        let mut there: Vec<There> = Vec::new();
         let mut now = Time::ZERO;
         for (index, visit) in visits.iter().enumerate() {
             now += Time(u64::from(visit.gap_us) * 1_000_000);

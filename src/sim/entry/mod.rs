@@ -362,7 +362,6 @@ impl Parts<'_> {
             per_new_request_us: given.per_new_request_us,
             per_launch_us: given.per_launch_us.unwrap_or(default.per_launch_us),
             per_request_api_ms: given.per_request_api_ms.unwrap_or(default.per_request_api_ms),
-            ..default
         })
     }
 

@@ -58,7 +58,7 @@ impl Simulation {
     pub(super) fn let_in(&mut self) {
         while !self.router.available().is_empty() {
             let Some(operations) = &mut self.operations else { return };
-            let Some(ticket) = operations.admission.next() else { return };
+            let Some(ticket) = operations.admission.take_next() else { return };
             let Some(entry) = operations.requests.get_mut(&ticket.id) else { continue };
             let request = attempt(entry, self.now);
             let replica = self.router.route(&request, self.now, &mut Engines::still(&mut self.replicas));
