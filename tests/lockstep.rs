@@ -129,16 +129,16 @@ fn every_request_ends_with_all_its_tokens_and_steps_never_overlap() {
     for seed in 0..300 {
         let mut dice = Dice(seed);
         let ranks = 2 + dice.roll(3) as u32;
-        let balance = (seed % 2 == 0).then_some(Balance { batching_wait_iters: dice.roll(4) as u32, timeout_iters: 1 + dice.roll(6) as u32 });
+        let balance =
+            (seed % 2 == 0).then_some(Balance { batching_wait_iters: dice.roll(4) as u32, timeout_iters: 1 + dice.roll(6) as u32 });
         let lab = match seed % 3 {
             0 => vllm(ranks, 20 + dice.roll(40)),
             1 => sglang(ranks, 400 + dice.roll(800)),
             _ => trtllm(ranks, 20 + dice.roll(30), balance),
         };
         let overlaps = dice.roll(2) > 0;
-        let mut lab = lab
-            .limits(|limits| (limits.max_num_batched_tokens, limits.max_num_seqs) = (512, 4))
-            .pace(|pace| pace.overlap = overlaps);
+        let mut lab =
+            lab.limits(|limits| (limits.max_num_batched_tokens, limits.max_num_seqs) = (512, 4)).pace(|pace| pace.overlap = overlaps);
         let (mut at, mut outputs) = (0.0, Vec::new());
         for _ in 0..30 {
             at += dice.roll(2000) as f64 / 100.0;
@@ -195,7 +195,10 @@ fn every_engine_serves_with_ranks() {
     let dp = [
         ("VLLM", "data_parallel_size: 8, enable_expert_parallel: true"),
         ("SGLANG", "tensor_parallel_size: 8, sglang: {enable_dp_attention: true, dp_size: 8, ep_size: 8, moe_a2a_backend: deepep}"),
-        ("TRTLLM", "tensor_parallel_size: 8, trtllm: {enable_attention_dp: true, moe_expert_parallel_size: 8, attention_dp_config: {enable_balance: true}}"),
+        (
+            "TRTLLM",
+            "tensor_parallel_size: 8, trtllm: {enable_attention_dp: true, moe_expert_parallel_size: 8, attention_dp_config: {enable_balance: true}}",
+        ),
     ];
     for (kind, config) in dp {
         let ranks = simulate(kind, NODE, &format!("{R1}, {config}"));
@@ -259,8 +262,18 @@ fn what_cannot_go_in_ranks_is_refused() {
     refused("VLLM", &format!("{R1}, data_parallel_size: 4, pipeline_parallel_size: 2"), "data_parallel_size", "pipeline");
     refused("SGLANG", &format!("{R1}, data_parallel_size: 8"), "data_parallel_size", "option of vLLM");
     refused("SGLANG", &format!("{R1}, tensor_parallel_size: 8, sglang: {{dp_size: 8}}"), "dp_size", "several engines");
-    refused("SGLANG", &format!("{R1}, tensor_parallel_size: 8, sglang: {{enable_dp_attention: true, dp_size: 3}}"), "tensor_parallel_size", "divided");
-    refused("TRTLLM", &format!("{R1}, tensor_parallel_size: 8, trtllm: {{moe_expert_parallel_size: 3}}"), "tensor_parallel_size", "divided");
+    refused(
+        "SGLANG",
+        &format!("{R1}, tensor_parallel_size: 8, sglang: {{enable_dp_attention: true, dp_size: 3}}"),
+        "tensor_parallel_size",
+        "divided",
+    );
+    refused(
+        "TRTLLM",
+        &format!("{R1}, tensor_parallel_size: 8, trtllm: {{moe_expert_parallel_size: 3}}"),
+        "tensor_parallel_size",
+        "divided",
+    );
     let mtp = "speculative: {method: mtp, num_speculative_tokens: 1, acceptance_rate: 0.8}";
     refused("VLLM", &format!("{R1}, data_parallel_size: 8, {mtp}"), "speculative", "attention ranks");
 }

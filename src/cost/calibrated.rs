@@ -308,8 +308,7 @@ impl Calibrated {
         let (Some(experts), Some(exchange)) = (&self.experts, &self.exchange) else { return nothing };
         let layers = f64::from(self.model.expert_layers());
         let time = |us: f64| ps(layers * us * self.device_time);
-        let cost =
-            RowsCost { gemm_ps: time(experts.us(rows as f64)), communication_ps: time(exchange.us(rows as f64)), other_ps: 0 };
+        let cost = RowsCost { gemm_ps: time(experts.us(rows as f64)), communication_ps: time(exchange.us(rows as f64)), other_ps: 0 };
         if index < REMEMBERED_ROWS {
             if index >= self.shared.len() {
                 self.shared.resize((index + 1).next_power_of_two(), UNKNOWN);

@@ -47,12 +47,7 @@ impl Collective {
     }
 
     /// A collective of NCCL's among `gpus`.
-    pub fn nccl(
-        operation: NcclOperation,
-        calibration: &Calibration,
-        gpus: u32,
-        device: &Device,
-    ) -> Option<(Collective, Confidence)> {
+    pub fn nccl(operation: NcclOperation, calibration: &Calibration, gpus: u32, device: &Device) -> Option<(Collective, Confidence)> {
         let fits = |count: u32| move |row: &&NcclConstants| row.operation == operation && row.gpus == count;
         let (row, measured) = [8, 4, 2]
             .into_iter()

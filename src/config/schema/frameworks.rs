@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AutoscalerConfig, DisaggregationConfig, DynamoBackend, DynamoConfig, KvTiersConfig, LevelOfDetail, PlannerConfig, RouterConfig, SglangConfig,
-    SpeculativeConfig, StartupConfig, TrtllmConfig, VllmConfig,
+    AutoscalerConfig, DisaggregationConfig, DynamoBackend, DynamoConfig, KvTiersConfig, LevelOfDetail, PlannerConfig, RouterConfig,
+    SglangConfig, SpeculativeConfig, StartupConfig, TrtllmConfig, VllmConfig,
 };
 
 /// One serving stack under test.

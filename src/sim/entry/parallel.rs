@@ -48,7 +48,11 @@ impl Degrees {
                 let ranks = if own.enable_dp_attention == Some(true) { own.dp_size.unwrap_or(1) } else { 1 };
                 if ranks == 1 && own.dp_size.unwrap_or(1) > 1 {
                     let message = "data parallelism without attention ranks is several engines";
-                    return Err(Diagnostic::error(format!("{path}.config.sglang.dp_size"), message, "say `enable_dp_attention: true`, or `replicas:`"));
+                    return Err(Diagnostic::error(
+                        format!("{path}.config.sglang.dp_size"),
+                        message,
+                        "say `enable_dp_attention: true`, or `replicas:`",
+                    ));
                 }
                 (ranks, own.ep_size.unwrap_or(1))
             }
@@ -67,8 +71,13 @@ impl Degrees {
             ("enable_expert_parallel", config.enable_expert_parallel.is_some()),
         ] {
             if given {
-                let hint = "say `sglang: {enable_dp_attention, dp_size, ep_size}` or `trtllm: {enable_attention_dp, moe_expert_parallel_size}`";
-                return Err(Diagnostic::error(format!("{path}.config.{key}"), "is an option of vLLM, and this entry is another stack", hint));
+                let hint =
+                    "say `sglang: {enable_dp_attention, dp_size, ep_size}` or `trtllm: {enable_attention_dp, moe_expert_parallel_size}`";
+                return Err(Diagnostic::error(
+                    format!("{path}.config.{key}"),
+                    "is an option of vLLM, and this entry is another stack",
+                    hint,
+                ));
             }
         }
         if !plain.tp.is_multiple_of(ranks) || !plain.tp.is_multiple_of(ep) {
@@ -185,10 +194,7 @@ impl Parts<'_> {
         let count = self.degrees.ranks;
         let balance = || {
             let own = self.config.trtllm.as_ref()?.attention_dp_config.as_ref().filter(|own| own.enable_balance == Some(true))?;
-            Some(Balance {
-                batching_wait_iters: own.batching_wait_iters.unwrap_or(10),
-                timeout_iters: own.timeout_iters.unwrap_or(50),
-            })
+            Some(Balance { batching_wait_iters: own.batching_wait_iters.unwrap_or(10), timeout_iters: own.timeout_iters.unwrap_or(50) })
         };
         let (rule, balance) = match self.engine {
             Engine::Vllm => (RankRule::Score, None),
