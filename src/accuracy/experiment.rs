@@ -85,8 +85,7 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
         }
     }
     config.insert("model_profile_id".into(), json!(shape));
-    config.insert("tensor_parallel_size".into(), json!(tp));
-    let warnings = parallel(record, &mut config, pp, dp)?;
+    extend(&mut config, parallel(record, tp, pp, dp)?);
     if let Some(dtype) = weights(record, model) {
         config.insert("dtype".into(), json!(dtype));
     }
@@ -123,7 +122,7 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
         at_server: load.trace.is_some() || load.static_batch.is_some(),
         steady_batch: record.option_count("max_num_seqs").filter(|_| record.measured.contains_key("batch_mean")).map(|batch| batch as u32),
         gpus: record.num_gpus.unwrap_or(tp * pp * dp * replicas),
-        warnings,
+        warnings: Vec::new(),
     })
 }
 
@@ -161,28 +160,65 @@ fn speculation(record: &Record) -> Option<String> {
     Some(given.get("method").and_then(Value::as_str).unwrap_or("unnamed").to_owned())
 }
 
-/// Options of parallelism, where documents have them; warnings of what was taken for something else.
-fn parallel(record: &Record, config: &mut Map<String, Value>, pp: u32, dp: u32) -> Result<Vec<String>, String> {
-    let known = |key: &str| !crate::config::json_schema()["$defs"]["FrameworkConfig"]["properties"][key].is_null();
-    for (key, degree, what) in
-        [("pipeline_parallel_size", pp, "pipeline parallelism"), ("data_parallel_size", dp, "attention data parallelism inside one engine")]
-    {
-        if degree > 1 {
-            if !known(key) {
-                return Err(format!("{what} is not simulated"));
+/// Degrees of parallelism under each stack's own names. vLLM counts the GPUs of one attention rank, the others those of all ranks.
+fn parallel(record: &Record, tp: u32, pp: u32, dp: u32) -> Result<Value, String> {
+    let gpus = tp.saturating_mul(dp);
+    let experts = record.ep.filter(|ep| *ep > 1);
+    let mut own = Map::new();
+    let mut config = match record.framework.as_str() {
+        "sglang" => {
+            if dp > 1 {
+                own.insert("enable_dp_attention".into(), json!(true));
+                own.insert("dp_size".into(), json!(dp));
             }
-            config.insert(key.into(), json!(degree));
+            own.extend(experts.map(|ep| ("ep_size".to_owned(), json!(ep))));
+            own.extend(record.option_text("moe_a2a_backend").map(|way| ("moe_a2a_backend".to_owned(), json!(way))));
+            json!({"tensor_parallel_size": gpus, "sglang": own})
+        }
+        "trtllm" => {
+            if dp > 1 {
+                if tp > 1 {
+                    return Err(format!("TensorRT-LLM has attention ranks of one GPU, not of {tp}"));
+                }
+                own.insert("enable_attention_dp".into(), json!(true));
+                // The published scripts that give ranks a wait wait for the first prompts only, not for more of them.
+                if let Some(steps) = record.option_count("attention_dp_balance_wait_iters") {
+                    let balance = json!({"enable_balance": true, "timeout_iters": steps, "batching_wait_iters": 0});
+                    own.insert("attention_dp_config".into(), balance);
+                }
+            }
+            own.extend(experts.map(|ep| ("moe_expert_parallel_size".to_owned(), json!(ep))));
+            json!({"tensor_parallel_size": gpus, "trtllm": own})
+        }
+        _ => {
+            let mut config = json!({"tensor_parallel_size": tp});
+            if dp > 1 {
+                config["data_parallel_size"] = json!(dp);
+            }
+            if let Some(ep) = experts {
+                if ep != gpus {
+                    return Err(format!("vLLM deals experts out over all {gpus} GPUs, not over {ep}"));
+                }
+                config["enable_expert_parallel"] = json!(true);
+            }
+            config
+        }
+    };
+    if pp > 1 {
+        config["pipeline_parallel_size"] = json!(pp);
+    }
+    Ok(config)
+}
+
+/// Adds what `more` says, within nested options too.
+fn extend(config: &mut Map<String, Value>, more: Value) {
+    let Value::Object(more) = more else { return };
+    for (key, value) in more {
+        match (config.get_mut(&key), value) {
+            (Some(Value::Object(own)), Value::Object(value)) => own.extend(value),
+            (_, value) => drop(config.insert(key, value)),
         }
     }
-    let experts = record.ep.unwrap_or(1) > 1;
-    if experts && known("enable_expert_parallel") {
-        config.insert("enable_expert_parallel".into(), json!(true));
-    }
-    Ok(if experts && !known("enable_expert_parallel") {
-        vec!["experts dealt out over the GPUs are taken as cut over them".to_owned()]
-    } else {
-        Vec::new()
-    })
 }
 
 /// The weights' format; models published in blockwise fp8 are taken as such.
@@ -476,5 +512,40 @@ impl Requests {
             let _ = writeln!(text, "{arrival},{tokens},{output},{}", ids.trim_end());
         }
         (text, warm_up_s)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+mod tests {
+    use super::*;
+
+    fn record(framework: &str, ep: u32, options: &Value) -> Record {
+        let engine_args = options.as_object().cloned();
+        Record { framework: framework.into(), ep: Some(ep), engine_args, ..Record::default() }
+    }
+
+    #[test]
+    fn ranks_and_experts_are_named_as_each_stack_names_them() {
+        let none = json!({});
+        let vllm = parallel(&record("vllm", 8, &none), 2, 1, 4);
+        assert_eq!(vllm, Ok(json!({"tensor_parallel_size": 2, "data_parallel_size": 4, "enable_expert_parallel": true})));
+        let own = json!({"enable_dp_attention": true, "dp_size": 4, "ep_size": 8, "moe_a2a_backend": "deepep"});
+        let sglang = parallel(&record("sglang", 8, &json!({"moe_a2a_backend": "deepep"})), 2, 2, 4);
+        assert_eq!(sglang, Ok(json!({"tensor_parallel_size": 8, "pipeline_parallel_size": 2, "sglang": own})));
+        let balance = json!({"enable_balance": true, "timeout_iters": 60, "batching_wait_iters": 0});
+        let own = json!({"enable_attention_dp": true, "attention_dp_config": balance, "moe_expert_parallel_size": 4});
+        let trtllm = parallel(&record("trtllm", 4, &json!({"attention_dp_balance_wait_iters": 60})), 1, 1, 4);
+        assert_eq!(trtllm, Ok(json!({"tensor_parallel_size": 4, "trtllm": own})));
+        assert!(parallel(&record("trtllm", 1, &none), 2, 1, 4).is_err());
+        assert!(parallel(&record("vllm", 4, &none), 2, 1, 4).is_err());
+    }
+
+    #[test]
+    fn what_is_added_leaves_the_rest_of_a_section() {
+        let mut config = json!({"trtllm": {"max_batch_size": 8}}).as_object().cloned().unwrap();
+        extend(&mut config, json!({"tensor_parallel_size": 4, "trtllm": {"moe_expert_parallel_size": 4}}));
+        let both = json!({"tensor_parallel_size": 4, "trtllm": {"max_batch_size": 8, "moe_expert_parallel_size": 4}});
+        assert_eq!(Value::Object(config), both);
     }
 }
