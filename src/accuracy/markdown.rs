@@ -55,8 +55,9 @@ pub fn markdown(runs: &[Replayed], variants: &[Variant<'_>]) -> String {
          server was chosen. The kernels' constants come from none of them (see [cost-model.md](cost-model.md)). What is known of the \
          larger errors: the first wave of sets 05 and 06 (a tenth of the requests) takes up to 1.5 s more than it computes on servers that start cold, which \
          is not simulated; set 15's vLLM formed batches for ten steps at once; set 13's H20 computes closer to its low peak than the H200 whose \
-         constants it borrows. Mean or median is not stated in some sources: there the nearer \
-         one counts.\n\n",
+         constants it borrows. Unexplained: TensorRT-LLM with experts dealt out or attention ranks (sets 05 and 06) gets first tokens predicted 21 to 75 % too \
+         early, and one run with ranks and sliced experts on B200 decodes in two thirds of the time predicted. Mean or median is not stated in some \
+         sources: there the nearer one counts.\n\n",
     );
     section(&mut text, "Check sets and calibration sets", "use", &grouped(runs, |run, _| use_of(&run.set).name().to_owned()));
     text.push_str("The sets:\n\n| set | use | what | runs | replayed |\n|---|---|---|---|---|\n");
