@@ -34,7 +34,7 @@ macro_rules! preset {
 }
 
 /// The first is the one that the page opens with.
-static PRESETS: [Preset; 13] = [
+static PRESETS: [Preset; 15] = [
     preset!(
         "stacks-h100",
         2,
@@ -70,6 +70,18 @@ static PRESETS: [Preset; 13] = [
         1,
         "Prefill and decode together or apart, on the same eight H100",
         "Long prompts on Llama-3.1-70B, three a second, two engines of four GPUs. Together, every prompt makes running replies stutter; apart, replies are even and prompts queue for half of the GPUs. Dynamo computes prompts in the decode engine when the other one is busy."
+    ),
+    preset!(
+        "autoscaling-h100",
+        1,
+        "A day in forty minutes, fixed and scaled fleets",
+        "Traffic swings by a factor of eight. Six replicas all the time, a threshold scaler and Dynamo's planner that follow it: fewer GPU-hours, and who comes while a replica loads its weights waits."
+    ),
+    preset!(
+        "failures-h100",
+        1,
+        "A fault drill on four replicas",
+        "One replica dies for a minute, another is slow for one, a third is drained. Lost requests are tried again; a router that looks at the load notices the slow one, one that deals in turn does not."
     ),
     preset!(
         "bursty-code-h100",

@@ -214,6 +214,8 @@ const DEFINITIONS: &[Definition] = &[
     metric("operations.queue_peak", "Longest queue before the replicas", "requests", "Most requests that waited before the replicas at once, warm-up included.", ""),
     metric("operations.tenants", "Tenants", "", "By tenant: requests, those successful and rejected, tokens in and out of the successful ones, mean TTFT, weight.", ""),
     metric("operations.fairness", "Fairness (Jain)", "", "Jain's index over the tenants' service (prompt tokens and twice the output tokens of successful requests, over the weight): 1 is even, 1/n is all for one.", "(sum x)^2 / (n * sum x^2)"),
+    metric("operations.events", "Events", "", "The first 200 things that happened to the fleet: when (at_s), kind (decision, starting, serving, draining, stopped, failed, taken_down, cut_off, reconnected, slowed, router_failed, router_back), replica (null: all), before and value (replicas before and after a decision, requests lost by a failure, thousandths of a step's time), reason.", ""),
+    metric("operations.more_events", "Further events", "events", "Events beyond those 200.", ""),
     metric("provenance.engine_version", "Version", "", "Version of LLMPerfOracle.", ""),
     metric("provenance.seed", "Seed", "", "Seed of the random streams.", ""),
     metric("provenance.confidence", "Confidence", "", "What the step times rest on.", ""),

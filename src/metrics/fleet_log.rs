@@ -61,7 +61,7 @@ pub struct TenantLog {
 pub struct FleetLog {
     /// Replicas may come, go, fail, or be waited for in this run.
     pub kept: bool,
-    /// At most [`MOST_EVENTS`], the first ones.
+    /// At most `MOST_EVENTS`, the first ones.
     pub events: Vec<FleetEvent>,
     /// Events beyond those kept.
     pub more_events: u64,

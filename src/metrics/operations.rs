@@ -2,10 +2,13 @@
 
 use serde_json::{Value, json};
 
+use super::fleet_log::FleetEvent;
 use super::result::{RunResult, Status};
 use super::summary::{RequestTimes, counted_rows};
 use crate::units::PS_PER_S;
 
+/// Events that the summary names; it counts the others.
+const MOST_TOLD: usize = 200;
 const PS_PER_HOUR: f64 = 3600.0 * PS_PER_S as f64;
 
 pub(super) fn operations(run: &RunResult) -> Value {
@@ -37,6 +40,19 @@ pub(super) fn operations(run: &RunResult) -> Value {
         "queue_peak": fleet.queue_peak,
         "tenants": tenants,
         "fairness": fairness,
+        "events": fleet.events.iter().take(MOST_TOLD).map(event).collect::<Vec<Value>>(),
+        "more_events": fleet.more_events + fleet.events.len().saturating_sub(MOST_TOLD) as u64,
+    })
+}
+
+fn event(event: &FleetEvent) -> Value {
+    json!({
+        "at_s": event.at_ps as f64 / PS_PER_S as f64,
+        "kind": event.kind,
+        "replica": event.replica,
+        "before": event.before,
+        "value": event.value,
+        "reason": event.reason,
     })
 }
 

@@ -48,7 +48,7 @@ test('loaded, light and dark', async (t) => {
 
 test('every part of it opened', async (t) => {
   const page = await openPage(t);
-  for (const summary of await page.locator('details > summary').all()) if (!(await summary.evaluate((node) => node.parentElement?.classList.contains('menu')))) await summary.click();
+  for (const summary of await page.locator('details > summary').all()) if ((await summary.isVisible()) && !(await summary.evaluate((node) => node.parentElement?.classList.contains('menu')))) await summary.click();
   for (const toggle of await page.locator('.help-toggle:visible').all()) await toggle.click();
   await check(page, 'opened');
   await page.locator('.menu summary').first().click();

@@ -128,6 +128,7 @@ test('a fleet is drawn with its load, its router’s scores, and its cost', asyn
   assert.equal(await panel.locator('.score-list li').count(), 16, 'every candidate has a score');
   assert.equal(await panel.locator('.score-list li.chosen').count(), 1);
   await panel.locator('details.data summary').click();
+  await panel.locator('tbody tr').first().waitFor();
   assert.equal(await panel.locator('tbody tr').count(), 16);
 });
 

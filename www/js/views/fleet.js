@@ -30,6 +30,7 @@ export function createFleet({ store, pool }) {
     h('button', { type: 'button', data: { measure: name }, on: { click: () => { measure = /** @type {keyof typeof MEASURES} */ (name); draw(); } } }, label));
   const facts = h('dl', { class: 'facts' });
   const topology = h('div', { class: 'topology' });
+  const history = h('div', {});
   const canvas = h('canvas', { role: 'img' });
   const cursor = h('div', { class: 'fleet-cursor' });
   const readout = h('p', { class: 'muted fleet-readout', role: 'status' });
@@ -40,7 +41,7 @@ export function createFleet({ store, pool }) {
   const perReplica = h('details', { class: 'data', on: { toggle: () => fillTable() } }, h('summary', {}, 'Data'), tableBody);
   const element = h('div', { class: 'fleet' },
     h('div', { class: 'inspector-controls' }, entry, h('div', { class: 'segmented', role: 'group', 'aria-label': 'Load shown' }, measureButtons), moment),
-    facts, topology, h('div', { class: 'fleet-time' }, slider, heat), readout, h('div', {}, ask), decisionsBody, perReplica);
+    facts, topology, h('div', { class: 'fleet-time' }, slider, heat), readout, h('div', {}, ask), decisionsBody, history, perReplica);
 
   /** @type {keyof typeof MEASURES} */
   let measure = 'running';
@@ -70,6 +71,8 @@ export function createFleet({ store, pool }) {
     slider.value = String(bin);
     replaceChildren(decisionsBody);
     replaceChildren(facts, factsOf(shown, fleet).map(([term, value]) => h('div', {}, h('dt', {}, term), h('dd', {}, value))));
+    const events = historyOf(shown);
+    replaceChildren(history, ...(events ? [events] : []));
     draw();
     fillTable();
   }
@@ -193,6 +196,22 @@ function valuesOf(fleet, measure) {
   return fleet.tokens.map((tokens, i) => tokens / Math.max(1, fleet.replicas[Math.floor(i / fleet.bins)]?.kvTokens ?? 1));
 }
 
+/** @type {Record<string, string>} */
+const TIERS = { gpu: 'GPU memory', host: 'host memory', disk: 'disk', remote: 'the remote store' };
+
+/** What happened to the fleet, a line each. @param {RunResult} result @returns {HTMLElement | null} */
+function historyOf({ summary }) {
+  const { events = [], more_events: more = 0 } = summary.operations ?? {};
+  if (events.length === 0) return null;
+  /** @param {any} event */
+  const line = ({ at_s: at, kind, replica, before, value, reason }) => {
+    const what = kind === 'decision' ? `${count(before)} → ${count(value)} replicas` : `${replica === null ? '' : `replica ${replica} `}${kind.replaceAll('_', ' ')}`;
+    const lost = kind === 'failed' && value > 0 ? `, ${count(value)} requests lost` : '';
+    return h('li', {}, h('span', { class: 'muted' }, `${number(at)}\u202fs `), `${what}${lost}`, reason ? h('span', { class: 'muted' }, ` ${reason.replaceAll('_', ' ')}`) : '');
+  };
+  return h('details', {}, h('summary', {}, `Events (${count(events.length + more)})`), h('ol', { class: 'fleet-events' }, events.map(line)), more > 0 ? h('p', { class: 'muted' }, `and ${count(more)} more`) : '');
+}
+
 /** GPUs of a node, where the document names one. @param {State} state */
 function nodeGpus({ document }) {
   const { node } = document.hardware_profile ?? {};
@@ -206,9 +225,10 @@ function nodeGpus({ document }) {
  */
 function factsOf({ endS, summary }, { replicas }) {
   const gpus = replicas.reduce((sum, { gpus: own }) => sum + own, 0);
-  const hours = (gpus * endS) / 3600;
+  const operations = summary.operations;
+  const hours = typeof operations?.gpu_hours === 'number' ? operations.gpu_hours : (gpus * endS) / 3600;
   const prices = replicas.map(({ usdPerHour }) => usdPerHour);
-  const usd = prices.every((price) => price !== null) ? (prices.reduce((sum, price) => (sum ?? 0) + (price ?? 0), 0) ?? 0) * (endS / 3600) : null;
+  const usd = prices.every((price) => price !== null) ? (prices.reduce((sum, price) => (sum ?? 0) + (price ?? 0), 0) ?? 0) * (hours / gpus) : null;
   const requests = replicas.filter(({ role }) => role !== 'decode').map((replica) => replica.requests);
   const [prompt, cached] = [replicas.reduce((sum, { promptTokens }) => sum + promptTokens, 0), replicas.reduce((sum, { cachedTokens }) => sum + cachedTokens, 0)];
   /** @type {[string, string][]} */
@@ -220,8 +240,16 @@ function factsOf({ endS, summary }, { replicas }) {
     ['Prompt tokens from cache', percent(cached / Math.max(1, prompt))],
   ];
   // Hits by tier, where there are tiers below the GPU.
-  for (const tier of Array.isArray(summary.kv_tiers?.tiers) ? summary.kv_tiers.tiers : []) {
-    if (typeof tier?.name === 'string' && typeof tier.hit_tokens === 'number') facts.push([`from ${tier.name}`, `${compact(tier.hit_tokens)} tokens`]);
+  if (summary.kv_tiers) {
+    for (const [tier, tokens] of Object.entries(summary.prefix_caching?.by_tier ?? {})) {
+      if (typeof tokens === 'number') facts.push([`From ${TIERS[tier] ?? tier}`, `${compact(tokens)} tokens`]);
+    }
+  }
+  if (operations) {
+    const { replicas: serving, scaling, failures, lost_attempts: lost, retried_successful: retried } = operations;
+    facts.push(['Serving replicas', `${number(serving.mean)} on average, ${count(serving.min)} to ${count(serving.max)}`]);
+    facts.push(['Scaled', `${count(scaling.up)} times up, ${count(scaling.down)} down`]);
+    facts.push(['Failures', count(failures)], ['Requests lost', `${count(lost)}, of which ${count(retried)} had their reply in a later try`]);
   }
   const handed = summary.disaggregation?.transfers;
   if (typeof handed === 'number') facts.push(['KV handed over', `${count(handed)} times`]);

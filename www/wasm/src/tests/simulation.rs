@@ -134,11 +134,11 @@ fn a_trace_holds_the_steps_that_were_asked_for() {
 }
 
 #[wasm_bindgen_test]
-fn one_engine_is_a_fleet_of_one() {
+fn the_load_of_a_fleet_is_the_time_that_requests_spend() {
     let run = finished(100_000, true);
-    assert_eq!(run.replica_count(), 1);
+    assert_eq!(run.replica_count(), 4);
     let fleet = run.fleet(50).unwrap();
-    assert_eq!((number(&fleet, "bins"), get(&fleet, "replicas").unchecked_into::<Array>().length()), (50.0, 1));
+    assert_eq!((number(&fleet, "bins"), get(&fleet, "replicas").unchecked_into::<Array>().length()), (50.0, 4));
     let running = get(&fleet, "running").unchecked_into::<js_sys::Float64Array>().to_vec();
     let spent: f64 = run
         .column("finishMs")
@@ -153,9 +153,9 @@ fn one_engine_is_a_fleet_of_one() {
 
 #[wasm_bindgen_test]
 fn a_benchmark_is_read_and_fitted_in_slices() {
-    let text = r#"{"completed": 40, "total_input_tokens": 8000, "total_output_tokens": 1200, "request_rate": 4, "mean_ttft_ms": 60, "mean_tpot_ms": 14}"#;
+    let text = r#"{"completed": 400, "total_input_tokens": 80000, "total_output_tokens": 12000, "request_rate": 4, "mean_ttft_ms": 60, "mean_tpot_ms": 14}"#;
     let said = calibration::read_benchmark(text).unwrap();
-    assert_eq!((get(&said, "tool"), number(&said, "requests")), ("vLLM bench serve".into(), 40.0));
+    assert_eq!((get(&said, "tool"), number(&said, "requests")), ("vLLM bench serve".into(), 400.0));
     assert_eq!(number(&get(&said, "measured"), "tpot_mean_ms"), 14.0);
     assert!(message(&calibration::read_benchmark("{}").unwrap_err()).contains("no output of a benchmark"));
     let wanted = js("({ text: '', source: 'bench.json', entry: 'vLLM', perRequest: false, ownRequests: true })");
