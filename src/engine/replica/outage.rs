@@ -74,7 +74,7 @@ impl Replica {
     /// in flight the last step may not have started, and then the one before it has not ended.
     fn tokens_out_by(&self, id: super::JobId, now: Time) -> u32 {
         let job = &self.core.jobs[id];
-        let to_come = |flight: &super::Flight| match flight.end > now {
+        let to_come = |flight: &super::flight::Flight| match flight.end > now {
             true => flight.yields(job, id, 1 + u64::from(flight.last_step_start > now)),
             false => 0,
         };
