@@ -13,7 +13,8 @@ fn plan(text: &str) -> Result<sim::Plan, Vec<String>> {
     sim::plan(&document, &NoFiles).map_err(|errors| told(&errors))
 }
 
-fn run_as(text: &str, fast_path: bool) -> RunResult {
+/// Takes the first run of a document to its end.
+fn ended(text: &str, fast_path: bool) -> Simulation {
     let mut plan = plan(text).unwrap();
     plan.runs[0].fast_path = fast_path;
     let mut simulation = Simulation::new(&plan.runs[0]).unwrap();
@@ -22,7 +23,11 @@ fn run_as(text: &str, fast_path: bool) -> RunResult {
         slices += 1;
         assert!(slices < 2000, "the run does not end");
     }
-    simulation.finish()
+    simulation
+}
+
+fn run_as(text: &str, fast_path: bool) -> RunResult {
+    ended(text, fast_path).finish()
 }
 
 fn run(text: &str) -> RunResult {
@@ -299,14 +304,7 @@ retries: {{max_attempts: 4, initial_backoff_ms: 50, budget: 0.5}}
 }
 
 fn outcome(text: &str, fast_path: bool) -> RunResult {
-    let mut plan = plan(text).unwrap();
-    plan.runs[0].fast_path = fast_path;
-    let mut simulation = Simulation::new(&plan.runs[0]).unwrap();
-    let mut slices = 0;
-    while !simulation.advance(1 << 16).done {
-        slices += 1;
-        assert!(slices < 2000, "the run does not end");
-    }
+    let simulation = ended(text, fast_path);
     assert_eq!(simulation.kv_blocks_used(), 0, "blocks have leaked");
     simulation.finish()
 }
