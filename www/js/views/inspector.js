@@ -110,11 +110,16 @@ export function createInspector({ store, pool }) {
 function replicaParts({ replica, entry, steps, last_step_ended_s: last }, several) {
   const head = several ? [h('h4', {}, `Replica ${replica}: ${entry}`)] : [];
   if (steps.length === 0) return [...head, h('p', { class: 'muted' }, last === null ? 'Idle, without a step so far.' : `Idle since ${number(last)}\u202fs.`)];
-  return [...head, ...steps.map(stepCard)];
+  const card = (/** @type {Step} */ step, /** @type {number} */ index) =>
+    stepCard(step, `${several ? ` on replica ${replica}` : ''}${steps.length > 1 ? `, step ${index + 1}` : ''}`);
+  return [...head, ...steps.map(card)];
 }
 
-/** @param {Step} step */
-function stepCard(step) {
+/**
+ * @param {Step} step
+ * @param {string} where  tells its tables from those of other steps
+ */
+function stepCard(step, where) {
   const { parts, duration_ms: duration, kv_blocks: kv, queue, held_back: held, floors } = step;
   const shown = parts.filter(({ ms }) => ms > 0);
   const bar = h('div', { class: 'split', role: 'img', 'aria-label': `Where the step's time goes: ${shown.map(({ label, ms }) => `${label} ${percent(ms / duration)}`).join(', ')}` });
@@ -134,9 +139,9 @@ function stepCard(step) {
       fact('Sequences', `${count(step.sequences.prefill)} prefill, ${count(step.sequences.decode)} decode, ${count(step.sequences.left_out)} left out; at most ${count(step.sequences.limit)}`),
       fact('KV memory', `${count(kv.used)} of ${count(kv.total)} blocks, ${percent(kv.used / Math.max(1, kv.total))}`)),
     h('div', { class: 'step-tables' },
-      table(`The batch: ${count(step.members.length)} requests`, ['Request', 'Does', 'Tokens', 'Context', 'Made'], step.members.slice(0, MEMBERS_SHOWN).map((member) => [
+      table(`The batch${where}: ${count(step.members.length)} requests`, ['Request', 'Does', 'Tokens', 'Context', 'Made'], step.members.slice(0, MEMBERS_SHOWN).map((member) => [
         member.request, doing(member), count(member.tokens), count(member.context_tokens), count(member.generated_tokens)]), step.members.length - MEMBERS_SHOWN),
-      table(`The queue: ${count(queue.length)} waiting`, ['Request', 'Tokens', 'Waited'], queue.first.map((waiting) => [
+      table(`The queue${where}: ${count(queue.length)} waiting`, ['Request', 'Tokens', 'Waited'], queue.first.map((waiting) => [
         waiting.request, count(waiting.tokens), `${number(waiting.waited_ms)}\u202fms${waiting.preempted ? ', ran before' : ''}`]), queue.length - queue.first.length)));
 }
 
