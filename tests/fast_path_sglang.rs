@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use llmperforacle::cost::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
-use llmperforacle::engine::policies::sglang::{Order, Sglang, SglangOptions};
+use llmperforacle::engine::policies::sglang::{Order, Priorities, Sglang, SglangOptions};
 use llmperforacle::engine::{Core, Limits, Pace, Replica};
 use llmperforacle::kv::{KvCache, LoadBack, RadixCache};
 use llmperforacle::metrics::{Recorder, RunResult};
@@ -80,22 +80,27 @@ fn case() -> impl Strategy<Value = Case> {
         1 => Just(Order::DfsWeight),
         1 => Just(Order::Hrrn)
     ];
-    let options =
-        (order, any::<bool>(), 50u32..1000, 0.05f64..1.5, any::<bool>(), prop_oneof![3 => Just(0u32), 1 => 1u32..5], any::<bool>())
-            .prop_map(|(order, priority, max_prefill_tokens, schedule_conservativeness, mixed_chunk, prefill_decode_interval, caching)| {
-                SglangOptions {
-                    pp_max_micro_batch_size: u32::MAX,
-                    order,
-                    priority,
-                    max_prefill_tokens,
-                    schedule_conservativeness,
-                    mixed_chunk,
-                    prefill_decode_interval,
-                    latch: max_prefill_tokens % 4 > 0,
-                    caching,
-                    seed: 7,
-                }
-            });
+    let priority =
+        prop::option::of(
+            (any::<bool>(), any::<bool>(), 0u32..3, any::<bool>()).prop_map(|(low_values_first, preempts, threshold, retracts)| {
+                Priorities { low_values_first, preempts, threshold, retracts }
+            }),
+        );
+    let options = (order, priority, 50u32..1000, 0.05f64..1.5, any::<bool>(), prop_oneof![3 => Just(0u32), 1 => 1u32..5], any::<bool>())
+        .prop_map(|(order, priority, max_prefill_tokens, schedule_conservativeness, mixed_chunk, prefill_decode_interval, caching)| {
+            SglangOptions {
+                pp_max_micro_batch_size: u32::MAX,
+                order,
+                priority,
+                max_prefill_tokens,
+                schedule_conservativeness,
+                mixed_chunk,
+                prefill_decode_interval,
+                latch: max_prefill_tokens % 4 > 0,
+                caching,
+                seed: 7,
+            }
+        });
     let cost = (1_000u64..10_000_000, 0u64..200_000, 0u64..3_000, prop_oneof![Just(0u64), 100_000u64..20_000_000])
         .prop_map(|(fixed_ps, sequence_ps, context_ps, host_ps)| Affine { fixed_ps, sequence_ps, context_ps, host_ps });
     let request = (
@@ -168,7 +173,7 @@ proptest! {
         prop_assert_eq!(used, 0, "memory leaked");
         let r = &result.requests;
         prop_assert_eq!(r.len(), case.requests.len());
-        if case.options.order == Order::Fcfs && !case.options.priority && case.below.is_none() {
+        if case.options.order == Order::Fcfs && case.options.priority.is_none() && case.below.is_none() {
             // First come, first served: nobody is admitted for the first time before an earlier one (but for one whose KV is on its
             // way up from a lower tier).
             let served: Vec<u64> = (0..r.len()).filter(|&row| r.status[row] == 1).map(|row| r.scheduled_ps[row]).collect();

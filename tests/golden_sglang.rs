@@ -2,7 +2,7 @@
 //! Each test names the rule.
 
 use llmperforacle::engine::HoldRule;
-use llmperforacle::engine::policies::sglang::{Order, Sglang, SglangOptions};
+use llmperforacle::engine::policies::sglang::{Order, Priorities, Sglang, SglangOptions};
 use llmperforacle::engine::testing::{Lab, Log, Outcome};
 use llmperforacle::kv::RadixCache;
 use llmperforacle::units::Time;
@@ -280,16 +280,107 @@ fn orders_by_length() {
     assert_eq!(run(Order::Fcfs), [10.0, 20.0, 30.0]);
 }
 
-/// More urgent requests first.
+/// An engine with priorities.
+fn by_priority(tokens: u64, change: impl FnOnce(&mut Priorities)) -> Lab {
+    let mut rules = Priorities::default();
+    change(&mut rules);
+    engine(tokens, |options| options.priority = Some(rules))
+}
+
+fn arrive_urgent(lab: &mut Lab, at_ms: f64, input: u32, output: u32, priority: i32) {
+    lab.arrive(at_ms, input, output);
+    lab.change(|request| request.priority = priority);
+}
+
+/// More urgent requests first: larger values, or smaller ones where they say so.
 #[test]
 fn priority_goes_first() {
-    let mut lab = engine(1 << 20, |options| options.priority = true).limits(|limits| limits.max_num_seqs = 1);
-    lab.arrive(0.0, 10, 1);
-    for (at_ms, priority) in [(1.0, 5), (2.0, 1)] {
-        lab.arrive(at_ms, 10, 1);
-        lab.change(|request| request.priority = priority);
+    let run = |low_values_first| {
+        let mut lab = by_priority(1 << 20, |rules| rules.low_values_first = low_values_first).limits(|limits| limits.max_num_seqs = 1);
+        lab.arrive(0.0, 10, 1);
+        arrive_urgent(&mut lab, 1.0, 10, 1, 5);
+        arrive_urgent(&mut lab, 2.0, 10, 1, 1);
+        lab.run()
+    };
+    assert_eq!(run(false), [(10.0, 10.0), (20.0, 20.0), (30.0, 30.0)]);
+    assert_eq!(run(true), [(10.0, 10.0), (30.0, 30.0), (20.0, 20.0)]);
+}
+
+/// Seats are taken from those that are less urgent by more than the threshold: two seats, two running from 10 ms on (priorities 0 and 3,
+/// 50 tokens each). At 12 ms one of priority 11 is seen (11 - 0 > 10): the first loses its seat, goes to the back of the queue and waits.
+/// 12-22 prefill; it ends at 24 (token 3). The first is computed again, prompt and three tokens, at 24-34 but for its 100 prompt tokens
+/// that the tree has: token 4 at 34, and 46 decodes: 80. The second: tokens 1 to 3 by 12, 4 and 5 at 23 and 24, stalled to 34, 45 more: 79.
+#[test]
+fn an_urgent_request_takes_a_seat() {
+    let mut lab = by_priority(1 << 20, |_| {}).limits(|limits| limits.max_num_seqs = 2);
+    arrive_urgent(&mut lab, 0.0, 100, 50, 0);
+    arrive_urgent(&mut lab, 0.0, 100, 50, 3);
+    arrive_urgent(&mut lab, 11.5, 100, 3, 11);
+    let log = lab.log();
+    assert_eq!(times(&log.outcomes), [(10.0, 80.0), (10.0, 79.0), (22.0, 24.0)]);
+    let preemptions: Vec<u32> = log.outcomes.iter().map(|outcome| outcome.preemptions).collect();
+    assert_eq!(preemptions, [1, 0, 0]);
+    // 102 tokens had been computed; of the 103 to compute, the tree has the prompt.
+    assert_eq!(log.outcomes[0].prefilled_tokens, 100 + 3);
+}
+
+/// A difference of the threshold itself is not enough; nor is any where preemption is off. The third waits for a seat: at 59 ms both end.
+#[test]
+fn a_small_difference_or_a_switch_preempts_nobody() {
+    for (urgency, preempts) in [(10, true), (1000, false)] {
+        let mut lab = by_priority(1 << 20, |rules| rules.preempts = preempts).limits(|limits| limits.max_num_seqs = 2);
+        arrive_urgent(&mut lab, 0.0, 100, 50, 0);
+        arrive_urgent(&mut lab, 0.0, 100, 50, 3);
+        arrive_urgent(&mut lab, 11.5, 100, 3, urgency);
+        assert_eq!(lab.run(), [(10.0, 59.0), (10.0, 59.0), (69.0, 71.0)], "{urgency}");
     }
-    assert_eq!(lab.run(), [(10.0, 10.0), (30.0, 30.0), (20.0, 20.0)]);
+}
+
+/// Of equals the newest goes first, and as many go as cover what the urgent one lacks: 500 tokens, four seats, four of 60 + 40 from 10 ms on.
+/// At 12 ms they hold 62 each and are expected to take 37 each: 500 - 248 - 148 = 104 are left. One of 120 + 60 lacks 76: three victims
+/// cover it (37 * 3 = 111). The oldest goes on.
+#[test]
+fn as_many_are_preempted_as_the_urgent_one_lacks() {
+    let mut lab = by_priority(500, |_| {}).limits(|limits| limits.max_num_seqs = 4);
+    for _ in 0..4 {
+        arrive_urgent(&mut lab, 0.0, 60, 40, 0);
+    }
+    arrive_urgent(&mut lab, 11.5, 120, 60, 20);
+    let log = lab.log();
+    let preemptions: Vec<u32> = log.outcomes.iter().map(|outcome| outcome.preemptions).collect();
+    assert_eq!(preemptions, [0, 1, 1, 1, 0]);
+    assert_eq!(log.outcomes[4].first_token, Some(Time::from_ms(22.0)));
+}
+
+/// Memory alone preempts nobody, as seats decide whether it is tried: with seats to spare the urgent one waits for its turn at the head.
+#[test]
+fn want_of_memory_preempts_nobody() {
+    let mut lab = by_priority(320, |_| {});
+    arrive_urgent(&mut lab, 0.0, 128, 64, 0);
+    arrive_urgent(&mut lab, 5.0, 128, 64, 0);
+    arrive_urgent(&mut lab, 15.0, 128, 64, 100);
+    // As g3: the first from 10 to 73; then the urgent one, 83 to 146, then the other.
+    assert_eq!(lab.run(), [(10.0, 73.0), (156.0, 219.0), (83.0, 146.0)]);
+}
+
+/// `retraction_policy: priority`: the case of `the_one_with_the_fewest_output_tokens_is_retracted` with the first less urgent than the
+/// second. At 51 ms it is the first (32 tokens out) that loses its KV; by length it would be the second (30).
+#[test]
+fn the_least_urgent_is_retracted() {
+    let run = |retracts| {
+        let mut rules = Priorities { retracts, ..Priorities::default() };
+        rules.preempts = false;
+        let mut lab = engine(100, |options| (options.schedule_conservativeness, options.priority) = (0.1, Some(rules)));
+        arrive_guessed(&mut lab, 0.0, 20, 40);
+        arrive_guessed(&mut lab, 12.0, 20, 40);
+        lab.change(|request| request.priority = 1);
+        let outcomes = lab.log().outcomes;
+        (outcomes[0].preemptions, outcomes[1].preemptions, outcomes[0].finish.map(Time::as_ms), outcomes[1].finish.map(Time::as_ms))
+    };
+    assert_eq!(run(false), (0, 1, Some(59.0), Some(78.0)));
+    // The second has 10 steps left at 51 and ends at 61; the first, 12 tokens short, then computes 32 tokens (its prompt is found) to
+    // 71, and 7 more: 78.
+    assert_eq!(run(true), (1, 0, Some(78.0), Some(61.0)));
 }
 
 /// Without a radix cache and with `ignore_eos` completion is simulated. Pool 200: the first (10 in, 100 out) and the second (50 in, 20 out)

@@ -10,9 +10,24 @@ pub struct SglangConfig {
     /// Order in which waiting requests are tried. Absent means fcfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_policy: Option<SglangSchedulePolicy>,
-    /// More urgent requests first (`priority` of the request, larger is more urgent), within the order.
+    /// More urgent requests first (`user_priority_dist_config` of the workload, larger is more urgent), also at the cost of running ones. Absent
+    /// means false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_priority_scheduling: Option<bool>,
+    /// Priorities: 1 is more urgent than 2. Absent means false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_low_priority_values_first: Option<bool>,
+    /// Priorities: a running request loses its seat to a waiting one that is more urgent by more than this. Absent means 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000000))]
+    pub priority_scheduling_preemption_threshold: Option<u32>,
+    /// Priorities: they order the queue and nobody loses a seat. Absent means false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_priority_preemption: Option<bool>,
+    /// Who loses its KV when decodes run out of memory: `length` (the fewest output tokens) or `priority` (the least urgent). Absent means
+    /// length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retraction_policy: Option<SglangRetractionPolicy>,
     /// Longest piece of a batch of prompts, tokens (`max_num_batched_tokens`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1048576))]
@@ -114,6 +129,13 @@ pub enum SglangSchedulePolicy {
     Random,
     DfsWeight,
     Hrrn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SglangRetractionPolicy {
+    Length,
+    Priority,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -208,7 +208,7 @@ pub struct ClientProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub streaming_response_probability: Option<f64>,
-    /// Priority, used by engines whose policy is `priority` (smaller is more urgent).
+    /// Priority, used by engines that schedule by it: smaller is more urgent for vLLM, larger for SGLang unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_priority_dist_config: Option<Distribution>,
     /// In some documents of the original project; without effect there and here.

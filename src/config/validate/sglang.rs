@@ -1,7 +1,7 @@
 //! SGLang's own options against the common options that say the same in other words.
 
 use super::super::node::join_key;
-use super::super::schema::{FrameworkConfig, FrameworkKind, SglangConfig, SglangSchedulePolicy};
+use super::super::schema::{FrameworkConfig, FrameworkKind, SglangConfig, SglangRetractionPolicy, SglangSchedulePolicy};
 use super::Findings;
 use super::own_options::{differs, of_another_stack, two_words, without_effect};
 
@@ -21,6 +21,7 @@ pub(super) fn sglang(kind: FrameworkKind, config: &FrameworkConfig, config_path:
         let message = "priorities go with `fcfs` and `lof` only, as in SGLang";
         findings.error(join_key(&path, "enable_priority_scheduling"), message, "take `schedule_policy` out, or this");
     }
+    priorities(own, &path, findings);
     let hicache = [
         ("hicache_ratio", own.hicache_ratio.is_some()),
         ("hicache_size", own.hicache_size.is_some()),
@@ -29,6 +30,26 @@ pub(super) fn sglang(kind: FrameworkKind, config: &FrameworkConfig, config_path:
     for (key, _) in hicache.iter().filter(|(_, given)| *given && own.enable_hierarchical_cache != Some(true)) {
         let message = format!("`{key}` has no effect without `enable_hierarchical_cache: true`");
         findings.warning(join_key(&path, key), message, "set it, or take this out");
+    }
+}
+
+/// What goes with priorities only.
+fn priorities(own: &SglangConfig, path: &str, findings: &mut Findings) {
+    if own.enable_priority_scheduling == Some(true) {
+        return;
+    }
+    if own.retraction_policy == Some(SglangRetractionPolicy::Priority) {
+        let message = "retraction by priority goes with priority scheduling only, as in SGLang";
+        findings.error(join_key(path, "retraction_policy"), message, "say `enable_priority_scheduling: true`");
+    }
+    let given = [
+        ("schedule_low_priority_values_first", own.schedule_low_priority_values_first.is_some()),
+        ("priority_scheduling_preemption_threshold", own.priority_scheduling_preemption_threshold.is_some()),
+        ("disable_priority_preemption", own.disable_priority_preemption.is_some()),
+    ];
+    for (key, _) in given.iter().filter(|(_, given)| *given) {
+        let message = format!("`{key}` has no effect without `enable_priority_scheduling: true`");
+        findings.warning(join_key(path, key), message, "set it, or take this out");
     }
 }
 

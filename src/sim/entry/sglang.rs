@@ -4,9 +4,9 @@ use super::plan::KvPlan;
 use super::{Parts, Rules};
 use crate::catalog::{Engine, FrameworkDefaults};
 use crate::config::Diagnostic;
-use crate::config::schema::SglangSchedulePolicy;
+use crate::config::schema::{SglangConfig, SglangRetractionPolicy, SglangSchedulePolicy};
 use crate::cost::Graphs;
-use crate::engine::policies::sglang::{Order, SglangOptions};
+use crate::engine::policies::sglang::{Order, Priorities, SglangOptions};
 use crate::engine::{Limits, PolicySpec};
 
 /// GPUs on which SGLang's default attention kernels (trtllm_mha) want pages of 64 tokens: compute capability 10.0.
@@ -46,7 +46,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
                 Some(SglangSchedulePolicy::DfsWeight) => Order::DfsWeight,
                 Some(SglangSchedulePolicy::Hrrn) => Order::Hrrn,
             },
-            priority: own.enable_priority_scheduling.unwrap_or(default.priority),
+            priority: priorities(&own),
             max_prefill_tokens: own.max_prefill_tokens.unwrap_or(default.max_prefill_tokens),
             // Three tenths of it with attention ranks.
             schedule_conservativeness: own.schedule_conservativeness.unwrap_or(default.schedule_conservativeness)
@@ -83,6 +83,16 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         kv: Box::new(move |blocks, block_size| KvPlan::Radix { pages: blocks, page: block_size, caching }),
         overlap: overlap.unwrap_or(true) && !stages,
     }
+}
+
+fn priorities(own: &SglangConfig) -> Option<Priorities> {
+    let default = Priorities::default();
+    own.enable_priority_scheduling.unwrap_or(false).then(|| Priorities {
+        low_values_first: own.schedule_low_priority_values_first.unwrap_or(default.low_values_first),
+        preempts: !own.disable_priority_preemption.unwrap_or(!default.preempts),
+        threshold: own.priority_scheduling_preemption_threshold.unwrap_or(default.threshold),
+        retracts: own.retraction_policy == Some(SglangRetractionPolicy::Priority),
+    })
 }
 
 /// `max_running_requests` unless given: 512 for each multiple of the longest context that the pool holds, from 2048 to 4096, and no more

@@ -6,15 +6,19 @@
 //! nobody is tried again until a request leaves (the `batch_is_full` latch). When decodes run out of memory, those with the fewest
 //! output tokens are retracted to the back of the queue. Orders of the queue are in `order`.
 //!
-//! Left out: priority preemption, prefill delayer, hybrid and disaggregated modes, `num_continuous_decode_steps`. Lengths count tokens in
+//! Left out: prefill delayer, hybrid and disaggregated modes, `num_continuous_decode_steps`. Lengths count tokens in
 //! flight as made. Where even the last running request does not fit (a prompt in pieces holds the rest), SGLang aborts it;
 //! here it is retracted like the others.
 
 mod expectation;
 mod order;
 mod prefill;
+mod priority;
 
 pub use order::Order;
+pub use priority::Priorities;
+
+use std::cmp::Reverse;
 
 use expectation::Expectation;
 
@@ -36,8 +40,8 @@ const RESERVED_DECODE_TOKENS: u64 = 512;
 #[derive(Clone, Debug, PartialEq)]
 pub struct SglangOptions {
     pub order: Order,
-    /// More urgent requests first, within an order.
-    pub priority: bool,
+    /// More urgent requests first, within an order, and at the cost of less urgent ones.
+    pub priority: Option<Priorities>,
     /// Prompt tokens of a batch, chunked or not.
     pub max_prefill_tokens: u32,
     /// Factor on the share of declared output that running requests are expected to take.
@@ -60,7 +64,7 @@ impl Default for SglangOptions {
     fn default() -> SglangOptions {
         SglangOptions {
             order: Order::Fcfs,
-            priority: false,
+            priority: None,
             max_prefill_tokens: 16384,
             schedule_conservativeness: 1.0,
             mixed_chunk: false,
@@ -147,10 +151,15 @@ impl Sglang {
         if quiet { Steadiness::UntilEvent } else { Steadiness::OneStep }
     }
 
-    /// Takes the memory of those with the fewest output tokens, of these those with the longest prompts, until the others fit.
+    /// Takes the memory of those with the fewest output tokens, of these those with the longest prompts, until the others fit; by priority
+    /// of the least urgent before.
     fn retract(&mut self, core: &mut Core) {
         let mut order: Vec<JobId> = core.running().filter(|&id| core.jobs[id].stage == Stage::Decoding).collect();
-        order.sort_by_key(|&id| (std::cmp::Reverse(core.decodes.generated(&core.jobs, id)), core.jobs[id].request.input_tokens));
+        let by_priority = self.options.priority.filter(|rules| rules.retracts);
+        order.sort_by_key(|&id| {
+            let urgency = by_priority.map(|rules| Reverse(rules.urgency(core, id)));
+            (urgency, Reverse(core.decodes.generated(&core.jobs, id)), core.jobs[id].request.input_tokens)
+        });
         while let Some(victim) = order.pop() {
             core.preempt(victim);
             if core.waiting.front() == Some(&victim) {
@@ -196,7 +205,7 @@ impl Policy for Sglang {
     fn form(&mut self, core: &mut Core) -> Steadiness {
         self.turn_to(core.lane());
         let idle_lane = core.has_lanes() && running_batch(core) == 0;
-        if running_batch(core) < self.running || idle_lane || !self.options.latch {
+        if running_batch(core) < self.running || idle_lane || !self.options.latch || self.preempts() {
             self.latched = false;
         }
         self.note_arrivals(core);

@@ -65,8 +65,8 @@ impl Sglang {
                 }
             }
         }
-        if self.options.priority {
-            sort(core, |core, id| core.jobs[id].request.priority);
+        if let Some(rules) = self.options.priority {
+            sort(core, |core, id| Reverse(rules.urgency(core, id)));
         }
     }
 }

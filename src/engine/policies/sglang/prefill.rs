@@ -6,7 +6,7 @@ use crate::engine::held::HoldRule;
 use crate::engine::job::{JobId, Stage};
 
 /// What is left while a batch of prompts is put together. Tokens.
-struct Room {
+pub(super) struct Room {
     page: u64,
     /// `rem_input_tokens` and `rem_chunk_tokens`.
     input: u64,
@@ -14,7 +14,7 @@ struct Room {
     /// Of the batch's own prompts, in whole pages.
     claimed: u64,
     /// What running requests and those just admitted are expected to take yet.
-    expected: f64,
+    pub(super) expected: f64,
 }
 
 impl Room {
@@ -23,7 +23,7 @@ impl Room {
     }
 
     /// Memory not claimed by this batch.
-    fn memory(&self, core: &Core) -> u64 {
+    pub(super) fn memory(&self, core: &Core) -> u64 {
         (core.pool.free() * self.page).saturating_sub(self.claimed)
     }
 
@@ -55,7 +55,7 @@ impl Sglang {
             self.rounds -= 1;
             return false;
         }
-        if under_way.is_none() && self.is_full(core) {
+        if under_way.is_none() && self.is_full(core) && !self.preempts() {
             self.latched = true;
             hold_head(core, HoldRule::Seats, 1, 0);
             return false;
@@ -89,7 +89,9 @@ impl Sglang {
         } else if !core.waiting.is_empty() && !self.latched {
             room.expected += self.expected(core);
             self.order(core);
-            self.admit(core, &mut room, &mut batch);
+            let mut set_aside = Vec::new();
+            self.admit(core, &mut room, &mut batch, &mut set_aside);
+            core.waiting.extend(set_aside);
         }
         if batch.is_empty() {
             return false;
@@ -109,8 +111,9 @@ impl Sglang {
     }
 
     /// Admits from the head of the queue until one is not accepted.
-    fn admit(&mut self, core: &mut Core, room: &mut Room, batch: &mut Vec<(JobId, u32)>) {
+    fn admit(&mut self, core: &mut Core, room: &mut Room, batch: &mut Vec<(JobId, u32)>, set_aside: &mut Vec<JobId>) {
         let mut states: Option<Vec<State>> = None;
+        let mut full = false;
         let mut index = 0;
         while let Some(&head) = core.waiting.get(index) {
             if core.is_on_its_way(head) {
@@ -120,9 +123,14 @@ impl Sglang {
                 index += 1;
                 continue;
             }
-            if self.is_full(core) {
-                self.latched = true;
-                return hold_head(core, HoldRule::Seats, 1, 0);
+            // Once the batch has been full, each further request must take its place from another.
+            full |= self.is_full(core);
+            if full {
+                if !self.preempt_for(core, room, head, set_aside) {
+                    self.latched = true;
+                    return hold_head(core, HoldRule::Seats, 1, 0);
+                }
+                states = None;
             }
             let hit = core.cached(head);
             let extend = core.jobs[head].target() - hit.tokens;
@@ -218,6 +226,6 @@ fn generated(core: &Core, id: JobId) -> u32 {
 }
 
 /// Output tokens reserved for a request.
-fn remaining(core: &Core, id: JobId) -> u32 {
+pub(super) fn remaining(core: &Core, id: JobId) -> u32 {
     core.jobs[id].request.max_tokens.saturating_sub(generated(core, id)).min(CLIP)
 }
