@@ -5,6 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use llmperforacle::config::schema::{FrameworkKind, RouterConfig, RouterPolicy};
 use llmperforacle::config::{self, Document};
 use llmperforacle::cost::StepParts;
 use llmperforacle::engine::policies::trtllm::TrtllmOptions;
@@ -52,6 +53,28 @@ fn experiments(criterion: &mut Criterion) {
         let document = document(text);
         group.throughput(Throughput::Elements(simulate(&document)));
         group.bench_function(name, |bencher| bencher.iter(|| simulate(black_box(&document))));
+    }
+    group.finish();
+}
+
+/// What a request costs in fleets of 1, 10, 100 and 1,000 replicas, by router.
+fn fleets(criterion: &mut Criterion) {
+    const REQUESTS: u64 = 50_000;
+    let mut group = criterion.benchmark_group("fleet");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(REQUESTS));
+    for policy in [RouterPolicy::RoundRobin, RouterPolicy::PowerOfTwo, RouterPolicy::PrefixHash, RouterPolicy::Kv] {
+        for replicas in [1, 10, 100, 1000] {
+            let mut document = document(include_str!("../configs/bench/fleet.yaml"));
+            document.workload.rate_scale = Some(f64::from(replicas));
+            document.workload.total_requests_to_generate = Some(REQUESTS);
+            let entry = &mut document.frameworks_to_test[0];
+            entry.kind = FrameworkKind::Vllm;
+            entry.config.dynamo = None;
+            entry.replicas = Some(replicas);
+            entry.router = Some(RouterConfig { policy: Some(policy), ..RouterConfig::default() });
+            group.bench_function(format!("{policy:?}, {replicas}"), |bencher| bencher.iter(|| simulate(black_box(&document))));
+        }
     }
     group.finish();
 }
@@ -163,5 +186,5 @@ fn parts(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parts, experiments);
+criterion_group!(benches, parts, experiments, fleets);
 criterion_main!(benches);

@@ -287,6 +287,32 @@ fn a_link_opens_as_the_document_it_was_made_of() {
 }
 
 #[test]
+fn bench_tells_time_and_memory_of_fleets() {
+    let dir = folder("bench-fleet");
+    let fleet = ["bench", "--fleet", "--json", "--requests", "300", "--replicas", "1,3", "--router", "round_robin,kv"];
+    let done = call(&fleet, &dir);
+    let rows: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let cases: Vec<_> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["traffic"].as_str().unwrap(), row["router"].as_str().unwrap(), row["replicas"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(cases.len(), 8);
+    assert_eq!((cases[0], cases[7]), (("conversations", "round_robin", 1), ("poisson", "kv", 3)));
+    for row in rows.as_array().unwrap() {
+        assert_eq!(row["requests"].as_u64(), Some(300), "{row}");
+        assert!(row["us_a_request"].as_f64().unwrap() > 0.0, "{row}");
+        assert!(!cfg!(target_os = "linux") || row["peak_mib"].as_u64().unwrap() > 1, "{row}");
+    }
+    // One replica is the same run whatever is in front of it.
+    assert_eq!(rows[0]["hash"], rows[2]["hash"]);
+    assert_ne!(rows[1]["hash"], rows[3]["hash"]);
+    assert_refused(&call(&["bench", "--fleet", "--router", "tarot"], &dir), 2, &["tarot", "round_robin"]);
+    assert_refused(&call(&["bench", "--replicas", "3"], &dir), 2, &["--fleet"]);
+}
+
+#[test]
 fn bench_reports_its_cases() {
     let dir = folder("bench");
     let bench = call(&["bench", "--case", "closed-loop", "--json", "--repeat", "1"], &dir);

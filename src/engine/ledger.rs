@@ -1,6 +1,8 @@
 //! Why tokens of a prompt were found in the prefix cache, and why others were not: what this replica has seen before, by segment and by
 //! conversation. Tells; decides nothing.
 
+use rustc_hash::FxHashMap;
+
 use crate::workload::{Request, SegmentId};
 
 /// Where tokens that were found come from.
@@ -32,13 +34,13 @@ pub struct Causes {
     pub misses: [u32; MISS_CAUSES.len()],
 }
 
-/// The replica's memory of what it has seen.
+/// The replica's memory of what it has seen: of all there is, a replica among many sees little.
 #[derive(Default)]
 pub(super) struct Ledger {
     /// By segment: twice the batch that it was first in, and 1 when it has been computed; 0 is never.
-    segments: Vec<u32>,
-    /// By conversation: the segment that its last turn ends with; `u32::MAX` is none.
-    conversations: Vec<u32>,
+    segments: FxHashMap<u32, u32>,
+    /// By conversation: the segment that its last turn ends with.
+    conversations: FxHashMap<u32, u32>,
     batch: u32,
 }
 
@@ -49,7 +51,7 @@ impl Ledger {
     }
 
     fn state(&self, SegmentId(id): SegmentId) -> u32 {
-        self.segments.get(id as usize).copied().unwrap_or(0)
+        self.segments.get(&id).copied().unwrap_or(0)
     }
 
     /// A request enters for the first time, with `found` of its prompt in a cache that finds whole multiples of `granule` tokens (0:
@@ -83,7 +85,7 @@ impl Ledger {
         if found == 0 {
             return;
         }
-        let last = request.session.and_then(|session| self.conversations.get(session as usize).copied());
+        let last = request.session.and_then(|session| self.conversations.get(&session).copied());
         let turn_end = request.segments.iter().position(|segment| Some(segment.id.0) == last).map_or(0, |place| place + 1);
         let mut left = found as u32;
         for (place, segment) in request.segments.iter().enumerate() {
@@ -105,12 +107,9 @@ impl Ledger {
 
     fn enter(&mut self, request: &Request) {
         for segment in &request.segments {
-            let SegmentId(id) = segment.id;
-            if self.segments.len() <= id as usize {
-                self.segments.resize(id as usize + 1, 0);
-            }
-            if self.segments[id as usize] == 0 {
-                self.segments[id as usize] = 2 * self.batch;
+            let state = self.segments.entry(segment.id.0).or_default();
+            if *state == 0 {
+                *state = 2 * self.batch;
             }
         }
         if let Some(last) = request.segments.last() {
@@ -119,17 +118,15 @@ impl Ledger {
     }
 
     fn ends_with(&mut self, request: &Request, SegmentId(id): SegmentId) {
-        let Some(session) = request.session else { return };
-        if self.conversations.len() <= session as usize {
-            self.conversations.resize(session as usize + 1, u32::MAX);
+        if let Some(session) = request.session {
+            self.conversations.insert(session, id);
         }
-        self.conversations[session as usize] = id;
     }
 
     /// A request's prompt has been computed and the results read.
     pub fn computed(&mut self, request: &Request) {
         for segment in &request.segments {
-            if let Some(state) = self.segments.get_mut(segment.id.0 as usize) {
+            if let Some(state) = self.segments.get_mut(&segment.id.0) {
                 *state |= 1;
             }
         }
@@ -138,10 +135,7 @@ impl Ledger {
     /// A request has ended with its whole reply.
     pub fn replied(&mut self, request: &Request) {
         let Some(SegmentId(id)) = request.output_segment else { return };
-        if self.segments.len() <= id as usize {
-            self.segments.resize(id as usize + 1, 0);
-        }
-        self.segments[id as usize] = 1;
+        self.segments.insert(id, 1);
         self.ends_with(request, SegmentId(id));
     }
 }

@@ -7,6 +7,7 @@ use llmperforacle::config;
 use llmperforacle::sim::{self, Files, Simulation};
 use serde_json::{Value, json};
 
+use crate::bench_fleet;
 use crate::clock::{Reading, Stopwatch};
 use crate::input::tell;
 use crate::output::{Failure, out};
@@ -41,9 +42,31 @@ pub struct Arguments {
     /// Take every decode step singly.
     #[arg(long)]
     no_fast_path: bool,
+    /// Fleets instead: by traffic, router and number of replicas.
+    #[arg(long)]
+    fleet: bool,
+    #[command(flatten)]
+    fleets: FleetArguments,
     /// The Azure trace, when it is not where the repository keeps it.
     #[arg(long, value_name = "FILE", default_value = "tests/fixtures/traces/azure_2023_conv.csv.gz")]
     trace: PathBuf,
+}
+
+/// Which fleets.
+#[derive(Args)]
+pub struct FleetArguments {
+    /// Numbers of replicas, with --fleet.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,10,100,1000", value_parser = clap::value_parser!(u32).range(1..=4096), requires = "fleet")]
+    pub replicas: Vec<u32>,
+    /// Routers, with --fleet: round_robin, power_of_two, prefix_hash, kv. All of them when not given.
+    #[arg(long, value_delimiter = ',', value_parser = bench_fleet::ROUTERS, requires = "fleet")]
+    pub router: Vec<String>,
+    /// Requests of each case, with --fleet.
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000), requires = "fleet")]
+    pub requests: u64,
+    /// Traffic, with --fleet: conversations (that share a system prompt) or poisson. Both when not given.
+    #[arg(long, value_parser = bench_fleet::TRAFFIC.map(|(name, _)| name), requires = "fleet")]
+    pub traffic: Option<String>,
 }
 
 /// One case, measured.
@@ -64,6 +87,9 @@ impl Files for OneFile<'_> {
 }
 
 pub fn bench(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.fleet {
+        return bench_fleet::bench(&arguments.fleets, arguments.json, !arguments.no_fast_path);
+    }
     let chosen: Vec<_> = CASES.iter().filter(|(name, ..)| arguments.case.as_deref().is_none_or(|case| case == *name)).collect();
     if chosen.is_empty() {
         let names: Vec<&str> = CASES.iter().map(|(name, ..)| *name).collect();

@@ -1,4 +1,4 @@
-//! Clocks, for measuring the simulator itself. Simulated time never comes from here.
+//! Clocks and memory, for measuring the simulator itself. Simulated time never comes from here.
 
 #![allow(clippy::disallowed_types, reason = "the only place that looks at a wall clock, and only to measure the simulator")]
 
@@ -34,4 +34,18 @@ impl Stopwatch {
 /// Time this thread has run, ns: the first number of Linux's schedstat.
 fn cpu_ns() -> Option<u64> {
     std::fs::read_to_string("/proc/thread-self/schedstat").ok()?.split_whitespace().next()?.parse().ok()
+}
+
+/// The most memory that this process has held since the last [`forget_peak_memory`], bytes; `None` where the system does not tell (other
+/// than Linux).
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+/// Starts a new count, from what is held now.
+pub fn forget_peak_memory() {
+    // Where it cannot be written, the peak of the process stands.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

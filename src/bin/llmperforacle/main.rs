@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod bench;
+mod bench_fleet;
 mod calibrate;
 mod clock;
 mod explain;
