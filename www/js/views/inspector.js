@@ -13,6 +13,9 @@ const TICKS = 1000;
 const MEMBERS_SHOWN = 64;
 const DEBOUNCE_MS = 120;
 
+/** A moment as fine as the slider tells it. @param {number} seconds */
+const coarse = (seconds) => Number(seconds.toPrecision(4));
+
 /**
  * @param {object} options
  * @param {Store} options.store
@@ -20,7 +23,7 @@ const DEBOUNCE_MS = 120;
  */
 export function createInspector({ store, pool }) {
   const entry = h('select', { 'aria-label': 'Entry to look into', on: { change: () => look() } });
-  const slider = h('input', { type: 'range', min: 0, max: TICKS, value: TICKS / 2, 'aria-label': 'Moment', on: { input: () => choose((Number(slider.value) / TICKS) * endS(), true) } });
+  const slider = h('input', { type: 'range', min: 0, max: TICKS, value: TICKS / 2, 'aria-label': 'Moment', on: { input: () => choose(coarse((Number(slider.value) / TICKS) * endS()), true) } });
   const exact = h('input', { type: 'number', min: 0, step: 'any', 'aria-label': 'Moment, simulated seconds', on: { change: () => choose(Number(exact.value) || 0) } });
   const before = h('button', { type: 'button', class: 'quiet', on: { click: () => shownStep && choose(Math.max(0, shownStep.start_s - 1e-9)) } }, '◀ Step before');
   const after = h('button', { type: 'button', class: 'quiet', on: { click: () => shownStep && choose(shownStep.end_s) } }, 'Next step ▶');
@@ -90,7 +93,7 @@ export function createInspector({ store, pool }) {
       const index = Number(entry.value) || 0;
       replaceChildren(entry, results.map(({ name }, i) => h('option', { value: String(i) }, name)));
       entry.value = String(index < results.length ? index : 0);
-      choose(Number.isNaN(atS) ? endS() / 2 : atS);
+      choose(Number.isNaN(atS) ? coarse(endS() / 2) : atS);
     },
     /**
      * @param {number} resultIndex
