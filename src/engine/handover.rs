@@ -58,6 +58,11 @@ impl Handovers {
         self.offered.len() as u32 + self.ready.len() as u32 + self.arriving
     }
 
+    /// Decode legs without memory.
+    pub(super) fn offered(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.offered.iter().copied()
+    }
+
     /// A batch is worth forming for them.
     pub(super) fn wait_for_a_batch(&self) -> bool {
         !self.offered.is_empty() || !self.ready.is_empty()

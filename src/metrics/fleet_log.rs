@@ -31,6 +31,8 @@ pub struct FleetEvent {
     pub kind: FleetEventKind,
     /// None: it concerns them all.
     pub replica: Option<u16>,
+    /// Where there are a prefill and a decode pool (0 and 1): the one concerned.
+    pub pool: Option<u8>,
     pub before: u32,
     /// Requests lost by it, or what the kind says.
     pub value: u32,
@@ -46,6 +48,8 @@ pub struct FleetSize {
     pub draining: u32,
     /// Failed or taken down.
     pub down: u32,
+    /// Nobody can be served: no replica serves, or none of one of the pools.
+    pub out_of_service: bool,
 }
 
 /// One tenant's requests.
@@ -66,6 +70,8 @@ pub struct FleetLog {
     /// Events beyond those kept.
     pub more_events: u64,
     pub sizes: Vec<FleetSize>,
+    /// The same of the prefill and the decode pool, where there are such.
+    pub pools: Vec<Vec<FleetSize>>,
     /// By replica, when its GPUs were paid for: from and to, ps.
     pub paid: Vec<Vec<(u64, u64)>>,
     pub failures: u64,
@@ -93,10 +99,13 @@ impl FleetLog {
 
     /// The sizes change; of several changes at one instant the last counts.
     pub fn size(&mut self, size: FleetSize) {
-        match self.sizes.last_mut() {
-            Some(last) if last.at_ps == size.at_ps => *last = size,
-            Some(last) if FleetSize { at_ps: size.at_ps, ..*last } == size => {}
-            _ => self.sizes.push(size),
+        changed(&mut self.sizes, size);
+    }
+
+    /// Those of the pools do.
+    pub fn sizes_of_pools(&mut self, sizes: &[FleetSize]) {
+        for (pool, size) in self.pools.iter_mut().zip(sizes) {
+            changed(pool, *size);
         }
     }
 
@@ -111,25 +120,38 @@ impl FleetLog {
 
     /// Mean number of serving replicas over a window, the fewest and the most.
     pub fn serving(&self, from_ps: u64, to_ps: u64) -> (f64, u32, u32) {
-        let (mut integral, mut least, mut most) = (0u128, u32::MAX, 0);
-        for (index, size) in self.sizes.iter().enumerate() {
-            let end = self.sizes.get(index + 1).map_or(to_ps, |next| next.at_ps).min(to_ps);
-            let start = size.at_ps.max(from_ps);
-            if end > start {
-                integral += u128::from(end - start) * u128::from(size.serving);
-                (least, most) = (least.min(size.serving), most.max(size.serving));
-            }
-        }
-        let span = to_ps.saturating_sub(from_ps);
-        (if span > 0 { integral as f64 / span as f64 } else { 0.0 }, least.min(most), most)
+        serving(&self.sizes, from_ps, to_ps)
     }
 
-    /// Time within a window in which no replica served, ps.
+    /// Time within a window in which nobody could be served, ps.
     pub fn without_service_ps(&self, from_ps: u64, to_ps: u64) -> u64 {
         let end = |index: usize| self.sizes.get(index + 1).map_or(to_ps, |next| next.at_ps).min(to_ps);
-        let out = self.sizes.iter().enumerate().filter(|(_, size)| size.serving == 0);
+        let out = self.sizes.iter().enumerate().filter(|(_, size)| size.out_of_service);
         out.map(|(index, size)| end(index).saturating_sub(size.at_ps.max(from_ps))).sum()
     }
+}
+
+fn changed(sizes: &mut Vec<FleetSize>, size: FleetSize) {
+    match sizes.last_mut() {
+        Some(last) if last.at_ps == size.at_ps => *last = size,
+        Some(last) if FleetSize { at_ps: size.at_ps, ..*last } == size => {}
+        _ => sizes.push(size),
+    }
+}
+
+/// Mean number of serving replicas over a window, the fewest and the most.
+pub fn serving(sizes: &[FleetSize], from_ps: u64, to_ps: u64) -> (f64, u32, u32) {
+    let (mut integral, mut least, mut most) = (0u128, u32::MAX, 0);
+    for (index, size) in sizes.iter().enumerate() {
+        let end = sizes.get(index + 1).map_or(to_ps, |next| next.at_ps).min(to_ps);
+        let start = size.at_ps.max(from_ps);
+        if end > start {
+            integral += u128::from(end - start) * u128::from(size.serving);
+            (least, most) = (least.min(size.serving), most.max(size.serving));
+        }
+    }
+    let span = to_ps.saturating_sub(from_ps);
+    (if span > 0 { integral as f64 / span as f64 } else { 0.0 }, least.min(most), most)
 }
 
 #[cfg(test)]
@@ -139,7 +161,7 @@ mod tests {
     #[test]
     fn means_and_bills_of_a_window() {
         let mut log = FleetLog { kept: true, paid: vec![vec![(0, 40), (60, 100)], vec![(20, 100)]], ..FleetLog::default() };
-        let size = |at_ps, serving| FleetSize { at_ps, serving, ..FleetSize::default() };
+        let size = |at_ps, serving| FleetSize { at_ps, serving, out_of_service: serving == 0, ..FleetSize::default() };
         for entry in [size(0, 1), size(20, 2), size(40, 1), size(40, 0), size(50, 0), size(60, 1)] {
             log.size(entry);
         }

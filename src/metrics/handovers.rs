@@ -74,14 +74,16 @@ pub struct Handovers {
     pub records: Vec<Handover>,
     /// Bytes that the busiest link carried, and its rate, bytes/s.
     pub busiest_link: Option<(u64, u64)>,
+    /// KV that was kept for so long that it was freed before anybody fetched it: how often.
+    pub leases_ended: u64,
 }
 
 impl Handovers {
-    /// The record of a request.
+    /// The record of a request; the last one of a request that was tried again.
     pub fn of(&self, request: u32) -> Option<&Handover> {
         // Sorted when the run ends.
-        let place = self.records.binary_search_by_key(&request, |record| record.request).ok()?;
-        self.records.get(place)
+        let after = self.records.partition_point(|record| record.request <= request);
+        self.records[..after].last().filter(|record| record.request == request)
     }
 }
 
@@ -104,12 +106,13 @@ pub(super) fn section(run: &RunResult) -> Value {
     json!({
         "prefill_replicas": pool("prefill"),
         "decode_replicas": pool("decode"),
-        "requests": counted.len(),
+        "requests": counted.chunk_by(|a, b| a.request == b.request).count(),
         "bytes": counted.iter().map(|record| record.bytes).sum::<u64>(),
         "memory_wait_ms": times(Handover::memory_wait_ms),
         "transfer_ms": times(Handover::transfer_ms),
         "exposed_transfer_ms": times(Handover::exposed_ms),
         "seat_wait_ms": times(Handover::seat_wait_ms),
+        "leases_ended": handovers.leases_ended,
         "busiest_link_share": handovers
             .busiest_link
             .filter(|(_, rate)| *rate > 0 && seconds > 0.0)

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fleet_log::FleetEvent;
+use super::fleet_log::{FleetEvent, serving};
 use super::result::{RunResult, Status};
 use super::summary::{RequestTimes, counted_rows};
 use crate::units::PS_PER_S;
@@ -28,6 +28,7 @@ pub(super) fn operations(run: &RunResult) -> Value {
     let (tenants, fairness) = tenants(run);
     json!({
         "replicas": { "mean": mean, "min": least, "max": most },
+        "pools": pools(run),
         "scaling": { "up": fleet.scale_ups, "down": fleet.scale_downs },
         "gpu_hours": gpu_hours(run),
         "failures": fleet.failures,
@@ -45,11 +46,23 @@ pub(super) fn operations(run: &RunResult) -> Value {
     })
 }
 
+const POOLS: [&str; 2] = ["prefill", "decode"];
+
+/// Serving replicas of each pool; empty where there are no pools.
+fn pools(run: &RunResult) -> Vec<Value> {
+    let told = |(sizes, role): (&Vec<_>, &&str)| {
+        let (mean, least, most) = serving(sizes, run.warm_up_ps, run.end_ps);
+        json!({ "role": role, "mean": mean, "min": least, "max": most })
+    };
+    run.fleet.pools.iter().zip(&POOLS).map(told).collect()
+}
+
 fn event(event: &FleetEvent) -> Value {
     json!({
         "at_s": event.at_ps as f64 / PS_PER_S as f64,
         "kind": event.kind,
         "replica": event.replica,
+        "pool": event.pool.and_then(|pool| POOLS.get(usize::from(pool))),
         "before": event.before,
         "value": event.value,
         "reason": event.reason,

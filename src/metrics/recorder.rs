@@ -77,6 +77,11 @@ impl Recorder {
         self.handovers.records.push(Handover { request, ..*record });
     }
 
+    /// KV that was kept for somebody is freed: nobody has fetched it in time.
+    pub fn lease_ended(&mut self) {
+        self.handovers.leases_ended += 1;
+    }
+
     /// What the links of the network have carried when the run ends.
     pub fn links(&mut self, carried: impl Iterator<Item = (u64, u64)>) {
         // The busiest by share of its rate.

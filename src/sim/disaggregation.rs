@@ -3,7 +3,7 @@
 
 use super::entry::{self, Context};
 use super::fleet::{self, Group};
-use super::operations::plan::Scale;
+use super::operations;
 use crate::catalog::{Device, Engine};
 use crate::cluster::RouterSpec;
 use crate::cluster::network::{Connector, Fabric, FabricSpec, KvRoute, Placement};
@@ -54,6 +54,12 @@ pub(super) struct PoolsPlan {
     /// The decode pool keeps prefixes, and what it has of a prompt is not moved.
     pub reuses_on_decode: bool,
     pub conditional: Option<Conditional>,
+    /// How long KV is kept that nobody fetches; none: for ever.
+    pub lease: Option<Time>,
+    /// The decode engine renews the lease as long as it is there.
+    pub renews_leases: bool,
+    /// GPUs of a node.
+    pub per_node: u32,
 }
 
 /// Rate of a card where no server of the GPU is known, Gbit/s. An assumption.
@@ -63,6 +69,12 @@ const LEAF_US: f64 = 3.0;
 const SPINE_US: f64 = 1.0;
 /// Nodes of a scalable unit of NVIDIA's DGX SuperPOD.
 const NODES_PER_LEAF: u32 = 32;
+
+/// How long a prefill engine keeps KV that nobody fetches, s: vLLM's NIXL connector grants 30 and renews them by heartbeats of the decode
+/// engine (`kv_lease_duration`; docs/design/nixl_kv_cache_lease.md), TensorRT-LLM cancels what was not sent in 60
+/// (`kv_transfer_timeout_ms`).
+const VLLM_LEASE_S: f64 = 30.0;
+const TRTLLM_LEASE_S: f64 = 60.0;
 
 /// The pools that an entry is.
 pub(super) fn group(
@@ -96,10 +108,13 @@ pub(super) fn group(
             None => None,
         };
         let plan = entry::replica_on(context, &entry, device.as_ref(), path, errors, warnings)?;
-        Some((plan, config.replicas.unwrap_or(1), config.device.is_some(), format!("{at}.{name}")))
+        Some((plan, config.device.is_some(), format!("{at}.{name}")))
     };
     let (prefill, decode) = (pool(&wanted.prefill, "prefill"), pool(&wanted.decode, "decode"));
-    let ((prefill, prefills, own, prefill_path), (mut decode, decodes, other, decode_path)) = (prefill?, decode?);
+    let ((prefill, own, prefill_path), (mut decode, other, decode_path)) = (prefill?, decode?);
+    let scale = operations::plan::scale_of_pools(entry, wanted, [&prefill, &decode], path, warnings).map_err(|error| errors.push(error));
+    let scale = scale.ok()?;
+    let (prefills, decodes) = (scale.pools[0].most, scale.pools[1].most);
     let engine = prefill.engine();
     if prefill.is_pipeline() || decode.is_pipeline() {
         let hint = "use more of `tensor_parallel_size` in the pools";
@@ -125,6 +140,18 @@ pub(super) fn group(
         errors.push(Diagnostic::error(format!("{at}.transfer.first_token"), message, "say `seat` or `prefill`"));
         return None;
     }
+    let lease_s = match engine {
+        Engine::Vllm => Some(VLLM_LEASE_S),
+        Engine::Trtllm => Some(TRTLLM_LEASE_S),
+        Engine::Sglang => None,
+    };
+    let leased = transfer.lease_s.map(|_| "lease_s").or(transfer.lease_renewed.map(|_| "lease_renewed"));
+    if let (Order::Push, Some(key)) = (order, leased) {
+        let message = "has no effect: KV that is pushed is not kept for anybody";
+        errors.push(Diagnostic::error(format!("{at}.transfer.{key}"), message, "say `order: pull`, or take it out"));
+        return None;
+    }
+    let lease = transfer.lease_s.or(lease_s).filter(|_| order == Order::Pull).map(Time::from_s);
     let mut prefill = prefill;
     match engine {
         // Decode servers keep no radix tree.
@@ -184,13 +211,21 @@ pub(super) fn group(
     let prefill_replicas = prefills as usize;
     let mut replicas = vec![prefill; prefill_replicas];
     replicas.extend(vec![decode; decodes as usize]);
-    let pools = PoolsPlan { prefill_replicas, decode_router, order, first_token, route, fabric, first_gpu, reuses_on_decode, conditional };
-    Some(Group {
-        replicas,
-        router: Some(router.unwrap_or_else(|| RouterSpec::new(Rule::RoundRobin))),
-        pools: Some(pools),
-        scale: Scale::default(),
-    })
+    let pools = PoolsPlan {
+        prefill_replicas,
+        decode_router,
+        order,
+        first_token,
+        route,
+        fabric,
+        first_gpu,
+        reuses_on_decode,
+        conditional,
+        lease,
+        renews_leases: transfer.lease_renewed.unwrap_or(engine == Engine::Vllm),
+        per_node,
+    };
+    Some(Group { replicas, router: Some(router.unwrap_or_else(|| RouterSpec::new(Rule::RoundRobin))), pools: Some(pools), scale })
 }
 
 /// The entry as one pool's engines see it.

@@ -34,7 +34,7 @@ pub(super) fn group(
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<Group, Diagnostic> {
     let scale = super::operations::plan::scale(entry, &replica, path, warnings)?;
-    let count = scale.most;
+    let count = scale.most();
     let gpus = u64::from(replica.info.gpus) * u64::from(count);
     if let Some(devices) = hardware.listed_devices().filter(|devices| gpus > *devices && count > 1) {
         let message = format!("{count} replicas of {} GPUs need {gpus} GPUs, and the hardware lists {devices}", replica.info.gpus);

@@ -121,14 +121,19 @@ impl Simulation {
         let waits = waits || self.operations.as_ref().is_some_and(|operations| operations.ends_let_in());
         let look = self.router.next_snapshot(arrival.min(due), waits);
         let between = self.pools.as_ref().map_or(Time::NEVER, Pools::next);
-        let next = arrival.min(Time(event)).min(between).min(due);
+        let nothing_else = arrival.min(between) == Time::NEVER && event == Time::NEVER.0;
+        // KV kept for nobody matters to those that wait for memory.
+        let lease = self.pools.as_ref().map_or(Time::NEVER, Pools::next_lease_end);
+        let next = arrival.min(Time(event)).min(between).min(lease).min(due);
         if next == Time::NEVER || next > self.horizon {
             return false;
         }
-        let nothing_else = arrival.min(between) == Time::NEVER && event == Time::NEVER.0;
-        if nothing_else && !self.operations.as_ref().is_some_and(|operations| operations.has_hope(self.now)) {
+        let hope = || self.operations.as_ref().is_some_and(|operations| operations.has_hope(self.now));
+        let waits_for_memory = || lease != Time::NEVER && self.replicas.iter().any(|replica| replica.load() != (0, 0));
+        if nothing_else && !hope() && !waits_for_memory() {
             return false;
         }
+        let between = between.min(lease);
         if look <= next {
             let (router, mut engines) = self.router_and_engines(look);
             router.snapshot(look, &mut engines);
@@ -140,6 +145,7 @@ impl Simulation {
             self.deliver();
         } else if between == next {
             self.at_pools(Pools::process);
+            self.after_pools();
         } else if event > next.0 {
             self.operate();
         } else {
@@ -157,7 +163,8 @@ impl Simulation {
         self.replicas[replica].process(limit, &mut self.recorder, &mut self.ended);
         self.events.set(replica, self.replicas[replica].next_event().0);
         if self.pools.is_some() {
-            return self.at_pools(|pools, floor| pools.worked(replica, floor));
+            self.at_pools(|pools, floor| pools.worked(replica, floor));
+            return self.after_pools();
         }
         for id in self.replicas[replica].take_prefilled() {
             self.router.prefilled(replica, id, self.now);
@@ -174,8 +181,8 @@ impl Simulation {
     }
 
     /// Something between the pools, where there are pools.
-    fn at_pools(&mut self, work: impl FnOnce(&mut Pools, &mut Floor<'_>)) {
-        let Some(pools) = &mut self.pools else { return };
+    fn at_pools<R>(&mut self, work: impl FnOnce(&mut Pools, &mut Floor<'_>) -> R) -> Option<R> {
+        let pools = self.pools.as_mut()?;
         let mut floor = Floor {
             replicas: &mut self.replicas,
             events: &mut self.events,
@@ -184,7 +191,12 @@ impl Simulation {
             now: self.now,
             ended: &mut self.ended,
         };
-        work(pools, &mut floor);
+        Some(work(pools, &mut floor))
+    }
+
+    /// Replicas that the run's own router knows: all, or the prefill pool.
+    fn router_replicas(&self) -> usize {
+        self.pools.as_ref().map_or(self.replicas.len(), Pools::prefill_replicas)
     }
 
     /// Tells the source of the requests that have ended.
@@ -207,11 +219,12 @@ impl Simulation {
 
     fn deliver(&mut self) {
         let Some(request) = self.source.take() else { return };
-        if self.pools.is_some() {
-            return self.at_pools(|pools, floor| pools.deliver(request, floor));
-        }
         if self.operations.is_some() {
             return self.request_comes(request);
+        }
+        if self.pools.is_some() {
+            self.at_pools(|pools, floor| pools.deliver(request, floor));
+            return;
         }
         let id = request.id;
         let (router, mut engines) = self.router_and_engines(self.now);
@@ -239,6 +252,11 @@ impl Simulation {
     /// KV blocks that requests hold now, in all replicas.
     pub fn kv_blocks_used(&self) -> u64 {
         self.replicas.iter().map(Replica::kv_blocks_used).sum()
+    }
+
+    /// Requests whose KV a prefill engine keeps although nobody will fetch it.
+    pub fn kv_leases(&self) -> usize {
+        self.pools.as_ref().map_or(0, Pools::leases)
     }
 
     /// Whether something is still to happen.

@@ -107,7 +107,6 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
                     continue;
                 }
                 if let Some(wanted) = &entry.config.disaggregation {
-                    errors.extend(operations::plan::not_with_pools(document, &entry, &path));
                     groups.extend(disaggregation::group(&context, &entry, wanted, &path, &mut errors, &mut warnings));
                     continue;
                 }

@@ -91,8 +91,8 @@ pub struct Capability {
 /// The planner, with what it remembers.
 #[derive(Clone, Debug)]
 pub struct DynamoPlanner {
-    spec: DynamoSpec,
-    capability: Capability,
+    pub(super) spec: DynamoSpec,
+    pub(super) capability: Capability,
     /// Replicas that the predicted traffic needs.
     floor: u32,
     requests: Predictor,
@@ -173,7 +173,12 @@ impl DynamoPlanner {
         if sustained <= 0.0 {
             return Decision::stay("no traffic");
         }
-        let wanted = ((demand / sustained).ceil().min(1e6) as u32).max(self.spec.min_replicas);
+        let mut wanted = ((demand / sustained).ceil().min(1e6) as u32).max(self.spec.min_replicas);
+        if self.spec.role == Role::Prefill {
+            // An idle worker that misses the target is taken for one that more workers help.
+            let missed = self.ttft_ms(0.0, 0.0, engine) / self.spec.ttft_ms;
+            wanted = wanted.max(missed.ceil().clamp(1.0, 1e6) as u32);
+        }
         if self.spec.load_scaling {
             self.floor = wanted;
             return Decision::stay("floor set");

@@ -2,10 +2,12 @@
 //! the simulation's, and what a document may say about them is decided where it is planned.
 
 pub mod dynamo;
+mod pools;
 mod predict;
 pub mod threshold;
 
 pub use dynamo::{Capability, DynamoPlanner, DynamoSpec, StepTime, Target, Traffic, WorkerLoad};
+pub use pools::PoolPlanner;
 pub use predict::{Predictor, PredictorSpec};
 pub use threshold::{Threshold, ThresholdSpec};
 

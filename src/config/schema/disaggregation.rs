@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::RouterConfig;
+use super::{AutoscalerConfig, RouterConfig};
 
 /// Prompts are computed by one pool of engines, and tokens are made by another, to which KV is moved. In place of the entry's `replicas`
 /// and `tensor_parallel_size`; all other options of the entry hold for both pools unless a pool has its own.
@@ -57,6 +57,9 @@ pub struct PoolConfig {
     /// How requests are spread over the pool. Absent: as the entry's router (Dynamo: its router mode) for prefill, round robin for decode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<RouterConfig>,
+    /// A threshold scaler of this pool; `replicas` is how many it starts with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<AutoscalerConfig>,
 }
 
 /// How KV goes from the prefill pool to the decode pool.
@@ -80,6 +83,14 @@ pub struct TransferConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 1.0))]
     pub efficiency: Option<f64>,
+    /// How long the prefill engine keeps KV that is not fetched, s (`pull`); then it is freed, and the request is lost if it still waits for
+    /// it. Absent: vLLM 30, renewed; TensorRT-LLM 60.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub lease_s: Option<f64>,
+    /// The decode engine renews the lease as long as it is there, as vLLM's does by heartbeats. Absent: true for vLLM, else false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_renewed: Option<bool>,
     /// The pools share no node, so that all KV goes over the network. Absent means false: engines fill nodes one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separate_nodes: Option<bool>,

@@ -23,7 +23,7 @@ pub struct Backlog {
     pub queued_prefill: u64,
     /// KV that requests hold.
     pub held_kv: u64,
-    /// KV of requests that were thrown out and wait.
+    /// KV of requests that were thrown out and wait, and of those that wait for memory with a prompt computed elsewhere.
     pub queued_kv: u64,
 }
 
@@ -117,6 +117,7 @@ impl Replica {
                 backlog.queued_prefill += job.target();
             }
         }
+        backlog.queued_kv += self.handovers.offered().map(|id| core.jobs[id].target()).sum::<u64>();
         for &id in &core.prefilling {
             backlog.queued_prefill += core.jobs[id].target().saturating_sub(core.jobs[id].computed);
         }

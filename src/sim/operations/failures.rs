@@ -61,7 +61,10 @@ impl Simulation {
         slot.phase = Phase::Down;
         self.recorder.fleet_log().failures += 1;
         self.refresh(replica);
-        let under_way = self.replicas[replica].under_way(self.now);
+        let mut under_way = self.cut_pools(replica);
+        let here = self.replicas[replica].under_way(self.now);
+        self.lost_in_pools(replica, &here);
+        under_way.extend(here);
         self.replicas[replica].tell_hung_up(&mut self.recorder);
         self.recorder.forget_cut_off(replica as u16);
         self.replace(replica);
@@ -84,14 +87,20 @@ impl Simulation {
             if let Some(at) = self.replicas[replica].watched() {
                 fresh.watch(at);
             }
-            if self.router.listens_for_prefills() {
+            let first = replica < self.router_replicas();
+            if first && self.router.listens_for_prefills() {
                 fresh.keep_prefilled();
             }
             fresh.slow_down(slot.slowdown);
+            if let Some(pools) = &mut self.pools {
+                pools.renewed(replica, &mut fresh);
+            }
             self.replicas[replica] = fresh;
+            if first {
+                self.router.forget(replica);
+            }
         }
         self.events.set(replica, self.replicas[replica].next_event().0);
-        self.router.forget(replica);
         self.foresee(replica);
     }
 
@@ -156,12 +165,25 @@ impl Simulation {
 
     /// The clients of a replica's requests hear no more of it; it lets go of them.
     fn cut_off(&mut self, replica: usize) -> Vec<UnderWay> {
-        let lost = self.replicas[replica].abort(self.now);
-        for what in &lost {
+        let mut lost = self.cut_pools(replica);
+        let here = self.replicas[replica].abort(self.now);
+        self.lost_in_pools(replica, &here);
+        for what in &here {
             self.recorder.cut_off(replica as u16, what.request);
         }
         self.events.set(replica, self.replicas[replica].next_event().0);
+        lost.extend(here);
         lost
+    }
+
+    /// Requests on their way between pools are lost with a replica.
+    fn cut_pools(&mut self, replica: usize) -> Vec<UnderWay> {
+        self.at_pools(|pools, floor| pools.cut(replica, floor)).unwrap_or_default()
+    }
+
+    /// So are those that the replica itself has.
+    fn lost_in_pools(&mut self, replica: usize, lost: &[UnderWay]) {
+        self.at_pools(|pools, floor| lost.iter().for_each(|what| pools.lost_at(replica, what.request, floor)));
     }
 
     fn router_fault(&mut self, fails: bool) {
@@ -217,7 +239,7 @@ impl Simulation {
         operations.slots[replica].phase = Phase::Draining { stop };
         self.refresh(replica);
         self.log(FleetEventKind::Draining, Some(replica), 0, 0, reason);
-        if self.replicas[replica].load() == (0, 0) && self.replicas[replica].next_event() == Time::NEVER {
+        if self.is_empty(replica) {
             self.drained(replica, stop);
         }
     }

@@ -16,9 +16,7 @@ impl Simulation {
         let Some(operations) = &mut self.operations else { return };
         let id = request.id;
         self.recorder.came(&request);
-        if let Some(scaler) = &mut operations.scaler {
-            scaler.saw_arrival(&request);
-        }
+        operations.scalers.iter_mut().for_each(|scaler| scaler.saw_arrival(&request));
         if request.hangs_up != Time::NEVER {
             operations.due.push(Reverse((request.hangs_up, Due::HangUp(id))));
         }
@@ -28,9 +26,9 @@ impl Simulation {
 
     /// A try begins: into the queue, and on if there is room.
     fn enter(&mut self, id: u32) {
+        let must_wait = !self.takes_requests();
         let Some(operations) = &mut self.operations else { return };
         let Some(entry) = operations.requests.get_mut(&id) else { return };
-        let must_wait = self.router.available().is_empty();
         if operations.router_down > 0 || (must_wait && !operations.plan.queues) {
             self.turned_away(id, RejectReason::Unavailable);
             return;
@@ -54,13 +52,27 @@ impl Simulation {
         }
     }
 
+    /// Whether there is a replica, or one in each pool, that takes a request.
+    fn takes_requests(&self) -> bool {
+        let Some(pools) = &self.pools else { return !self.router.available().is_empty() };
+        let most = self.operations.as_ref().and_then(|operations| operations.plan.admission.max_in_flight_per_replica);
+        let decoding = pools.decode_available();
+        let room = most.is_none_or(|most| pools.under_way() < u64::from(most) * decoding as u64);
+        decoding > 0 && room && !self.router.available().is_empty()
+    }
+
     /// Sends those that wait to replicas, while there is one that takes them.
     pub(super) fn let_in(&mut self) {
-        while !self.router.available().is_empty() {
+        while self.takes_requests() {
             let Some(operations) = &mut self.operations else { return };
             let Some(ticket) = operations.admission.take_next() else { return };
             let Some(entry) = operations.requests.get_mut(&ticket.id) else { continue };
             let request = attempt(entry, self.now);
+            if self.pools.is_some() {
+                entry.place = Place::At(0);
+                self.let_into_pools(ticket.id, request);
+                continue;
+            }
             let replica = self.router.route(&request, self.now, &mut Engines::still(&mut self.replicas));
             entry.place = Place::At(replica);
             operations.slots[replica].in_flight += 1;
@@ -76,11 +88,81 @@ impl Simulation {
         }
     }
 
+    /// A request goes to the pools, which choose its engines.
+    fn let_into_pools(&mut self, id: u32, request: Request) {
+        self.at_pools(|pools, floor| pools.deliver(request, floor));
+        self.refresh_rooms();
+        if self.ended.pop().is_some() {
+            // It fits none of them.
+            self.left(0, id, Some(0));
+            if !self.try_later(id, true) {
+                self.over(id);
+            }
+        }
+    }
+
+    /// Where the number of requests at a replica is limited: who has room again, or no more.
+    fn refresh_rooms(&mut self) {
+        if self.operations.as_ref().is_some_and(|operations| operations.ends_let_in()) {
+            (0..self.router_replicas()).for_each(|replica| self.refresh(replica));
+        }
+    }
+
+    /// After something has happened in pools: requests that ended or cannot be served, room for those that wait, engines that have
+    /// finished what they had.
+    pub(in crate::sim) fn after_pools(&mut self) {
+        let stranded = self.pools.as_mut().map(|pools| pools.take_stranded()).unwrap_or_default();
+        if self.operations.is_none() {
+            for what in stranded {
+                self.recorder.lost(what.request, what.tokens, what.prefilled, false, what.last_token);
+                self.recorder.gone(what.request);
+                self.ended.push(what.request);
+            }
+            return;
+        }
+        for id in std::mem::take(&mut self.ended) {
+            self.request_ends(0, id);
+        }
+        self.refresh_rooms();
+        for what in stranded {
+            self.lost(Some(0), what);
+        }
+        self.let_in();
+        self.take_drained();
+    }
+
+    /// Draining replicas that are empty by now go.
+    fn take_drained(&mut self) {
+        let Some(operations) = &self.operations else { return };
+        let draining = |(replica, slot): (usize, &super::Slot)| match slot.phase {
+            Phase::Draining { stop } => Some((replica, stop)),
+            _ => None,
+        };
+        let draining: Vec<(usize, bool)> = operations.slots.iter().enumerate().filter_map(draining).collect();
+        for (replica, stop) in draining {
+            if self.is_empty(replica) {
+                self.drained(replica, stop);
+            }
+        }
+    }
+
+    /// Nothing is at a replica, nor to come.
+    pub(super) fn is_empty(&self, replica: usize) -> bool {
+        let idle = self.replicas[replica].load() == (0, 0) && self.replicas[replica].next_event() == Time::NEVER;
+        idle && self.pools.as_ref().is_none_or(|pools| pools.assigned(replica) == 0)
+    }
+
     /// A request is no longer at a replica. `output_tokens`: what its tenant is charged for, none: what was expected.
     fn left(&mut self, replica: usize, id: u32, output_tokens: Option<u32>) {
-        self.router.ended(replica, id, self.now);
+        let pooled = self.pools.is_some();
+        if !pooled {
+            self.router.ended(replica, id, self.now);
+        }
         let Some(operations) = &mut self.operations else { return };
-        operations.slots[replica].in_flight -= 1;
+        if !pooled {
+            // Pools keep their own books.
+            operations.slots[replica].in_flight -= 1;
+        }
         if let Some(entry) = operations.requests.get_mut(&id) {
             entry.place = Place::Away;
             let tenant = operations.admission.tenant_of(entry.request.profile);
@@ -91,7 +173,9 @@ impl Simulation {
                 retries.ended();
             }
         }
-        self.refresh(replica);
+        if !pooled {
+            self.refresh(replica);
+        }
     }
 
     /// A request's last word: its client has the reply, or knows that there will be none.
@@ -108,8 +192,9 @@ impl Simulation {
         let Some(entry) = operations.requests.get(&id) else { return };
         let finished = entry.request.hangs_up != self.now;
         let output_tokens = entry.request.output_tokens;
-        if let Some(scaler) = operations.scaler.as_mut().filter(|_| finished) {
-            scaler.saw_end(&entry.request, self.recorder.cached_tokens(id));
+        if finished {
+            let cached = self.recorder.cached_tokens(id);
+            operations.scalers.iter_mut().for_each(|scaler| scaler.saw_end(&entry.request, cached));
         }
         self.left(replica, id, finished.then_some(output_tokens));
         self.over(id);
@@ -119,8 +204,9 @@ impl Simulation {
     pub(in crate::sim) fn after_events(&mut self, replica: usize) {
         self.let_in();
         let Some(operations) = &self.operations else { return };
-        let idle = self.replicas[replica].load() == (0, 0) && self.replicas[replica].next_event() == Time::NEVER;
-        if idle && let Phase::Draining { stop } = operations.slots[replica].phase {
+        if let Phase::Draining { stop } = operations.slots[replica].phase
+            && self.is_empty(replica)
+        {
             self.drained(replica, stop);
         }
     }

@@ -80,8 +80,8 @@ enum Due {
     Again(u32),
     /// The client of a request gives up, if no replica has it.
     HangUp(u32),
-    /// The scaler looks.
-    Scale,
+    /// A scaler looks.
+    Scale(u32),
 }
 
 /// Everything about the operation of a run.
@@ -90,7 +90,7 @@ pub(super) struct Operations {
     schedule: Schedule,
     retries: Option<Retries>,
     admission: Admission,
-    scaler: Option<Scaler>,
+    scalers: Vec<Scaler>,
     slots: Vec<Slot>,
     router_down: u32,
     requests: BTreeMap<u32, InFlight>,
@@ -101,29 +101,30 @@ impl Operations {
     fn new(plan: &OperationsPlan, seed: u64) -> Operations {
         let gpus: u32 = plan.gpus.iter().sum();
         let inventory = Inventory { gpus, nodes: plan.nodes(), replicas: plan.gpus.len() as u32 };
+        let serves: Vec<bool> = plan.pools.iter().flat_map(|pool| (0..pool.most).map(|index| index < pool.initial)).collect();
         let slot = |index: usize| Slot {
-            phase: if index < plan.initial as usize { Phase::Serving } else { Phase::Stopped },
+            phase: if serves[index] { Phase::Serving } else { Phase::Stopped },
             broken: 0,
             taken_down: 0,
             unreachable: 0,
             slowdown: FULL_SPEED,
             in_flight: 0,
             starts: 0,
-            paid_since: (index < plan.initial as usize).then_some(0),
+            paid_since: serves[index].then_some(0),
         };
         let mut operations = Operations {
             schedule: Schedule::new(&plan.faults, inventory, seed),
             retries: plan.retries.map(|spec| Retries::new(spec, seed)),
             admission: Admission::new(plan.admission.clone()),
-            scaler: plan.scaler.as_ref().map(Scaler::new),
+            scalers: plan.scalers.iter().filter_map(Scaler::new).collect(),
             slots: (0..plan.gpus.len()).map(slot).collect(),
             router_down: 0,
             requests: BTreeMap::new(),
             due: BinaryHeap::new(),
             plan: plan.clone(),
         };
-        if let Some(at) = operations.scaler.as_ref().map(Scaler::next) {
-            operations.due.push(Reverse((at, Due::Scale)));
+        for (which, scaler) in operations.scalers.iter().enumerate() {
+            operations.due.push(Reverse((scaler.next(), Due::Scale(which as u32))));
         }
         operations
     }
@@ -144,22 +145,31 @@ impl Operations {
             return false;
         }
         let away = self.requests.values().any(|request| request.place == Place::Away || request.request.hangs_up != Time::NEVER);
-        let alive = |(replica, slot): (usize, &Slot)| slot.phase != Phase::Stopped && !self.plan.doomed(replica, now);
-        away || self.slots.iter().enumerate().any(alive)
+        let alive = |replica: usize, slot: &Slot| slot.phase != Phase::Stopped && !self.plan.doomed(replica, now);
+        let served =
+            |range: std::ops::Range<usize>| self.slots[range.clone()].iter().enumerate().any(|(at, slot)| alive(range.start + at, slot));
+        away || self.plan.ranges().all(served)
     }
 
     fn startup(&self, replica: usize) -> Startup {
         self.plan.startup.get(replica).copied().unwrap_or_default()
     }
 
-    /// Replicas that are there or on their way, those that will go left out.
-    fn expected(&self) -> u32 {
-        self.slots.iter().filter(|slot| !matches!(slot.phase, Phase::Stopped | Phase::Draining { stop: true })).count() as u32
+    /// Of these replicas, those that are there or on their way, those that will go left out.
+    fn expected(&self, replicas: std::ops::Range<usize>) -> u32 {
+        self.slots[replicas].iter().filter(|slot| !matches!(slot.phase, Phase::Stopped | Phase::Draining { stop: true })).count() as u32
     }
 
+    /// States of the replicas, and whether those of some pool are all out of service.
     fn size(&self, now: Time) -> FleetSize {
+        let mut size = self.size_of(0..self.slots.len(), now);
+        size.out_of_service = self.plan.ranges().any(|range| self.size_of(range, now).serving == 0);
+        size
+    }
+
+    fn size_of(&self, replicas: std::ops::Range<usize>, now: Time) -> FleetSize {
         let mut size = FleetSize { at_ps: now.0, ..FleetSize::default() };
-        for slot in &self.slots {
+        for slot in &self.slots[replicas] {
             match slot.phase {
                 Phase::Stopped => {}
                 Phase::Starting => size.starting += 1,
@@ -168,6 +178,7 @@ impl Operations {
                 Phase::Serving | Phase::Down => size.down += 1,
             }
         }
+        size.out_of_service = size.serving == 0;
         size
     }
 }
@@ -182,6 +193,9 @@ impl Simulation {
         log.kept = true;
         log.paid = vec![Vec::new(); plan.gpus.len()];
         log.size(operations.size(Time::ZERO));
+        if plan.pools.len() > 1 {
+            log.pools = plan.ranges().map(|range| vec![operations.size_of(range, Time::ZERO)]).collect();
+        }
         log.tenants = plan
             .admission
             .tenants
@@ -213,7 +227,7 @@ impl Simulation {
             Due::Started(replica, start) => self.started(replica as usize, start),
             Due::Again(id) => self.again(id),
             Due::HangUp(id) => self.hung_up_outside(id),
-            Due::Scale => self.scale(),
+            Due::Scale(which) => self.scale(which as usize),
         }
     }
 
@@ -236,16 +250,55 @@ impl Simulation {
     fn refresh(&mut self, replica: usize) {
         let Some(operations) = &self.operations else { return };
         let slot = &operations.slots[replica];
-        let room = operations.plan.admission.max_in_flight_per_replica.is_none_or(|most| slot.in_flight < most);
-        let takes = slot.phase == Phase::Serving && slot.unreachable == 0 && operations.router_down == 0 && room;
-        self.router.set_available(replica, takes);
+        let takes = slot.phase == Phase::Serving && slot.unreachable == 0 && operations.router_down == 0;
+        let most = operations.plan.admission.max_in_flight_per_replica;
+        match &mut self.pools {
+            Some(pools) if replica >= pools.prefill_replicas() => pools.set_decode_available(replica, takes),
+            Some(pools) => {
+                let room = most.is_none_or(|most| pools.assigned(replica) < most);
+                self.router.set_available(replica, takes && room);
+            }
+            None => {
+                let room = most.is_none_or(|most| slot.in_flight < most);
+                self.router.set_available(replica, takes && room);
+            }
+        }
     }
 
     fn log(&mut self, kind: FleetEventKind, replica: Option<usize>, before: u32, value: u32, reason: &'static str) {
+        let pool = replica.and_then(|replica| Some(self.operations.as_ref()?.plan.pool_of(replica)));
+        self.log_of(kind, replica, pool, (before, value), reason);
+    }
+
+    /// A scaler asks for `value` replicas of a pool that has `before`.
+    fn log_decision(&mut self, pool: usize, before: u32, value: u32, reason: &'static str) {
+        self.log_of(FleetEventKind::Decision, None, Some(pool), (before, value), reason);
+    }
+
+    fn log_of(
+        &mut self,
+        kind: FleetEventKind,
+        replica: Option<usize>,
+        pool: Option<usize>,
+        (before, value): (u32, u32),
+        reason: &'static str,
+    ) {
         let Some(operations) = &self.operations else { return };
         let size = operations.size(self.now);
+        let sizes: Vec<FleetSize> = operations.plan.ranges().map(|range| operations.size_of(range, self.now)).collect();
         let log = self.recorder.fleet_log();
-        log.event(FleetEvent { at_ps: self.now.0, kind, replica: replica.map(|index| index as u16), before, value, reason });
+        let pool = pool.filter(|_| !log.pools.is_empty());
+        let event = FleetEvent {
+            at_ps: self.now.0,
+            kind,
+            replica: replica.map(|index| index as u16),
+            pool: pool.map(|pool| pool as u8),
+            before,
+            value,
+            reason,
+        };
+        log.event(event);
         log.size(size);
+        log.sizes_of_pools(&sizes);
     }
 }

@@ -8,8 +8,8 @@ use crate::cluster::planner::{Capability, DynamoSpec, PredictorSpec, Startup, St
 use crate::cluster::retries::RetrySpec;
 use crate::config::Diagnostic;
 use crate::config::schema::{
-    AdmissionOrder, AutoscalerConfig, Document, FaultConfig, FaultKind, FrameworkEntry, LoadPredictor, PlannerConfig, PlannerTarget,
-    RandomFaults, ScalerMetric, ScalingPolicyKind, ScalingSpeed, SelectPolicy, StartupConfig, Workload,
+    AdmissionOrder, AutoscalerConfig, DisaggregationConfig, Document, FaultConfig, FaultKind, FrameworkEntry, LoadPredictor, PlannerConfig,
+    PlannerTarget, RandomFaults, ScalerMetric, ScalingPolicyKind, ScalingSpeed, SelectPolicy, StartupConfig, Workload,
 };
 use crate::cost::{CostModel, Prefill};
 use crate::sim::entry::ReplicaPlan;
@@ -26,26 +26,26 @@ const GPUS_PER_NODE: u32 = 8;
 /// What decides on the number of replicas.
 #[derive(Clone, Debug)]
 pub(in crate::sim) enum ScalerPlan {
-    Dynamo { spec: DynamoSpec, capability: Capability, engine: Box<ReplicaPlan> },
-    Threshold { spec: ThresholdSpec, metric: ScalerMetric },
+    /// Of all pools: one, or prefill and decode.
+    Dynamo { specs: Vec<DynamoSpec>, workers: Vec<(Capability, Box<ReplicaPlan>)> },
+    /// Of one pool.
+    Threshold { spec: ThresholdSpec, metric: ScalerMetric, pool: usize },
 }
 
-impl ScalerPlan {
-    /// Most replicas there can be.
-    fn most(&self) -> u32 {
-        match self {
-            ScalerPlan::Dynamo { spec, capability, .. } => spec.max_gpus.unwrap_or(0) / capability.gpus.max(1),
-            ScalerPlan::Threshold { spec, .. } => spec.max_replicas,
-        }
-    }
+/// How many replicas a pool has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::sim) struct PoolSize {
+    pub initial: u32,
+    /// Most that there can be: so many places there are.
+    pub most: u32,
 }
 
 /// How many replicas an entry has, and what decides on it.
 #[derive(Clone, Debug, Default)]
 pub(in crate::sim) struct Scale {
-    pub initial: u32,
-    pub most: u32,
-    pub scaler: Option<ScalerPlan>,
+    /// In the order of their replicas: one, or prefill and decode.
+    pub pools: Vec<PoolSize>,
+    pub scalers: Vec<ScalerPlan>,
     /// Of each replica.
     pub startup: Vec<Startup>,
 }
@@ -53,9 +53,16 @@ pub(in crate::sim) struct Scale {
 impl Scale {
     /// Entries without scalers behind one load balancer.
     pub fn join(&mut self, other: &Scale) {
-        self.initial += other.initial;
-        self.most += other.most;
+        let all = self.pools.iter().chain(&other.pools);
+        let joined =
+            all.fold(PoolSize::default(), |sum, pool| PoolSize { initial: sum.initial + pool.initial, most: sum.most + pool.most });
+        self.pools = vec![joined];
         self.startup.extend_from_slice(&other.startup);
+    }
+
+    /// Places for replicas in all pools.
+    pub fn most(&self) -> u32 {
+        self.pools.iter().map(|pool| pool.most).sum()
     }
 }
 
@@ -65,9 +72,10 @@ pub(in crate::sim) struct OperationsPlan {
     /// GPUs of each replica, and the nodes it stands on: first and last.
     pub gpus: Vec<u32>,
     nodes: Vec<(u32, u32)>,
-    pub initial: u32,
+    /// Pools of replicas, in order.
+    pub pools: Vec<PoolSize>,
     pub startup: Vec<Startup>,
-    pub scaler: Option<ScalerPlan>,
+    pub scalers: Vec<ScalerPlan>,
     pub faults: FaultSpec,
     pub retries: Option<RetrySpec>,
     pub admission: AdmissionSpec,
@@ -77,7 +85,21 @@ pub(in crate::sim) struct OperationsPlan {
 
 impl OperationsPlan {
     pub fn nodes(&self) -> u32 {
-        self.nodes.last().map_or(0, |(_, last)| last + 1)
+        self.nodes.iter().map(|(_, last)| last + 1).max().unwrap_or(0)
+    }
+
+    /// The replicas of each pool.
+    pub fn ranges(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
+        self.pools.iter().scan(0, |first, pool| {
+            let range = *first..*first + pool.most as usize;
+            *first = range.end;
+            Some(range)
+        })
+    }
+
+    /// The pool that a replica belongs to.
+    pub fn pool_of(&self, replica: usize) -> usize {
+        self.ranges().position(|range| range.contains(&replica)).unwrap_or(0)
     }
 
     /// Whether the replica goes down with this piece of hardware.
@@ -143,24 +165,73 @@ pub(in crate::sim) fn scale(
         (Some(_), Some(_)) => {
             return Err(Diagnostic::error(format!("{path}.autoscaler"), "is given beside `planner`", "keep one of the two"));
         }
-        (Some(planner), None) => Some(dynamo(planner, replica, &format!("{path}.planner"), warnings)?),
-        (None, Some(autoscaler)) => Some(threshold(autoscaler, &format!("{path}.autoscaler"))?),
+        (Some(planner), None) => Some(dynamo(planner, &[(replica, Role::Aggregated)], &format!("{path}.planner"), warnings)?),
+        (None, Some(autoscaler)) => Some(threshold(autoscaler, 0, &format!("{path}.autoscaler"))?),
         (None, None) => None,
     };
-    let Some(scaler) = scaler else {
-        let count = entry.replicas.unwrap_or(1);
-        return Ok(Scale { initial: count, most: count, scaler: None, startup: vec![startup; count as usize] });
+    let pool = pool_size(entry.replicas, scaler.as_ref(), 0, &format!("{path}.replicas"))?;
+    Ok(Scale { pools: vec![pool], startup: vec![startup; pool.most as usize], scalers: scaler.into_iter().collect() })
+}
+
+/// What an entry says about the numbers of replicas of its prefill and its decode pool.
+pub(in crate::sim) fn scale_of_pools(
+    entry: &FrameworkEntry,
+    wanted: &DisaggregationConfig,
+    replicas: [&ReplicaPlan; 2],
+    path: &str,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<Scale, Diagnostic> {
+    if entry.autoscaler.is_some() {
+        let hint = "say it in `disaggregation.prefill` or `disaggregation.decode`";
+        return Err(Diagnostic::error(format!("{path}.autoscaler"), "each pool has a scaler of its own", hint));
+    }
+    let configs = [("prefill", &wanted.prefill), ("decode", &wanted.decode)];
+    let mut scale = Scale::default();
+    if let Some(planner) = &entry.planner {
+        let workers = [(replicas[0], Role::Prefill), (replicas[1], Role::Decode)];
+        scale.scalers.push(dynamo(planner, &workers, &format!("{path}.planner"), warnings)?);
+    }
+    for (pool, (name, config)) in configs.into_iter().enumerate() {
+        let at = format!("{path}.config.disaggregation.{name}");
+        if let Some(autoscaler) = &config.autoscaler {
+            if entry.planner.is_some() {
+                return Err(Diagnostic::error(format!("{at}.autoscaler"), "is given beside `planner`", "keep one of the two"));
+            }
+            scale.scalers.push(threshold(autoscaler, pool, &format!("{at}.autoscaler"))?);
+        }
+        let scaler = scale.scalers.iter().find(|scaler| match scaler {
+            ScalerPlan::Dynamo { .. } => true,
+            ScalerPlan::Threshold { pool: of, .. } => *of == pool,
+        });
+        let size = pool_size(config.replicas, scaler, pool, &format!("{at}.replicas"))?;
+        scale.pools.push(size);
+        scale.startup.extend(vec![startup(entry.startup.as_ref(), replicas[pool]); size.most as usize]);
+    }
+    Ok(scale)
+}
+
+/// How many replicas a pool starts with and may have; `at` is where the document gives the first.
+fn pool_size(given: Option<u32>, scaler: Option<&ScalerPlan>, pool: usize, at: &str) -> Result<PoolSize, Diagnostic> {
+    let (least, most) = match scaler {
+        None => {
+            let count = given.unwrap_or(1);
+            return Ok(PoolSize { initial: count, most: count });
+        }
+        Some(ScalerPlan::Threshold { spec, .. }) => (spec.min_replicas, spec.max_replicas),
+        Some(ScalerPlan::Dynamo { specs, workers }) => {
+            // What the other pools' fewest replicas leave of the budget.
+            let others = specs.iter().zip(workers).enumerate().filter(|(other, _)| *other != pool);
+            let taken: u32 = others.map(|(_, (spec, (capability, _)))| spec.min_replicas * capability.gpus).sum();
+            let (spec, (capability, _)) = (&specs[pool], &workers[pool]);
+            (spec.min_replicas, spec.max_gpus.unwrap_or(0).saturating_sub(taken) / capability.gpus.max(1))
+        }
     };
-    let (least, most) = match &scaler {
-        ScalerPlan::Dynamo { spec, .. } => (spec.min_replicas, scaler.most()),
-        ScalerPlan::Threshold { spec, .. } => (spec.min_replicas, spec.max_replicas),
-    };
-    let initial = entry.replicas.unwrap_or(least);
+    let initial = given.unwrap_or(least);
     if !(least..=most).contains(&initial) {
         let message = format!("{initial} replicas to start with, where there may be {least} to {most}");
-        return Err(Diagnostic::error(format!("{path}.replicas"), message, "start within the limits"));
+        return Err(Diagnostic::error(at, message, "start within the limits"));
     }
-    Ok(Scale { initial, most, scaler: Some(scaler), startup: vec![startup; most as usize] })
+    Ok(PoolSize { initial, most })
 }
 
 fn startup(given: Option<&StartupConfig>, replica: &ReplicaPlan) -> Startup {
@@ -174,7 +245,12 @@ fn startup(given: Option<&StartupConfig>, replica: &ReplicaPlan) -> Startup {
     }
 }
 
-fn dynamo(given: &PlannerConfig, replica: &ReplicaPlan, path: &str, warnings: &mut Vec<Diagnostic>) -> Result<ScalerPlan, Diagnostic> {
+fn dynamo(
+    given: &PlannerConfig,
+    workers: &[(&ReplicaPlan, Role)],
+    path: &str,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<ScalerPlan, Diagnostic> {
     let target = match given.optimization_target.unwrap_or_default() {
         PlannerTarget::Throughput => Target::Throughput,
         PlannerTarget::Latency => Target::Latency,
@@ -235,28 +311,34 @@ fn dynamo(given: &PlannerConfig, replica: &ReplicaPlan, path: &str, warnings: &m
         let message = "is not shorter than throughput_adjustment_interval";
         return Err(Diagnostic::error(format!("{path}.load_adjustment_interval"), message, "the loop by load is the fast one"));
     }
-    let gpus = replica.info.gpus.max(1);
+    let gpus: u32 = workers.iter().map(|(replica, _)| replica.info.gpus.max(1)).sum();
     if spec.max_gpus.is_some_and(|most| most / gpus < spec.min_replicas) {
+        let each = if workers.len() > 1 { " in each pool" } else { "" };
         let message =
-            format!("{} replicas of {gpus} GPUs do not fit in a budget of {} GPUs", spec.min_replicas, spec.max_gpus.unwrap_or(0));
+            format!("{} replicas{each} of {gpus} GPUs do not fit in a budget of {} GPUs", spec.min_replicas, spec.max_gpus.unwrap_or(0));
         return Err(Diagnostic::error(format!("{path}.max_gpu_budget"), message, "raise it, or lower min_endpoint"));
     }
-    if !easy && replica.is_pipelined() {
+    if !easy && workers.iter().any(|(replica, _)| replica.is_pipelined()) {
         let message = "the planner is told the step time of an engine without stages: that of all layers in a row";
         warnings.push(Diagnostic::warning(path, message, ""));
     }
-    let limits = replica.limits();
-    let capability = Capability {
-        gpus,
-        max_kv_tokens: replica.info.kv_blocks * u64::from(replica.info.block_tokens),
-        max_num_batched_tokens: limits.max_num_batched_tokens,
-        max_num_seqs: limits.max_num_seqs,
-        context_length: limits.max_model_len,
+    let capability = |replica: &ReplicaPlan| {
+        let limits = replica.limits();
+        Capability {
+            gpus: replica.info.gpus.max(1),
+            max_kv_tokens: replica.info.kv_blocks * u64::from(replica.info.block_tokens),
+            max_num_batched_tokens: limits.max_num_batched_tokens,
+            max_num_seqs: limits.max_num_seqs,
+            context_length: limits.max_model_len,
+        }
     };
-    Ok(ScalerPlan::Dynamo { spec, capability, engine: Box::new(replica.clone()) })
+    Ok(ScalerPlan::Dynamo {
+        specs: workers.iter().map(|&(_, role)| DynamoSpec { role, ..spec.clone() }).collect(),
+        workers: workers.iter().map(|(replica, _)| (capability(replica), Box::new((*replica).clone()))).collect(),
+    })
 }
 
-fn threshold(given: &AutoscalerConfig, path: &str) -> Result<ScalerPlan, Diagnostic> {
+fn threshold(given: &AutoscalerConfig, pool: usize, path: &str) -> Result<ScalerPlan, Diagnostic> {
     let min_replicas = given.min_replicas.unwrap_or(1);
     if min_replicas > given.max_replicas {
         let message = format!("{min_replicas} is more than max_replicas, {}", given.max_replicas);
@@ -271,7 +353,7 @@ fn threshold(given: &AutoscalerConfig, path: &str) -> Result<ScalerPlan, Diagnos
         up: speed(given.scale_up.as_ref(), Speed::up()),
         down: speed(given.scale_down.as_ref(), Speed::down()),
     };
-    Ok(ScalerPlan::Threshold { spec, metric: given.metric })
+    Ok(ScalerPlan::Threshold { spec, metric: given.metric, pool })
 }
 
 fn speed(given: Option<&ScalingSpeed>, own: Speed) -> Speed {
@@ -294,21 +376,6 @@ fn speed(given: Option<&ScalingSpeed>, own: Speed) -> Speed {
     }
 }
 
-/// Why the entry's prefill and decode pools cannot be operated as the document asks, if it asks.
-pub(in crate::sim) fn not_with_pools(document: &Document, entry: &FrameworkEntry, path: &str) -> Option<Diagnostic> {
-    let asked = [
-        (format!("{path}.planner"), entry.planner.is_some()),
-        (format!("{path}.autoscaler"), entry.autoscaler.is_some()),
-        (format!("{path}.startup"), entry.startup.is_some()),
-        ("faults".to_owned(), document.faults.is_some()),
-        ("retries".to_owned(), document.retries.is_some()),
-        ("admission".to_owned(), document.admission.is_some()),
-        ("tenants".to_owned(), document.tenants.is_some()),
-    ];
-    let (at, _) = asked.into_iter().find(|(_, asked)| *asked)?;
-    Some(Diagnostic::error(at, "is not modelled with prefill and decode pools", "take one of the two out"))
-}
-
 /// The operation of a run with these replicas; none where the document asks for nothing of it.
 pub(in crate::sim) fn operations(
     document: &Document,
@@ -318,17 +385,27 @@ pub(in crate::sim) fn operations(
 ) -> Result<Option<OperationsPlan>, Diagnostic> {
     let Group { replicas, scale, .. } = group;
     let asked = document.faults.is_some() || document.retries.is_some() || document.admission.is_some() || document.tenants.is_some();
-    if (!asked && scale.scaler.is_none()) || group.pools.is_some() {
+    if !asked && scale.scalers.is_empty() {
         return Ok(None);
     }
     let gpus: Vec<u32> = replicas.iter().map(|replica| replica.info.gpus.max(1)).collect();
-    let per_node = document.faults.as_ref().and_then(|faults| faults.gpus_per_node).unwrap_or(GPUS_PER_NODE);
-    let nodes = placed(&gpus, per_node);
+    let given = document.faults.as_ref().and_then(|faults| faults.gpus_per_node);
+    let nodes = match &group.pools {
+        None => placed(&gpus, given.unwrap_or(GPUS_PER_NODE)),
+        Some(pools) => {
+            if given.is_some() {
+                let message = "has no effect on pools, which stand on the nodes of the hardware";
+                warnings.push(Diagnostic::warning("faults.gpus_per_node", message, ""));
+            }
+            let node = |gpu: u32| gpu / pools.per_node.max(1);
+            pools.first_gpu.iter().zip(&gpus).map(|(&first, &count)| (node(first), node(first + count - 1))).collect()
+        }
+    };
     let mut plan = OperationsPlan {
         nodes,
-        initial: scale.initial,
+        pools: scale.pools.clone(),
         startup: scale.startup.clone(),
-        scaler: scale.scaler.clone(),
+        scalers: scale.scalers.clone(),
         faults: FaultSpec::default(),
         retries: document.retries.as_ref().map(retries),
         admission: admission(document, workload)?,
