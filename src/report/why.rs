@@ -185,10 +185,11 @@ fn finding(cause: &Cause, names: &[&str], summaries: &[&Value], token_ms: f64) -
     if weight < LEAST {
         return None;
     }
+    let between = if names.iter().any(|name| name.contains(',')) { "; " } else { ", " };
     let mut sentence = vec![Part::Text(format!("{} ", cause.says))];
     for (i, (name, value)) in names.iter().zip(&values).enumerate() {
         if i > 0 {
-            sentence.push(Part::Text(", ".into()));
+            sentence.push(Part::Text(between.into()));
         }
         if !alone {
             sentence.push(Part::Entry((*name).into()));
