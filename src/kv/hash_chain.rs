@@ -45,9 +45,6 @@ impl KvCache for HashChain {
         if self.holdings.len() <= owner {
             self.holdings.resize_with(owner + 1, Holding::default);
         }
-        if self.pool.wants_sweep() {
-            self.pool.sweep(self.holdings.iter().map(Holding::chain));
-        }
         self.holdings[owner] = Holding::new(&mut self.pool, request);
     }
 
@@ -96,87 +93,4 @@ impl KvCache for HashChain {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rng::{Purpose, Stream};
-    use crate::units::Time;
-    use crate::workload::{Segment, SegmentId};
-
-    /// A conversation's turn: all its earlier segments, and a reply that the next turn contains.
-    fn turn(id: u32, segments: &[Segment], reply: SegmentId, output_tokens: u32) -> Request {
-        let input_tokens = segments.iter().map(|segment| segment.tokens).sum();
-        Request {
-            id,
-            profile: 0,
-            session: None,
-            turn: 0,
-            sent: Time::ZERO,
-            arrival: Time::ZERO,
-            input_tokens,
-            output_tokens,
-            max_tokens: output_tokens,
-            ignore_eos: true,
-            hangs_up: Time::NEVER,
-            samples: 1,
-            priority: 0,
-            segments: segments.into(),
-            output_segment: Some(reply),
-        }
-    }
-
-    /// Sweeping the slots at every turn changes no answer, and keeps their number to a few pools.
-    #[test]
-    fn sweeping_changes_nothing_but_memory() {
-        let (mut swept, mut plain) = (HashChain::new(200, 16, true), HashChain::new(200, 16, true));
-        plain.pool.never_sweep();
-        let mut stream = Stream::new(4, Purpose::Routing, 0);
-        let mut conversations: Vec<Vec<Segment>> = Vec::new();
-        let mut under_way: Vec<Option<(Request, u64, usize)>> = vec![None, None, None];
-        let mut next = 0;
-        let mut name = || {
-            next += 1;
-            SegmentId(next - 1)
-        };
-        for id in 0..4000 {
-            swept.pool.sweep_next_time();
-            let owner = (id % 3) as usize;
-            if let Some((request, computed, at)) = under_way[owner].take() {
-                for cache in [&mut swept, &mut plain] {
-                    cache.end(owner as u32, computed, &request);
-                }
-                conversations[at].push(Segment { id: request.output_segment.unwrap(), tokens: request.output_tokens });
-            }
-            let at = stream.below(6) as usize;
-            if under_way.iter().flatten().any(|(_, _, other)| *other == at) {
-                continue;
-            }
-            if at >= conversations.len() || conversations[at].iter().map(|segment| segment.tokens).sum::<u32>() > 600 {
-                conversations.resize_with(conversations.len().max(at + 1), Vec::new);
-                conversations[at].clear();
-            }
-            conversations[at].push(Segment { id: name(), tokens: 1 + stream.below(100) as u32 });
-            let request = turn(id, &conversations[at], name(), 1 + stream.below(60) as u32);
-            let mut answers = [Default::default(); 2];
-            let end = u64::from(request.input_tokens + request.output_tokens);
-            for (cache, answer) in [&mut swept, &mut plain].into_iter().zip(&mut answers) {
-                let held = cache.held(&request);
-                cache.open(owner as u32, &request);
-                let hit = cache.lookup(owner as u32, u64::from(request.input_tokens) - 1);
-                cache.acquire(owner as u32, hit.tokens);
-                let grown = cache.grow(owner as u32, hit.tokens, end);
-                *answer = (held, hit.tokens, hit.free_blocks, grown, cache.free());
-                if !grown {
-                    cache.end(owner as u32, hit.tokens, &request);
-                }
-            }
-            assert_eq!(answers[0], answers[1], "turn {id}");
-            if answers[0].3 {
-                under_way[owner] = Some((request, end, at));
-            } else {
-                conversations[at].push(Segment { id: request.output_segment.unwrap(), tokens: request.output_tokens });
-            }
-        }
-        assert!(swept.pool.slots() < 2000, "{} slots", swept.pool.slots());
-        assert!(plain.pool.slots() > 10_000, "{} slots", plain.pool.slots());
-    }
-}
+mod tests;

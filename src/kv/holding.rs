@@ -3,59 +3,81 @@
 use super::pool::BlockPool;
 use crate::workload::{Request, Segment};
 
+/// Leading blocks of a request that end in one segment, or that are its own.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    /// Of the segment, in the pool.
+    record: u32,
+    /// Blocks of the request before them, and with them.
+    start: u32,
+    end: u32,
+}
+
 /// The blocks of one request, from the first token on. How many it owns follows from its computed tokens
 /// (`blocks_for(computed)`) and is not kept here; only the names of blocks that can be found again are.
 #[derive(Default, Debug)]
 pub struct Holding {
-    /// Slots of the leading full blocks, as far as they can have names.
-    chain: Vec<u32>,
-    /// How many of `chain` belong to segments; the rest are private to this request, made when it was preempted.
-    shared: usize,
-    /// For each leading block held, whether it is held under its slot in `chain` (or is a double of contents held elsewhere).
-    named: Vec<bool>,
-    /// The reply's slots are in `chain`.
+    /// The leading full blocks, as far as they can have names, in order.
+    chain: Vec<Span>,
+    /// How many blocks of `chain` belong to segments; the rest are private to this request, made when it was preempted.
+    shared: u32,
+    /// Leading blocks that it holds under their names, but for the doubles of contents held elsewhere: `from..to`, in order.
+    named: u32,
+    doubles: Vec<(u32, u32)>,
+    /// The reply's blocks are in `chain`.
     reply_chained: bool,
 }
 
 impl Holding {
-    /// For a request that has just arrived: finds the slots of its segments.
+    /// For a request that has just arrived.
     pub fn new(pool: &mut BlockPool, request: &Request) -> Holding {
-        let mut chain = Vec::new();
+        let mut holding = Holding::default();
         if pool.caching() {
+            holding.chain.reserve_exact(request.segments.len());
             let mut start = 0;
             for segment in &request.segments {
-                pool.chain_segment(*segment, start, &mut chain);
+                holding.chain_segment(pool, *segment, start);
                 start += u64::from(segment.tokens);
             }
         }
-        Holding { shared: chain.len(), chain, named: Vec::new(), reply_chained: false }
+        holding
     }
 
-    /// The slots that it may name.
-    pub fn chain(&self) -> &[u32] {
-        &self.chain
+    fn chain_segment(&mut self, pool: &mut BlockPool, segment: Segment, start: u64) {
+        if let Some((record, blocks)) = pool.open(segment, start) {
+            self.chain.push(Span { record, start: self.shared, end: self.shared + blocks });
+            self.shared += blocks;
+        }
+    }
+
+    /// Blocks that can have names.
+    fn chained(&self) -> u32 {
+        self.chain.last().map_or(0, |span| span.end)
     }
 
     /// Leading blocks in memory, at most `limit`, and how many of them nobody holds.
     pub fn lookup(&self, pool: &BlockPool, limit: u64) -> (u64, u64) {
-        let mut found = 0;
-        let mut free = 0;
-        for &slot in self.chain.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)) {
-            if !pool.present(slot) {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let (mut found, mut free) = (0, 0);
+        for span in self.chain.iter().take_while(|span| span.start < limit) {
+            let most = span.end.min(limit) - span.start;
+            let (here, free_here) = pool.leading_blocks(span.record, most);
+            found += u64::from(here);
+            free += u64::from(free_here);
+            if here < most {
                 break;
             }
-            found += 1;
-            free += u64::from(pool.present_and_free(slot));
         }
         (found, free)
     }
 
     /// Holds the first `count` blocks, which a lookup has just found.
     pub fn acquire(&mut self, pool: &mut BlockPool, count: u64) {
-        for &slot in &self.chain[..count as usize] {
-            pool.hold(slot);
-            self.named.push(true);
+        let count = count as u32;
+        for span in self.chain.iter().take_while(|span| span.start < count) {
+            pool.hold(span.record, 0, span.end.min(count) - span.start);
         }
+        self.named += count;
     }
 
     /// Takes the blocks that growing from `from` to `to` computed tokens needs, and names those that are now full.
@@ -64,10 +86,16 @@ impl Holding {
         if !pool.allocate(pool.blocks_for(to) - pool.blocks_for(from)) {
             return false;
         }
-        let full = (to / u64::from(pool.block_size())) as usize;
-        for position in self.named.len()..full.min(self.chain.len()) {
-            let named = pool.name(self.chain[position]);
-            self.named.push(named);
+        let full = u32::try_from(to / u64::from(pool.block_size())).unwrap_or(u32::MAX).min(self.chained());
+        if full > self.named {
+            let first = self.chain.partition_point(|span| span.end <= self.named);
+            for span in self.chain[first..].iter().take_while(|span| span.start < full) {
+                let doubles = &mut self.doubles;
+                pool.name(span.record, self.named.max(span.start) - span.start, full.min(span.end) - span.start, |from, to| {
+                    doubles.push((span.start + from, span.start + to));
+                });
+            }
+            self.named = full;
         }
         true
     }
@@ -77,8 +105,8 @@ impl Holding {
     pub fn end(&mut self, pool: &mut BlockPool, computed: u64, request: &Request) {
         self.chain_reply(pool, request);
         self.free_blocks(pool, computed, self.shared);
-        for &slot in &self.chain[self.shared..] {
-            pool.abandon(slot);
+        for span in &self.chain {
+            pool.close(span.record);
         }
         *self = Holding::default();
     }
@@ -88,29 +116,32 @@ impl Holding {
     pub fn preempt(&mut self, pool: &mut BlockPool, computed: u64, request: &Request) {
         if pool.caching() {
             self.chain_reply(pool, request);
-            let full = (computed / u64::from(pool.block_size())) as usize;
-            while self.chain.len() < full {
-                self.chain.push(pool.private_slot());
+            let full = u32::try_from(computed / u64::from(pool.block_size())).unwrap_or(u32::MAX);
+            if full > self.chained() {
+                match self.chain.last_mut() {
+                    Some(own) if own.start == self.shared => own.end = full,
+                    _ => self.chain.push(Span { record: pool.open_private(), start: self.shared, end: full }),
+                }
             }
         }
-        self.free_blocks(pool, computed, self.chain.len());
-        self.named.clear();
+        self.free_blocks(pool, computed, self.chained());
+        self.named = 0;
+        self.doubles.clear();
     }
 
-    /// Adds the slots of the reply, once, when a later turn will contain it.
+    /// Adds the blocks of the reply, once, when a later turn will contain it.
     fn chain_reply(&mut self, pool: &mut BlockPool, request: &Request) {
         if let (Some(id), true) = (request.output_segment, pool.caching())
             && !self.reply_chained
         {
-            debug_assert_eq!(self.chain.len(), self.shared, "a request with a reply segment has no private slots");
-            pool.chain_segment(Segment { id, tokens: request.output_tokens }, u64::from(request.input_tokens), &mut self.chain);
-            self.shared = self.chain.len();
+            debug_assert_eq!(self.chained(), self.shared, "a request with a reply segment has no private blocks");
+            self.chain_segment(pool, Segment { id, tokens: request.output_tokens }, u64::from(request.input_tokens));
             self.reply_chained = true;
         }
     }
 
     /// Frees `blocks_for(computed)` blocks, last first. Full blocks keep their names up to position `keep`.
-    fn free_blocks(&mut self, pool: &mut BlockPool, computed: u64, keep: usize) {
+    fn free_blocks(&mut self, pool: &mut BlockPool, computed: u64, keep: u32) {
         let owned = pool.blocks_for(computed);
         if !pool.caching() {
             pool.free_blank(owned);
@@ -118,20 +149,31 @@ impl Holding {
         }
         let full = computed / u64::from(pool.block_size());
         pool.free_blank(owned - full);
-        let chained = self.chain.len().min(full as usize);
-        pool.free_unnamed((full as usize - chained) as u32);
-        for position in (0..chained).rev() {
-            let slot = self.chain[position];
-            let unnamed = match (self.named.get(position), position < keep) {
-                (Some(true), true) => {
-                    pool.release(slot);
-                    false
+        let chained = u64::from(self.chained()).min(full);
+        pool.free_unnamed((full - chained) as u32);
+        let mut end = chained as u32;
+        for span in self.chain.iter().rev() {
+            while end > span.start {
+                let last = end - 1;
+                // As far back as all fare like the last one.
+                let mut start = span.start;
+                let mut edge = |at: u32| start = if at < end { start.max(at) } else { start };
+                edge(keep);
+                edge(self.named);
+                self.doubles.iter().for_each(|&(from, to)| {
+                    edge(from);
+                    edge(to);
+                });
+                let double = self.doubles.iter().any(|&(from, to)| from <= last && last < to);
+                let (from, to) = (start - span.start, end - span.start);
+                match (last < self.named && !double, last < keep) {
+                    (true, true) => pool.release(span.record, from, to),
+                    (true, false) => pool.release_unnamed(span.record, from, to),
+                    (false, true) if !double => pool.append_absent(span.record, from, to),
+                    (false, _) => pool.free_unnamed(to - from),
                 }
-                (Some(true), false) => pool.release_unnamed(slot),
-                (Some(false), _) | (None, false) => true,
-                (None, true) => !pool.append_if_absent(slot),
-            };
-            pool.free_unnamed(u32::from(unnamed));
+                end = start;
+            }
         }
     }
 }

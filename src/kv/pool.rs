@@ -1,48 +1,63 @@
 //! The block pool: vLLM's free queue with content hashes.
 //!
-//! A physical block matters only by what it holds, so blocks have no numbers here. Contents that another request may look
-//! up have a *slot* each; all others are counted. The free queue is vLLM's: blocks without contents come first, then
-//! cached ones in the order in which they were freed, and allocation takes from the front, forgetting what was there.
+//! A physical block matters only by what it holds, so blocks have no numbers here. Contents that another request may look up have a
+//! *place*, a number of a block within a segment; all others are counted. The free queue is vLLM's: blocks without contents come first,
+//! then cached ones in the order in which they were freed, and allocation takes from the front, forgetting what was there.
+//!
+//! Blocks side by side that fare alike are one *run*: a request frees its blocks last one first, and so they are taken again. A segment
+//! of a thousand blocks costs as much as one of ten, and memory grows with the prompts that are remembered, not with their blocks.
 //!
 //! Left out: vLLM keeps several blocks for the same hash when two requests compute it at the same time, and finds the
 //! second when the first is evicted. Here the second is a block that nobody finds.
 
-use super::cache::Evicted;
-use std::collections::{BTreeMap, BTreeSet};
+use rustc_hash::FxHashMap;
 
+use super::cache::Evicted;
 use crate::workload::Segment;
 
-/// Slots that are not worth a sweep.
-const FIRST_SWEEP: usize = 1 << 15;
+/// Stands for "no run", "no record" and "no segment".
+const NONE: u32 = u32::MAX;
 
-/// Stands for "no node" and "no slot".
-pub(super) const NONE: u32 = u32::MAX;
-
-/// A place where the contents of one full block can be found.
+/// Neighbouring blocks of one segment in memory, held by as many requests each; or, without a record, cached blocks that nobody will look
+/// up (from 0 on). Those that nobody holds are one entry of the free queue, of which the last block is taken first.
 #[derive(Clone, Copy)]
-struct Slot {
-    /// Requests that hold the block.
+struct Run {
+    record: u32,
+    from: u32,
+    to: u32,
     refs: u32,
-    /// Its entry in the free queue when it is cached and nobody holds it. With `refs == 0` and no entry, the contents are gone.
-    node: u32,
-}
-
-const ABSENT: Slot = Slot { refs: 0, node: NONE };
-
-/// An entry of the free queue: one block with a slot, or `count` cached blocks that nobody will look up.
-#[derive(Clone, Copy)]
-struct Node {
+    /// Neighbours in the free queue.
     previous: u32,
     next: u32,
-    count: u32,
-    slot: u32,
+    /// The next run of the segment, further on.
+    after: u32,
 }
 
-/// Slots of a segment: those of the blocks that end in it.
+impl Run {
+    fn blocks(&self) -> u32 {
+        self.to - self.from
+    }
+}
+
+/// What is known of a segment.
 #[derive(Clone, Copy)]
-struct SegmentSlots {
-    first_slot: u32,
-    count: u32,
+struct Record {
+    /// Its number; `NONE` for contents of one request only.
+    segment: u32,
+    /// Tokens before it, modulo the block size.
+    phase: u32,
+    /// Requests here whose prompts contain it.
+    users: u32,
+    /// Its first run.
+    first: u32,
+}
+
+/// Part of a segment's blocks that are all in one run, or all absent (`NONE`).
+#[derive(Clone, Copy)]
+struct Piece {
+    from: u32,
+    to: u32,
+    run: u32,
 }
 
 /// Pool of KV blocks with a prefix cache.
@@ -54,31 +69,19 @@ pub struct BlockPool {
     blank: u64,
     /// Free blocks with contents.
     cached: u64,
-    nodes: Vec<Node>,
-    spare_nodes: Vec<u32>,
+    runs: Vec<Run>,
+    spare_runs: Vec<u32>,
+    /// Ends of the free queue.
     first: u32,
     last: u32,
-    slots: Vec<Slot>,
-    spare_slots: Vec<u32>,
-    /// Private slots whose owner has ended: given back when the block is evicted.
-    orphans: BTreeSet<u32>,
+    records: Vec<Record>,
+    spare_records: Vec<u32>,
     /// By number: of all segments there are, a replica among many sees few.
-    segments: BTreeMap<u32, SegmentSlots>,
-    /// First slots of ranges that were swept, by their length.
-    spare_ranges: BTreeMap<u32, Vec<u32>>,
-    /// Number of slots at which the next sweep pays.
-    sweep_at: usize,
+    by_segment: FxHashMap<u32, u32>,
+    pieces: Vec<Piece>,
     /// Grows whenever more blocks may be free or found than before.
     epoch: u64,
-    evictions: Option<Evictions>,
-}
-
-/// What was evicted, and what each slot stands for.
-#[derive(Default)]
-struct Evictions {
-    /// By slot: segment, and offset of the block's last token in it; `NONE` for contents of one request.
-    names: Vec<(u32, u32)>,
-    kept: Vec<Evicted>,
+    evicted: Option<Vec<Evicted>>,
 }
 
 impl BlockPool {
@@ -90,30 +93,28 @@ impl BlockPool {
             total,
             blank: total,
             cached: 0,
-            nodes: Vec::new(),
-            spare_nodes: Vec::new(),
+            runs: Vec::new(),
+            spare_runs: Vec::new(),
             first: NONE,
             last: NONE,
-            slots: Vec::new(),
-            spare_slots: Vec::new(),
-            orphans: BTreeSet::new(),
-            segments: BTreeMap::new(),
-            spare_ranges: BTreeMap::new(),
-            sweep_at: FIRST_SWEEP,
+            records: Vec::new(),
+            spare_records: Vec::new(),
+            by_segment: FxHashMap::default(),
+            pieces: Vec::new(),
             epoch: 0,
-            evictions: None,
+            evicted: None,
         }
     }
 
-    /// From now on keeps what is evicted. Before any slot is made.
+    /// From now on keeps what is evicted.
     pub fn keep_evicted(&mut self) {
-        self.evictions = Some(Evictions::default());
+        self.evicted = Some(Vec::new());
     }
 
     /// Appends what was evicted since the last call.
     pub fn take_evicted(&mut self, evicted: &mut Vec<Evicted>) {
-        if let Some(evictions) = &mut self.evictions {
-            evicted.append(&mut evictions.kept);
+        if let Some(kept) = &mut self.evicted {
+            evicted.append(kept);
         }
     }
 
@@ -161,26 +162,36 @@ impl BlockPool {
         self.cached -= left;
         while left > 0 {
             let index = self.first;
-            let node = &mut self.nodes[index as usize];
-            let taken = left.min(u64::from(node.count));
-            node.count -= taken as u32;
-            left -= taken;
-            let (slot, used_up) = (node.slot, node.count == 0);
-            if let Some(evictions) = &mut self.evictions {
-                let name = evictions.names.get(slot as usize).filter(|(segment, _)| *segment != NONE);
-                evictions.kept.push(match name {
-                    Some(&(segment, last)) => Evicted::Tokens { segment, from: last, to: last + 1 },
-                    None => Evicted::Unnamed(taken * u64::from(self.block_size)),
-                });
-            }
-            if used_up {
+            let run = &mut self.runs[index as usize];
+            let taken = left.min(u64::from(run.blocks())) as u32;
+            run.to -= taken;
+            left -= u64::from(taken);
+            let run = *run;
+            self.tell_evicted(run, taken);
+            if run.blocks() == 0 {
                 self.unlink(index);
-                if slot != NONE {
-                    self.forget(slot);
-                }
+                self.drop_run(index);
             }
         }
         true
+    }
+
+    /// The `taken` blocks behind what is left of a run have been evicted.
+    fn tell_evicted(&mut self, run: Run, taken: u32) {
+        let Some(evicted) = &mut self.evicted else { return };
+        let size = self.block_size;
+        if run.record == NONE {
+            evicted.push(Evicted::Unnamed(u64::from(taken) * u64::from(size)));
+            return;
+        }
+        let Record { segment, phase, .. } = self.records[run.record as usize];
+        evicted.extend((run.to..run.to + taken).rev().map(|block| match segment {
+            NONE => Evicted::Unnamed(u64::from(size)),
+            segment => {
+                let last = (block + 1) * size - 1 - phase;
+                Evicted::Tokens { segment, from: last, to: last + 1 }
+            }
+        }));
     }
 
     /// Takes back `count` blocks whose contents cannot be used (partly filled, or caching is off).
@@ -198,91 +209,64 @@ impl BlockPool {
         self.epoch += 1;
         self.cached += u64::from(count);
         // Two such runs side by side are one.
-        if self.last != NONE && self.nodes[self.last as usize].slot == NONE {
-            let node = &mut self.nodes[self.last as usize];
-            if let Some(sum) = node.count.checked_add(count) {
-                node.count = sum;
+        if self.last != NONE && self.runs[self.last as usize].record == NONE {
+            let run = &mut self.runs[self.last as usize];
+            if let Some(sum) = run.to.checked_add(count) {
+                run.to = sum;
                 return;
             }
         }
-        self.append(count, NONE);
+        let run = self.new_run(NONE, 0, count, 0);
+        self.append(run);
     }
 
-    /// Whether the contents of `slot` are in memory, held or free.
-    pub(super) fn present(&self, slot: u32) -> bool {
-        let slot = &self.slots[slot as usize];
-        slot.refs > 0 || slot.node != NONE
-    }
-
-    /// Whether the contents of `slot` are in memory and nobody holds them, so that holding them uses up a free block.
-    pub(super) fn present_and_free(&self, slot: u32) -> bool {
-        self.slots[slot as usize].node != NONE
-    }
-
-    /// Holds the block of a slot that is present.
-    pub(super) fn hold(&mut self, slot: u32) {
-        let node = self.slots[slot as usize].node;
-        if node != NONE {
-            self.unlink(node);
-            self.cached -= 1;
-            self.slots[slot as usize].node = NONE;
+    /// The record of a segment that starts after `start` tokens, for one more request whose prompt contains it, and how many blocks end in
+    /// it. None of which no block ends.
+    pub(super) fn open(&mut self, segment: Segment, start: u64) -> Option<(u32, u32)> {
+        let size = u64::from(self.block_size);
+        let count = ((start + u64::from(segment.tokens)) / size - start / size) as u32;
+        if count == 0 {
+            return None;
         }
-        self.slots[slot as usize].refs += 1;
+        let known = self.by_segment.get(&segment.id.0).copied();
+        let record = known.unwrap_or_else(|| {
+            let record = self.new_record(segment.id.0, (start % size) as u32);
+            self.by_segment.insert(segment.id.0, record);
+            record
+        });
+        self.records[record as usize].users += 1;
+        Some((record, count))
     }
 
-    /// Names a block just allocated. False when these contents are in memory already: the block then stays without a name.
-    pub(super) fn name(&mut self, slot: u32) -> bool {
-        if self.present(slot) {
-            return false;
+    /// A record for contents of one request only.
+    pub(super) fn open_private(&mut self) -> u32 {
+        let record = self.new_record(NONE, 0);
+        self.records[record as usize].users = 1;
+        record
+    }
+
+    /// A request has ended whose prompt contains it. What is in memory of it stays there.
+    pub(super) fn close(&mut self, record: u32) {
+        self.records[record as usize].users -= 1;
+        self.forget_if_gone(record);
+    }
+
+    /// Leading blocks of the first `limit` of a segment that are in memory, and how many of them nobody holds, so that holding them uses
+    /// up free blocks.
+    pub(super) fn leading_blocks(&self, record: u32, limit: u32) -> (u32, u32) {
+        let (mut found, mut free) = (0, 0);
+        let mut index = self.records[record as usize].first;
+        while index != NONE && found < limit {
+            let run = &self.runs[index as usize];
+            if run.from != found {
+                break;
+            }
+            let blocks = run.to.min(limit) - found;
+            found += blocks;
+            free += if run.refs == 0 { blocks } else { 0 };
+            index = run.after;
         }
-        self.slots[slot as usize].refs = 1;
-        self.epoch += 1;
-        true
-    }
-
-    /// Lets go of a held block; the last holder appends it to the free queue.
-    pub(super) fn release(&mut self, slot: u32) {
-        let refs = &mut self.slots[slot as usize].refs;
-        debug_assert!(*refs > 0, "a block was released twice");
-        *refs -= 1;
-        if *refs == 0 {
-            self.append_named(slot);
-        }
-    }
-
-    /// Lets go of a held block whose contents nobody will look up any more. True when it is free to be counted as unnamed.
-    pub(super) fn release_unnamed(&mut self, slot: u32) -> bool {
-        let refs = &mut self.slots[slot as usize].refs;
-        debug_assert!(*refs > 0, "a block was released twice");
-        *refs -= 1;
-        *refs == 0
-    }
-
-    /// Appends a block that was held without a name under a name. False when these contents are in memory already.
-    pub(super) fn append_if_absent(&mut self, slot: u32) -> bool {
-        if self.present(slot) {
-            return false;
-        }
-        self.append_named(slot);
-        true
-    }
-
-    /// A slot for contents of one request only.
-    pub(super) fn private_slot(&mut self) -> u32 {
-        if let Some(slot) = self.spare_slots.pop() {
-            return slot;
-        }
-        self.slots.push(ABSENT);
-        (self.slots.len() - 1) as u32
-    }
-
-    /// Gives a private slot back: at once, or when its block is evicted.
-    pub(super) fn abandon(&mut self, slot: u32) {
-        if self.present(slot) {
-            self.orphans.insert(slot);
-        } else {
-            self.spare_slots.push(slot);
-        }
+        (found, free)
     }
 
     /// Leading tokens of a prompt with these segments in memory, in full blocks.
@@ -290,136 +274,282 @@ impl BlockPool {
         let mut blocks = 0;
         let (size, mut end) = (u64::from(self.block_size), 0);
         for segment in segments {
+            let before = end / size;
             end += u64::from(segment.tokens);
-            let Some(&SegmentSlots { first_slot, count }) = self.segments.get(&segment.id.0) else { break };
-            let found = (first_slot..first_slot + count).take_while(|&slot| self.present(slot)).count() as u64;
-            blocks += found;
-            if found < end / size - (end - u64::from(segment.tokens)) / size {
+            let count = (end / size - before) as u32;
+            if count == 0 {
+                continue;
+            }
+            let Some(&record) = self.by_segment.get(&segment.id.0) else { break };
+            let (found, _) = self.leading_blocks(record, count);
+            blocks += u64::from(found);
+            if found < count {
                 break;
             }
         }
         blocks * size
     }
 
-    /// Appends to `chain` the slots of the blocks that end in `segment`, which starts after `start` tokens.
-    pub(super) fn chain_segment(&mut self, segment: Segment, start: u64, chain: &mut Vec<u32>) {
-        let SegmentSlots { first_slot, count } = self.segment_slots(segment, start);
-        chain.extend(first_slot..first_slot + count);
+    /// Holds blocks that are in memory.
+    pub(super) fn hold(&mut self, record: u32, from: u32, to: u32) {
+        for at in 0..self.cut(record, from, to) {
+            let Piece { run, .. } = self.pieces[at];
+            debug_assert!(run != NONE, "a block was held that is not in memory");
+            if self.runs[run as usize].refs == 0 {
+                self.unlink(run);
+                self.cached -= u64::from(self.runs[run as usize].blocks());
+            }
+            self.runs[run as usize].refs += 1;
+        }
+        self.join(record);
     }
 
-    fn segment_slots(&mut self, segment: Segment, start: u64) -> SegmentSlots {
-        if let Some(&known) = self.segments.get(&segment.id.0) {
-            return known;
-        }
-        let size = u64::from(self.block_size);
-        let count = ((start + u64::from(segment.tokens)) / size - start / size) as u32;
-        let first_slot = self.spare_ranges.get_mut(&count).and_then(Vec::pop).unwrap_or_else(|| {
-            let first_slot = self.slots.len() as u32;
-            self.slots.resize(self.slots.len() + count as usize, ABSENT);
-            first_slot
-        });
-        let made = SegmentSlots { first_slot, count };
-        self.segments.insert(segment.id.0, made);
-        if let Some(evictions) = &mut self.evictions {
-            let end = (first_slot + count) as usize;
-            evictions.names.resize(evictions.names.len().max(end), (NONE, 0));
-            let last = |block: usize| ((start / size + block as u64 + 1) * size - 1 - start) as u32;
-            let names = evictions.names[first_slot as usize..end].iter_mut().enumerate();
-            names.for_each(|(block, name)| *name = (segment.id.0, last(block)));
-        }
-        made
-    }
-
-    /// Whether enough slots have been made since the last sweep for another to pay.
-    pub(super) fn wants_sweep(&self) -> bool {
-        self.slots.len() >= self.sweep_at
-    }
-
-    /// Gives the slots of segments back of which nothing is in memory, except those in `chains`. Nothing that can be asked changes.
-    pub(super) fn sweep<'a>(&mut self, chains: impl Iterator<Item = &'a [u32]>) {
-        let mut in_chain = vec![false; self.slots.len()];
-        for &slot in chains.flatten() {
-            in_chain[slot as usize] = true;
-        }
-        let mut left = 0;
-        let (slots, spare) = (&self.slots, &mut self.spare_ranges);
-        self.segments.retain(|_, segment| {
-            let range = segment.first_slot as usize..(segment.first_slot + segment.count) as usize;
-            let used = |slot: usize| in_chain[slot] || slots[slot].refs > 0 || slots[slot].node != NONE;
-            let kept = segment.count == 0 || range.clone().any(used);
-            if kept {
-                left += range.len();
+    /// Names blocks just allocated. Tells which of them have contents that are in memory already: those stay without a name.
+    pub(super) fn name(&mut self, record: u32, from: u32, to: u32, mut double: impl FnMut(u32, u32)) {
+        for at in 0..self.cut(record, from, to) {
+            let Piece { from, to, run } = self.pieces[at];
+            if run == NONE {
+                self.add_run(record, from, to, 1);
+                self.epoch += 1;
             } else {
-                spare.entry(segment.count).or_default().push(segment.first_slot);
+                double(from, to);
             }
-            kept
-        });
-        // A sweep looks at every slot: the next one comes when as many have been made as are in use.
-        self.sweep_at = (self.slots.len() + left).max(FIRST_SWEEP);
+        }
+        self.join(record);
     }
 
-    #[cfg(test)]
-    pub(super) fn never_sweep(&mut self) {
-        self.sweep_at = usize::MAX;
+    /// Lets go of held blocks, last one first; the last holder appends each to the free queue.
+    pub(super) fn release(&mut self, record: u32, from: u32, to: u32) {
+        for at in (0..self.cut(record, from, to)).rev() {
+            let Piece { run, .. } = self.pieces[at];
+            if self.let_go(run) {
+                self.epoch += 1;
+                self.cached += u64::from(self.runs[run as usize].blocks());
+                self.append(run);
+            }
+        }
+        self.join(record);
     }
 
-    #[cfg(test)]
-    pub(super) fn sweep_next_time(&mut self) {
-        self.sweep_at = 0;
+    /// Lets go of held blocks, last one first, whose contents nobody will look up any more.
+    pub(super) fn release_unnamed(&mut self, record: u32, from: u32, to: u32) {
+        for at in (0..self.cut(record, from, to)).rev() {
+            let Piece { run, from, to } = self.pieces[at];
+            if self.let_go(run) {
+                self.drop_run(run);
+                self.free_unnamed(to - from);
+            }
+        }
+        self.join(record);
     }
 
-    #[cfg(test)]
-    pub(super) fn slots(&self) -> usize {
-        self.slots.len()
+    /// Appends blocks that were held without a name to the free queue, last one first, under a name where these contents are not in memory
+    /// already.
+    pub(super) fn append_absent(&mut self, record: u32, from: u32, to: u32) {
+        for at in (0..self.cut(record, from, to)).rev() {
+            let Piece { from, to, run } = self.pieces[at];
+            if run == NONE {
+                let run = self.add_run(record, from, to, 0);
+                self.epoch += 1;
+                self.cached += u64::from(to - from);
+                self.append(run);
+            } else {
+                self.free_unnamed(to - from);
+            }
+        }
+        self.join(record);
     }
 
-    fn append_named(&mut self, slot: u32) {
-        self.epoch += 1;
-        self.cached += 1;
-        let node = self.append(1, slot);
-        self.slots[slot as usize].node = node;
+    /// One holder fewer; whether it was the last.
+    fn let_go(&mut self, run: u32) -> bool {
+        let refs = &mut self.runs[run as usize].refs;
+        debug_assert!(*refs > 0, "a block was released twice");
+        *refs = refs.saturating_sub(1);
+        *refs == 0
     }
 
-    fn forget(&mut self, slot: u32) {
-        self.slots[slot as usize] = ABSENT;
-        if !self.orphans.is_empty() && self.orphans.remove(&slot) {
-            self.spare_slots.push(slot);
+    /// Splits `from..to` of a segment into pieces, and runs so that none reaches beyond. How many pieces there are now.
+    fn cut(&mut self, record: u32, from: u32, to: u32) -> usize {
+        self.pieces.clear();
+        let mut place = from;
+        let mut index = self.records[record as usize].first;
+        while index != NONE && place < to {
+            let run = self.runs[index as usize];
+            if run.to > place {
+                if run.from >= to {
+                    break;
+                }
+                if run.from < place {
+                    index = self.split(index, place);
+                    continue;
+                }
+                if run.from > place {
+                    self.pieces.push(Piece { from: place, to: run.from, run: NONE });
+                }
+                if run.to > to {
+                    self.split(index, to);
+                }
+                place = run.to.min(to);
+                self.pieces.push(Piece { from: run.from, to: place, run: index });
+            }
+            index = self.runs[index as usize].after;
+        }
+        if place < to {
+            self.pieces.push(Piece { from: place, to, run: NONE });
+        }
+        self.pieces.len()
+    }
+
+    /// Splits a run in two; the second part.
+    fn split(&mut self, index: u32, at: u32) -> u32 {
+        let run = self.runs[index as usize];
+        let second = self.new_run(run.record, at, run.to, run.refs);
+        self.runs[second as usize].after = run.after;
+        let first = &mut self.runs[index as usize];
+        first.to = at;
+        first.after = second;
+        if run.refs == 0 {
+            // The last blocks are taken first.
+            self.insert_before(index, second);
+        }
+        second
+    }
+
+    /// Makes neighbouring runs of a segment that fare alike one, which changes nothing else.
+    fn join(&mut self, record: u32) {
+        let mut index = self.records[record as usize].first;
+        while index != NONE {
+            let run = self.runs[index as usize];
+            if run.after == NONE {
+                return;
+            }
+            let later = self.runs[run.after as usize];
+            let in_turn = run.refs > 0 || later.next == index;
+            if run.to == later.from && run.refs == later.refs && in_turn {
+                if later.refs == 0 {
+                    self.unlink(run.after);
+                }
+                self.spare_runs.push(run.after);
+                let joined = &mut self.runs[index as usize];
+                joined.to = later.to;
+                joined.after = later.after;
+            } else {
+                index = run.after;
+            }
         }
     }
 
-    fn append(&mut self, count: u32, slot: u32) -> u32 {
-        let node = Node { previous: self.last, next: NONE, count, slot };
-        let index = match self.spare_nodes.pop() {
-            Some(index) => {
-                self.nodes[index as usize] = node;
-                index
+    fn new_run(&mut self, record: u32, from: u32, to: u32, refs: u32) -> u32 {
+        let run = Run { record, from, to, refs, previous: NONE, next: NONE, after: NONE };
+        put(&mut self.runs, &mut self.spare_runs, run)
+    }
+
+    /// A new run at its place among those of the segment, of which none overlaps it.
+    fn add_run(&mut self, record: u32, from: u32, to: u32, refs: u32) -> u32 {
+        let added = self.new_run(record, from, to, refs);
+        let mut before = NONE;
+        let mut index = self.records[record as usize].first;
+        while index != NONE && self.runs[index as usize].from < from {
+            (before, index) = (index, self.runs[index as usize].after);
+        }
+        self.runs[added as usize].after = index;
+        if before == NONE {
+            self.records[record as usize].first = added;
+        } else {
+            self.runs[before as usize].after = added;
+        }
+        added
+    }
+
+    /// Forgets a run that is in no queue.
+    fn drop_run(&mut self, dropped: u32) {
+        let Run { record, after, .. } = self.runs[dropped as usize];
+        self.spare_runs.push(dropped);
+        if record == NONE {
+            return;
+        }
+        let first = self.records[record as usize].first;
+        if first == dropped {
+            self.records[record as usize].first = after;
+            return self.forget_if_gone(record);
+        }
+        let mut before = first;
+        while self.runs[before as usize].after != dropped {
+            before = self.runs[before as usize].after;
+        }
+        self.runs[before as usize].after = after;
+    }
+
+    fn new_record(&mut self, segment: u32, phase: u32) -> u32 {
+        put(&mut self.records, &mut self.spare_records, Record { segment, phase, users: 0, first: NONE })
+    }
+
+    /// Forgets a segment of which nothing is in memory, unless a request here may still make it.
+    fn forget_if_gone(&mut self, record: u32) {
+        let Record { segment, users, first, .. } = self.records[record as usize];
+        if users == 0 && first == NONE {
+            self.spare_records.push(record);
+            if segment != NONE {
+                self.by_segment.remove(&segment);
             }
-            None => {
-                self.nodes.push(node);
-                (self.nodes.len() - 1) as u32
-            }
-        };
-        if self.last == NONE {
+        }
+    }
+
+    fn append(&mut self, index: u32) {
+        let last = self.last;
+        self.runs[index as usize].previous = last;
+        self.runs[index as usize].next = NONE;
+        if last == NONE {
             self.first = index;
         } else {
-            self.nodes[self.last as usize].next = index;
+            self.runs[last as usize].next = index;
         }
         self.last = index;
-        index
+    }
+
+    fn insert_before(&mut self, index: u32, added: u32) {
+        let previous = self.runs[index as usize].previous;
+        self.runs[added as usize].previous = previous;
+        self.runs[added as usize].next = index;
+        self.runs[index as usize].previous = added;
+        if previous == NONE {
+            self.first = added;
+        } else {
+            self.runs[previous as usize].next = added;
+        }
     }
 
     fn unlink(&mut self, index: u32) {
-        let Node { previous, next, .. } = self.nodes[index as usize];
+        let Run { previous, next, .. } = self.runs[index as usize];
         if previous == NONE {
             self.first = next;
         } else {
-            self.nodes[previous as usize].next = next;
+            self.runs[previous as usize].next = next;
         }
         if next == NONE {
             self.last = previous;
         } else {
-            self.nodes[next as usize].previous = previous;
+            self.runs[next as usize].previous = previous;
         }
-        self.spare_nodes.push(index);
+    }
+
+    /// Runs and records in use.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> (usize, usize) {
+        (self.runs.len() - self.spare_runs.len(), self.records.len() - self.spare_records.len())
+    }
+}
+
+/// Puts a thing where one has gone, or at the end. Where.
+fn put<T>(all: &mut Vec<T>, spare: &mut Vec<u32>, thing: T) -> u32 {
+    match spare.pop() {
+        Some(index) => {
+            all[index as usize] = thing;
+            index
+        }
+        None => {
+            all.push(thing);
+            (all.len() - 1) as u32
+        }
     }
 }
