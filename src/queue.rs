@@ -17,13 +17,27 @@ impl<T: Ord> Queue<T> {
         Queue { in_order: VecDeque::new(), others: BinaryHeap::new() }
     }
 
+    #[inline]
     pub fn push(&mut self, item: T) {
+        match self.in_order.back() {
+            Some(last) if item < *last => self.push_before(item),
+            _ => self.in_order.push_back(item),
+        }
+    }
+
+    /// An item that is not the last.
+    #[inline(never)]
+    fn push_before(&mut self, item: T) {
         let list = &mut self.in_order;
-        let later = list.iter().rev().take(NEAR).take_while(|other| item < **other).count();
-        match later {
-            0 => list.push_back(item),
-            NEAR => self.others.push(Reverse(item)),
-            _ => list.insert(list.len() - later, item),
+        let nearest = list.len().saturating_sub(NEAR);
+        let mut place = list.len() - 1;
+        while place > nearest && item < list[place - 1] {
+            place -= 1;
+        }
+        if place == nearest && list.len() >= NEAR {
+            self.others.push(Reverse(item));
+        } else {
+            list.insert(place, item);
         }
     }
 

@@ -83,6 +83,32 @@ impl EnergyRamp {
 
     /// Energy of the first `steps` steps, fJ. The two lines cross at most once.
     pub fn of_first(&self, steps: u64) -> u128 {
+        match steps {
+            0 => 0,
+            1 => self.drawn.min(self.most),
+            _ => self.of_first_narrow(steps).unwrap_or_else(|| self.of_first_wide(steps)),
+        }
+    }
+
+    /// The same where all numbers but the sums fit 64 bits.
+    fn of_first_narrow(&self, steps: u64) -> Option<u128> {
+        let narrow = |wide: u128| u64::try_from(wide).ok();
+        let drawn = (narrow(self.drawn)?, narrow(self.drawn_increment)?);
+        let most = (narrow(self.most)?, narrow(self.most_increment)?);
+        if steps >= 1 << 31 {
+            return None;
+        }
+        let ((low, low_up), (high, high_up)) = if drawn.0 <= most.0 { (drawn, most) } else { (most, drawn) };
+        let sum = |first: u64, up: u64, steps: u64, pairs: u64| u128::from(first) * u128::from(steps) + u128::from(up) * u128::from(pairs);
+        let pairs = |n: u64| n * n.saturating_sub(1) / 2;
+        if low_up <= high_up || low_up.checked_mul(steps - 1)?.checked_add(low)? <= high {
+            return Some(sum(low, low_up, steps, pairs(steps)));
+        }
+        let before = ((high - low) / (low_up - high_up)).saturating_add(1).min(steps);
+        Some(sum(low, low_up, before, pairs(before)) + sum(high, high_up, steps - before, pairs(steps) - pairs(before)))
+    }
+
+    fn of_first_wide(&self, steps: u64) -> u128 {
         let drawn_first = self.drawn <= self.most;
         let (low, low_up, high, high_up) = if drawn_first {
             (self.drawn, self.drawn_increment, self.most, self.most_increment)
@@ -143,21 +169,21 @@ impl PowerModel {
     pub fn ramp(&self, work: &StepWork) -> EnergyRamp {
         let wide = u128::from;
         let communication_ps = work.first_parts.communication_ps.min(work.first_device_ps);
-        let decodes = wide(u64::from(work.decode_sequences));
-        let tokens = wide(work.prefill_tokens) + decodes + wide(u64::from(work.padded_tokens));
-        let pair_fj = wide(self.pair_fj);
-        let context_fj = wide(self.context_fj) + pair_fj;
+        let decodes = u64::from(work.decode_sequences);
+        let tokens = work.prefill_tokens + decodes + u64::from(work.padded_tokens);
+        // Products of two 64-bit numbers, which are one instruction each.
         let drawn = wide(self.busy_mw) * wide(work.first_device_ps - communication_ps)
             + wide(self.link_mw) * wide(communication_ps)
             + wide(self.step_fj)
             + self.routed_fj(work)
-            + tokens * (wide(self.token_fj) + wide(self.context_fj))
+            + wide(tokens) * wide(self.token_fj)
+            + wide(tokens + work.first_context) * wide(self.context_fj)
             + wide(u64::from(work.sampled_rows)) * wide(self.sampled_fj)
-            + wide(work.prefill_pairs) * pair_fj
-            + wide(work.first_context) * context_fj;
+            + wide(work.prefill_pairs + work.first_context) * wide(self.pair_fj);
+        let device_increment = wide(self.busy_mw) * wide(work.device_increment_ps);
         EnergyRamp {
             drawn,
-            drawn_increment: wide(self.busy_mw) * wide(work.device_increment_ps) + decodes * context_fj,
+            drawn_increment: device_increment + wide(decodes) * wide(self.context_fj) + wide(decodes) * wide(self.pair_fj),
             most: wide(self.span_mw) * wide(work.first_duration_ps),
             most_increment: wide(self.span_mw) * wide(work.duration_increment_ps),
         }
@@ -186,6 +212,7 @@ mod tests {
             let [drawn, drawn_increment, most, most_increment] = [drawn, drawn_increment, most, most_increment].map(u128::from);
             let ramp = EnergyRamp { drawn, drawn_increment, most, most_increment };
             prop_assert_eq!(ramp.of_first(steps), (0..steps).map(|i| ramp.of_step(i)).sum::<u128>());
+            prop_assert_eq!(ramp.of_first_wide(steps), ramp.of_first(steps));
         }
     }
 }

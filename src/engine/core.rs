@@ -67,6 +67,11 @@ pub enum Event {
         request: u32,
         cached_tokens: u32,
     },
+    /// The first admission of a prompt that shares nothing with others: in place of the two events around this one.
+    ScheduledAlone {
+        request: u32,
+        prompt_tokens: u32,
+    },
     /// Each admission, the first one too.
     Found {
         request: u32,
@@ -277,6 +282,22 @@ impl Core {
             _ => self.fetched -= 1,
         }
         job.computed = cached;
+        job.stage = Stage::Prefilling;
+        job.admission = self.admissions;
+        job.position = self.running.push(id);
+        if cached == 0 && !job.was_scheduled && job.request.segments.is_empty() {
+            job.was_scheduled = true;
+            self.events.push(Event::ScheduledAlone { request: job.request.id, prompt_tokens: job.request.input_tokens });
+        } else {
+            self.tell_admission(id, cached);
+        }
+        self.prefilling.push(id);
+        Some(id)
+    }
+
+    /// Has it told what the admission of a request found.
+    fn tell_admission(&mut self, id: JobId, cached: u64) {
+        let job = &mut self.jobs[id];
         let mut causes = Causes::default();
         if job.was_scheduled {
             causes.hits[HitCause::Readmission as usize] = cached as u32;
@@ -285,15 +306,10 @@ impl Core {
         }
         let found = Found { cached: cached as u32, below: self.pool.below(id), again: job.was_scheduled, causes };
         self.events.push(Event::Found { request: job.request.id, found });
-        job.stage = Stage::Prefilling;
-        job.admission = self.admissions;
         if !job.was_scheduled {
             job.was_scheduled = true;
-            self.events.push(Event::Scheduled { request: job.request.id, cached_tokens: job.computed as u32 });
+            self.events.push(Event::Scheduled { request: job.request.id, cached_tokens: cached as u32 });
         }
-        job.position = self.running.push(id);
-        self.prefilling.push(id);
-        Some(id)
     }
 
     /// Has `cached` tokens of the waiting request at `index`, which a lookup has just found, brought up from lower tiers: it holds

@@ -34,6 +34,13 @@ pub struct Causes {
     pub misses: [u32; MISS_CAUSES.len()],
 }
 
+impl Causes {
+    /// All tokens of a prompt are new here.
+    pub fn never_seen(prompt_tokens: u32) -> Causes {
+        Causes { misses: [prompt_tokens, 0, 0, 0], ..Causes::default() }
+    }
+}
+
 /// The replica's memory of what it has seen: of all there is, a replica among many sees little.
 #[derive(Default)]
 pub(super) struct Ledger {

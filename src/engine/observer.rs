@@ -103,6 +103,11 @@ pub trait Observer {
     fn scheduled(&mut self, id: u32, at: Time, cached_tokens: u32);
     /// What an admission found, the first one or a later one.
     fn found(&mut self, _replica: u16, _id: u32, _at: Time, _found: &Found) {}
+    /// What the first admission of a prompt of `prompt_tokens` found that shares nothing with others, told apart because it is the
+    /// most frequent: nothing.
+    fn found_nothing(&mut self, replica: u16, id: u32, at: Time, prompt_tokens: u32) {
+        self.found(replica, id, at, &Found { causes: Causes::never_seen(prompt_tokens), ..Found::default() });
+    }
     /// Lost its KV and went back to the queue.
     fn preempted(&mut self, replica: u16, id: u32, at: Time);
     fn first_token(&mut self, id: u32, at: Time);

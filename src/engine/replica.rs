@@ -491,6 +491,12 @@ impl Replica {
                         observer.scheduled(request, now, cached_tokens);
                     }
                 }
+                Event::ScheduledAlone { request, prompt_tokens } => {
+                    if self.samples.is_first_admission(request) {
+                        observer.scheduled(request, now, 0);
+                    }
+                    observer.found_nothing(self.index, request, now, prompt_tokens);
+                }
                 Event::Found { request, found } => observer.found(self.index, request, now, &found),
                 Event::Preempted { request } => observer.preempted(self.index, request, now),
             }

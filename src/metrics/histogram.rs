@@ -51,7 +51,12 @@ impl Histogram {
         self.largest = self.largest.max(last_ps);
         self.count += terms * times;
         self.sum += sum_of_ramp(first_ps, increment_ps, terms) * times as u128;
-        let squares = sum_of_squares(first_ps, increment_ps, terms).saturating_mul(times as u128);
+        let squares = if last_ps < 1 << 40 && terms < 1 << 20 && times < 1 << 26 {
+            // Nothing of it can reach 128 bits.
+            small_sum_of_squares(first_ps, increment_ps, terms) * times as u128
+        } else {
+            sum_of_squares(first_ps, increment_ps, terms).saturating_mul(times as u128)
+        };
         self.sum_of_squares = self.sum_of_squares.saturating_add(squares);
 
         let last_bucket = bucket_of(last_ps);
@@ -130,6 +135,16 @@ impl Histogram {
             .chain(halves(self.sum_of_squares))
             .chain(self.counts.iter().copied())
     }
+}
+
+/// Of values below 2^40 and fewer than 2^20 terms.
+fn small_sum_of_squares(first: u64, increment: u64, terms: u64) -> u128 {
+    let fixed = first as u128 * (first * terms) as u128;
+    if terms == 1 {
+        return fixed;
+    }
+    let (pairs, squares) = (terms * (terms - 1), terms * (terms - 1) * (2 * terms - 1) / 6);
+    fixed + first as u128 * (increment * pairs) as u128 + (increment as u128 * increment as u128) * squares as u128
 }
 
 fn sum_of_squares(first: u64, increment: u64, terms: u64) -> u128 {

@@ -16,6 +16,7 @@ mod run_info;
 mod statistics;
 mod step_log;
 mod summary;
+mod tally;
 mod tiers;
 mod timeline;
 mod waits;

@@ -14,7 +14,7 @@ use super::result::{Requests, RunResult, Status};
 use super::run_info::RunInfo;
 use super::step_log::StepLog;
 use super::summary::summary;
-use super::timeline::{Gauges, Timeline};
+use super::timeline::{Gauges, StepsTold, Timeline};
 use crate::cost::{PowerModel, StepWork};
 use crate::engine::{Found, Observer, RejectReason, StepRun};
 use crate::kv::TierUse;
@@ -167,6 +167,13 @@ impl Observer for Recorder {
         }
     }
 
+    fn found_nothing(&mut self, replica: u16, id: u32, _at: Time, prompt_tokens: u32) {
+        let row = self.row(id);
+        if self.requests.arrival_ps[row] >= self.warm_up_ps {
+            self.replica(replica).counters.found.misses[0] += u64::from(prompt_tokens);
+        }
+    }
+
     fn tiers(&mut self, replica: u16, tiers: Vec<TierUse>) {
         let index = usize::from(replica);
         if self.tiers.len() <= index {
@@ -244,22 +251,28 @@ impl Observer for Recorder {
                 self.inter_token.add(gap_ps, u64::from(count));
             }
         }
-        self.timeline.gauges(&ramp, run.running, run.waiting, run.kv_blocks_after);
-        self.timeline.tokens(&ramp, tokens_of_first_step(run), run.prefill_tokens);
-
         if let Some(steps) = &mut self.steps {
             steps.add(run);
         }
-        let mut energy_fj = 0;
-        if let Some(Some(power)) = self.power.get(usize::from(run.replica)) {
-            let energy = power.ramp(&work_of(run));
-            self.timeline.energy(&ramp, &energy);
-            energy_fj = energy.of_first(run.steps) - energy.of_first(skipped);
-        }
+        let energy = self.power.get(usize::from(run.replica)).and_then(Option::as_ref).map(|power| power.ramp(&work_of(run)));
+        let all_fj = energy.map_or(0, |energy| energy.of_first(run.steps));
+        let energy_fj = all_fj - if skipped == 0 { 0 } else { energy.map_or(0, |energy| energy.of_first(skipped)) };
+        let told = StepsTold {
+            running: run.running,
+            waiting: run.waiting,
+            kv_blocks_after: run.kv_blocks_after,
+            output_tokens: tokens_of_first_step(run),
+            prefill_tokens: run.prefill_tokens,
+            energy: energy.as_ref(),
+        };
+        self.timeline.steps(&ramp, end_ps, &told, all_fj);
 
         let kv_blocks = (run.kv_blocks_after)(run.steps);
-        let first_start_ps = if skipped == run.steps { u64::MAX } else { ramp.end_of(skipped) };
-        let before_window_ps = self.warm_up_ps.saturating_sub(first_start_ps);
+        let before_window_ps = match skipped {
+            0 => self.warm_up_ps.saturating_sub(ramp.start_ps),
+            _ if skipped == run.steps => 0,
+            _ => self.warm_up_ps.saturating_sub(ramp.end_of(skipped)),
+        };
         let replica = self.replica(run.replica);
         replica.counters.before_window_ps += before_window_ps;
         replica.counters.add(run, skipped);

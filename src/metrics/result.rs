@@ -133,10 +133,16 @@ impl Requests {
     }
 
     /// Makes sure that `row` is there; rows are requests by id. Makes many at once: what is left over is dropped at the end.
+    #[inline]
     pub(super) fn make_row(&mut self, row: usize) {
         if self.len() <= row {
-            self.resize((row + 1).max(self.len() + ROWS_AT_ONCE));
+            self.make_rows(row);
         }
+    }
+
+    #[inline(never)]
+    fn make_rows(&mut self, row: usize) {
+        self.resize((row + 1).max(self.len() + ROWS_AT_ONCE));
     }
 
     pub(super) fn arrive(&mut self, replica: u16, request: &Request) {

@@ -7,9 +7,10 @@
 use serde_json::{Map, Value, json};
 
 use super::counters::Counters;
-use super::result::{NEVER_PS, REJECT_REASONS, Requests, RunResult, Status};
+use super::result::{NEVER_PS, REJECT_REASONS, Requests, RunResult};
 use super::run_info::{MemoryBudget, ReplicaInfo};
 use super::statistics::{PERCENTILES, describe, describe_histogram_ms};
+use super::tally::{EVENTS, Prefixes, Tally, event, times};
 use crate::config::schema::ServiceLevelObjective;
 use crate::engine::ledger::{HIT_CAUSES, MISS_CAUSES};
 use crate::units::PS_PER_S;
@@ -21,16 +22,16 @@ pub fn summary(run: &RunResult) -> Value {
     let window_s = run.end_ps.saturating_sub(run.warm_up_ps) as f64 / PS_PER_S as f64;
     let mut document = Map::new();
     let mut put = |key: &str, value: Value| document.insert(key.into(), value);
-    put("simulation", simulation(run));
+    put("simulation", simulation(run, &tally));
     put("requests", requests(run, &tally));
-    put("throughput", throughput(run, window_s));
+    put("throughput", throughput(run, &tally, window_s));
     let goodput = run.info.slo.as_ref().map(|slo| goodput(slo, &tally, window_s));
     put("latency", latency(run, percentiles));
     put("gpu_utilization", gpu_utilization(run));
-    put("prefix_caching", prefix_caching(run));
+    put("prefix_caching", prefix_caching(run, &tally.prefixes));
     put("name", json!(run.name));
     put("goodput", goodput.unwrap_or(Value::Null));
-    put("engine", engine(run));
+    put("engine", engine(run, &tally));
     put("utilisation", utilisation(run));
     put("waits", waits(run));
     put("disaggregation", super::handovers::section(run));
@@ -48,10 +49,6 @@ pub(super) fn counted_rows(run: &RunResult) -> impl Iterator<Item = usize> + '_ 
     (0..run.requests.len()).filter(|&row| run.requests.arrival_ps[row] >= run.warm_up_ps)
 }
 
-fn successful_rows(run: &RunResult) -> impl Iterator<Item = usize> + '_ {
-    counted_rows(run).filter(|&row| run.requests.status[row] == Status::Success as u8)
-}
-
 /// A ratio, or null when it is not defined.
 fn ratio(part: f64, whole: f64) -> Value {
     if whole > 0.0 { json!(part / whole) } else { Value::Null }
@@ -59,6 +56,16 @@ fn ratio(part: f64, whole: f64) -> Value {
 
 fn seconds(ps: u64) -> f64 {
     ps as f64 / PS_PER_S as f64
+}
+
+/// Time between two instants, ms; none where one of them never was.
+fn span_ms(from: u64, to: u64) -> Option<f64> {
+    (from != NEVER_PS && to != NEVER_PS).then(|| to.saturating_sub(from) as f64 / 1e9)
+}
+
+/// The same for each of `gaps` gaps; none without any.
+fn per_gap_ms(from: u64, to: u64, gaps: u32) -> Option<f64> {
+    if gaps > 0 { span_ms(from, to).map(|span| span / gaps as f64) } else { None }
 }
 
 /// Per-request times, ms, of one row.
@@ -76,12 +83,11 @@ pub struct RequestTimes {
 
 impl RequestTimes {
     pub fn of(requests: &Requests, row: usize) -> RequestTimes {
-        let span_ms = |from: u64, to: u64| (from != NEVER_PS && to != NEVER_PS).then(|| to.saturating_sub(from) as f64 / 1e9);
         let (arrival, first, finish) = (requests.arrival_ps[row], requests.first_token_ps[row], requests.finish_ps[row]);
         let gaps = requests.output_tokens[row].saturating_sub(1);
         RequestTimes {
             ttft_ms: span_ms(arrival, first),
-            tpot_ms: if gaps > 0 { span_ms(first, finish).map(|span| span / gaps as f64) } else { None },
+            tpot_ms: per_gap_ms(first, finish, gaps),
             e2e_ms: span_ms(arrival, finish),
             queue_ms: span_ms(arrival, requests.scheduled_ps[row]),
         }
@@ -94,29 +100,8 @@ impl RequestTimes {
     }
 }
 
-/// Counts of the requests of the summary.
-struct Tally {
-    /// All that count, successful or not.
-    total: u64,
-    successful: u64,
-    /// Successful ones that meet every target.
-    good: u64,
-}
-
-impl Tally {
-    fn of(run: &RunResult) -> Tally {
-        let slo = run.info.slo.as_ref();
-        let mut tally = Tally { total: counted_rows(run).count() as u64, successful: 0, good: 0 };
-        for row in successful_rows(run) {
-            tally.successful += 1;
-            tally.good += u64::from(slo.is_some_and(|slo| RequestTimes::of(&run.requests, row).meet(slo)));
-        }
-        tally
-    }
-}
-
-fn simulation(run: &RunResult) -> Value {
-    let last_arrival_ps = run.requests.arrival_ps.iter().copied().max();
+fn simulation(run: &RunResult, tally: &Tally) -> Value {
+    let last_arrival_ps = tally.last_arrival_ps;
     json!({
         "total_duration_s": seconds(run.end_ps),
         "warm_up_duration_s": seconds(run.warm_up_ps),
@@ -127,45 +112,26 @@ fn simulation(run: &RunResult) -> Value {
 }
 
 fn requests(run: &RunResult, tally: &Tally) -> Value {
-    let (mut unfinished, mut cancelled, mut lost, mut retried) = (0u64, 0u64, 0u64, 0u64);
-    let mut rejected = [0u64; REJECT_REASONS.len()];
-    for row in counted_rows(run) {
-        if run.requests.status[row] == Status::Unfinished as u8 {
-            unfinished += 1;
-        }
-        cancelled += u64::from(run.requests.status[row] == Status::Cancelled as u8);
-        lost += u64::from(run.requests.status[row] == Status::Lost as u8);
-        retried += u64::from(run.requests.attempts[row] > 1);
-        for (count, (reason, _)) in rejected.iter_mut().zip(REJECT_REASONS) {
-            *count += u64::from(run.requests.reject_reason[row] == reason as u8 + 1);
-        }
-    }
     let reasons: Map<String, Value> =
-        REJECT_REASONS.iter().zip(rejected).map(|((_, word), count)| ((*word).into(), json!(count))).collect();
+        REJECT_REASONS.iter().zip(tally.rejected).map(|((_, word), count)| ((*word).into(), json!(count))).collect();
     json!({
         "total": tally.total,
         "successful": tally.successful,
         "failed": tally.total - tally.successful,
         "success_rate": ratio(tally.successful as f64, tally.total as f64),
-        "unfinished": unfinished,
-        "cancelled": cancelled,
-        "lost": lost,
-        "retried": retried,
+        "unfinished": tally.unfinished,
+        "cancelled": tally.cancelled,
+        "lost": tally.lost,
+        "retried": tally.retried,
         "rejected": reasons,
         "in_warm_up": run.requests.len() as u64 - tally.total,
     })
 }
 
-fn throughput(run: &RunResult, window_s: f64) -> Value {
-    let in_window = |at_ps: u64| at_ps != NEVER_PS && at_ps > run.warm_up_ps;
-    let finished = run.requests.finish_ps.iter().filter(|&&at| in_window(at)).count() as f64;
-    let input_tokens = (0..run.requests.len())
-        .filter(|&row| in_window(run.requests.first_token_ps[row]))
-        .map(|row| u64::from(run.requests.input_tokens[row]))
-        .sum::<u64>() as f64;
+fn throughput(run: &RunResult, tally: &Tally, window_s: f64) -> Value {
+    let (finished, input_tokens, arrived) = (tally.finished as f64, tally.input_tokens as f64, tally.total as f64);
     let output_tokens = run.counters.iter().map(|counters| counters.output_tokens).sum::<u64>() as f64;
-    let arrived = counted_rows(run).count() as f64;
-    let arrivals_s = run.requests.arrival_ps.iter().copied().max().map_or(0.0, |last| seconds(last.saturating_sub(run.warm_up_ps)));
+    let arrivals_s = tally.last_arrival_ps.map_or(0.0, |last| seconds(last.saturating_sub(run.warm_up_ps)));
     let gpus = gpus(run) as f64;
     json!({
         "requests_per_second": ratio(finished, window_s),
@@ -182,19 +148,12 @@ fn throughput(run: &RunResult, window_s: f64) -> Value {
 fn latency(run: &RunResult, percentiles: &[f64]) -> Value {
     let mut room = Vec::with_capacity(run.requests.len());
     json!({
-        "time_to_first_token_ms": describe(times(run, &mut room, |times| times.ttft_ms), percentiles),
-        "time_per_output_token_ms": describe(times(run, &mut room, |times| times.tpot_ms), percentiles),
-        "end_to_end_latency_ms": describe(times(run, &mut room, |times| times.e2e_ms), percentiles),
+        "time_to_first_token_ms": describe(times(run, &mut room, |arrival, [_, first, _], _| span_ms(arrival, first)), percentiles),
+        "time_per_output_token_ms": describe(times(run, &mut room, |_, [_, first, last], gaps| per_gap_ms(first, last, gaps)), percentiles),
+        "end_to_end_latency_ms": describe(times(run, &mut room, |arrival, [_, _, last], _| span_ms(arrival, last)), percentiles),
         "inter_token_latency_ms": describe_histogram_ms(&run.inter_token, percentiles),
-        "queue_time_ms": describe(times(run, &mut room, |times| times.queue_ms), percentiles),
+        "queue_time_ms": describe(times(run, &mut room, |arrival, [scheduled, ..], _| span_ms(arrival, scheduled)), percentiles),
     })
-}
-
-/// One of the times of every successful request that counts.
-fn times<'a>(run: &RunResult, room: &'a mut Vec<f64>, time: impl Fn(RequestTimes) -> Option<f64>) -> &'a mut [f64] {
-    room.clear();
-    room.extend(successful_rows(run).filter_map(|row| time(RequestTimes::of(&run.requests, row))));
-    room
 }
 
 fn goodput(slo: &ServiceLevelObjective, tally: &Tally, window_s: f64) -> Value {
@@ -211,31 +170,12 @@ pub fn prefix_cache_event(requests: &Requests, row: usize) -> Option<&'static st
     if requests.scheduled_ps[row] == NEVER_PS {
         return None;
     }
-    Some(match (requests.cached_tokens[row] > 0, requests.turn[row] > 0) {
-        (true, true) => "CONVERSATIONAL_HIT",
-        (true, false) => "CROSS_REQUEST_HIT",
-        (false, true) => "CONVERSATIONAL_MISS_UNEXPECTED_PROMPT",
-        (false, false) => "MISS_FULL",
-    })
+    Some(EVENTS[event(requests.cached_tokens[row], requests.turn[row])])
 }
 
-fn prefix_caching(run: &RunResult) -> Value {
-    let requests = &run.requests;
-    let (mut conversational, mut cross, mut lost, mut missed) = (0u64, 0u64, 0u64, 0u64);
-    let (mut prompt_tokens, mut cached_tokens, mut prefilled_tokens, mut prompts_done) = (0u64, 0u64, 0u64, 0u64);
-    for row in counted_rows(run) {
-        match prefix_cache_event(requests, row) {
-            Some("CONVERSATIONAL_HIT") => conversational += 1,
-            Some("CROSS_REQUEST_HIT") => cross += 1,
-            Some("MISS_FULL") => missed += 1,
-            Some(_) => lost += 1,
-            None => continue,
-        }
-        prompts_done += 1;
-        prompt_tokens += u64::from(requests.input_tokens[row]);
-        cached_tokens += u64::from(requests.cached_tokens[row]);
-        prefilled_tokens += requests.prefilled_tokens[row];
-    }
+fn prefix_caching(run: &RunResult, prefixes: &Prefixes) -> Value {
+    let Prefixes { events: [conversational, cross, lost, missed], prompt_tokens, cached_tokens, prefilled_tokens } = *prefixes;
+    let prompts_done = conversational + cross + lost + missed;
     let hits = conversational + cross;
     json!({
         "overall_hit_rate": ratio(hits as f64, prompts_done as f64),
@@ -260,28 +200,7 @@ fn prefix_caching(run: &RunResult) -> Value {
     })
 }
 
-fn recomputed_tokens(run: &RunResult) -> u64 {
-    let requests = &run.requests;
-    let once = |row: usize| u64::from(requests.input_tokens[row].saturating_sub(requests.cached_tokens[row]));
-    counted_rows(run).filter(|&row| requests.preemptions[row] > 0).map(|row| requests.prefilled_tokens[row].saturating_sub(once(row))).sum()
-}
-
-/// Time that requests spent in the queue before they were first scheduled, within the window, ps.
-fn waited_ps(run: &RunResult) -> u128 {
-    let requests = &run.requests;
-    let waited = |row: usize| {
-        // A rejected request does not wait.
-        let until = if requests.status[row] == Status::Rejected as u8 {
-            0
-        } else {
-            requests.scheduled_ps[row].min(requests.cancelled_ps[row]).min(run.end_ps)
-        };
-        u128::from(until.saturating_sub(requests.arrival_ps[row].max(run.warm_up_ps)))
-    };
-    (0..requests.len()).map(waited).sum()
-}
-
-fn engine(run: &RunResult) -> Value {
+fn engine(run: &RunResult, tally: &Tally) -> Value {
     let sum = |of: fn(&Counters) -> u64| run.counters.iter().map(of).sum::<u64>();
     let steps = sum(|c| c.steps) as f64;
     let step_ps = sum(|c| c.step_ps) as f64;
@@ -298,7 +217,7 @@ fn engine(run: &RunResult) -> Value {
         "mean_decode_batch": ratio(sum(|c| c.decode_tokens) as f64, steps),
         "mean_tokens_per_step": ratio((sum(|c| c.decode_tokens) + sum(|c| c.drafted_tokens) + sum(|c| c.prefill_tokens)) as f64, steps),
         "mean_running": ratio(wide(|c| c.running_ps), window_ps),
-        "mean_waiting": ratio(waited_ps(run) as f64, window_ps),
+        "mean_waiting": ratio(tally.waited_ps as f64, window_ps),
         "prefill_tokens": sum(|c| c.prefill_tokens),
         "output_tokens": sum(|c| c.output_tokens),
         "padded_tokens": sum(|c| c.padded_tokens),
@@ -306,7 +225,7 @@ fn engine(run: &RunResult) -> Value {
         "drafted_tokens": sum(|c| c.drafted_tokens),
         "accepted_tokens": sum(|c| c.accepted_tokens),
         "preemptions": sum(|c| c.preemptions),
-        "recomputed_tokens": recomputed_tokens(run),
+        "recomputed_tokens": tally.recomputed_tokens,
         "kv_blocks": {
             "total": run.kv_blocks_total,
             "peak": peak,

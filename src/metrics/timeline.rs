@@ -27,6 +27,10 @@ pub struct Timeline {
     series: Series,
     /// How often the bins have doubled.
     doublings: u32,
+    /// The bin that was looked for last, and where it starts and ends.
+    latest: usize,
+    latest_from_ps: u64,
+    latest_to_ps: u64,
 }
 
 impl Default for Timeline {
@@ -45,11 +49,54 @@ impl Default for Timeline {
                 energy_fj: vec![0; MOST_BINS],
             },
             doublings: 0,
+            latest: 0,
+            latest_from_ps: 0,
+            latest_to_ps: FIRST_BIN_PS,
         }
     }
 }
 
+/// What a run of steps adds to the series.
+pub struct StepsTold<'a> {
+    pub running: u32,
+    pub waiting: u32,
+    /// KV blocks in use after so many of the steps have been scheduled.
+    pub kv_blocks_after: &'a dyn Fn(u64) -> u64,
+    /// Tokens that come out at the end of each step, and prompt tokens computed in it.
+    pub output_tokens: u64,
+    pub prefill_tokens: u64,
+    /// None where it is not counted.
+    pub energy: Option<&'a EnergyRamp>,
+}
+
 impl Timeline {
+    /// A run of steps, which ends at `end_ps` and takes `energy_fj` in all.
+    pub fn steps(&mut self, ramp: &Ramp, end_ps: u64, told: &StepsTold<'_>, energy_fj: u128) {
+        if self.lies_in_latest(ramp.start_ps, end_ps) || self.lies_in_one(ramp.start_ps, end_ps) {
+            let bin = self.latest;
+            self.series.output_tokens[bin] += ramp.steps * told.output_tokens;
+            self.series.prefill_tokens[bin] += ramp.steps * told.prefill_tokens;
+            self.series.energy_fj[bin] += energy_fj;
+            return;
+        }
+        self.gauges(ramp, told.running, told.waiting, told.kv_blocks_after);
+        self.tokens(ramp, told.output_tokens, told.prefill_tokens);
+        if let Some(energy) = told.energy {
+            self.energy(ramp, energy);
+        }
+    }
+
+    /// Whether a span lies in the bin that was looked for last, without its ends.
+    fn lies_in_latest(&self, from_ps: u64, to_ps: u64) -> bool {
+        from_ps >= self.latest_from_ps && to_ps < self.latest_to_ps && from_ps < to_ps
+    }
+
+    /// Whether a span lies in one bin without its ends, which then is the one looked for last.
+    fn lies_in_one(&mut self, from_ps: u64, to_ps: u64) -> bool {
+        self.bin_of(to_ps);
+        self.lies_in_latest(from_ps, to_ps)
+    }
+
     pub fn arrival(&mut self, at_ps: u64) {
         let bin = self.bin_of(at_ps);
         self.series.arrivals[bin] += 1;
@@ -66,7 +113,7 @@ impl Timeline {
     }
 
     /// Tokens that come out at the end of each step.
-    pub fn tokens(&mut self, ramp: &Ramp, output_tokens: u64, prefill_tokens: u64) {
+    fn tokens(&mut self, ramp: &Ramp, output_tokens: u64, prefill_tokens: u64) {
         let last = self.bin_of(ramp.end());
         let first = if ramp.steps == 1 { last } else { self.bin_of(ramp.end_of(1)) };
         let mut done = 0;
@@ -82,7 +129,7 @@ impl Timeline {
 
     /// Energy of a run of steps, spread evenly over each step. What a bin gets is the difference of two sums, so that neither merged
     /// bins nor the length of runs leave a trace.
-    pub fn energy(&mut self, ramp: &Ramp, energy: &EnergyRamp) {
+    fn energy(&mut self, ramp: &Ramp, energy: &EnergyRamp) {
         let last = self.bin_of(ramp.end());
         let first = self.bin_of(ramp.start_ps + 1).min(last);
         let mut done = 0;
@@ -95,7 +142,7 @@ impl Timeline {
     }
 
     /// Samples one replica at every bin end within the run of steps. `kv_blocks_after` is asked for steps scheduled so far.
-    pub fn gauges(&mut self, ramp: &Ramp, running: u32, waiting: u32, kv_blocks_after: &dyn Fn(u64) -> u64) {
+    fn gauges(&mut self, ramp: &Ramp, running: u32, waiting: u32, kv_blocks_after: &dyn Fn(u64) -> u64) {
         // Makes room first: bins may double here.
         self.bin_of(ramp.end());
         for bin in self.whole_bins(ramp.start_ps)..self.whole_bins(ramp.end()) {
@@ -148,10 +195,21 @@ impl Timeline {
 
     /// The bin of an instant, after making room for it.
     fn bin_of(&mut self, at_ps: u64) -> usize {
+        if self.latest_from_ps < at_ps && at_ps <= self.latest_to_ps {
+            return self.latest;
+        }
+        self.find_bin(at_ps)
+    }
+
+    #[inline(never)]
+    fn find_bin(&mut self, at_ps: u64) -> usize {
         loop {
             let bin = self.whole_bins(at_ps.saturating_sub(1));
             if bin < MOST_BINS as u64 {
-                return bin as usize;
+                self.latest = bin as usize;
+                self.latest_from_ps = bin * self.series.bin_ps;
+                self.latest_to_ps = self.end_of_bin(self.latest);
+                return self.latest;
             }
             self.double();
         }

@@ -39,6 +39,10 @@ pub struct Progress {
 pub struct Simulation {
     plan: RunPlan,
     source: Box<dyn Source>,
+    /// The source's next arrival; none after anything by which it may have changed.
+    arrival: Option<Time>,
+    /// Replies make requests.
+    waits_for_replies: bool,
     /// What the source said before it made a request.
     planned_warnings: Vec<Diagnostic>,
     router: Router,
@@ -84,6 +88,8 @@ impl Simulation {
                 .with_power(plan.info.replicas.iter().map(|replica| replica.power).collect()),
             plan: plan.clone(),
             planned_warnings: source.warnings(),
+            arrival: None,
+            waits_for_replies: source.waits_for_replies(),
             source,
             replicas,
             horizon,
@@ -114,11 +120,14 @@ impl Simulation {
 
     /// The next event; false when there is none before the end.
     fn step(&mut self) -> bool {
-        let arrival = self.source.next_arrival().unwrap_or(Time::NEVER);
+        let arrival = match self.arrival {
+            Some(known) => known,
+            None => *self.arrival.insert(self.source.next_arrival().unwrap_or(Time::NEVER)),
+        };
         let (event, replica) = self.events.first();
-        let waits = self.source.waits_for_replies();
-        let due = self.operations.as_ref().map_or(Time::NEVER, |operations| operations.next());
-        let waits = waits || self.operations.as_ref().is_some_and(|operations| operations.ends_let_in());
+        let (due, lets_in) =
+            self.operations.as_ref().map_or((Time::NEVER, false), |operations| (operations.next(), operations.ends_let_in()));
+        let waits = self.waits_for_replies || lets_in;
         let look = self.router.next_snapshot(arrival.min(due), waits);
         let between = self.pools.as_ref().map_or(Time::NEVER, Pools::next);
         let nothing_else = arrival.min(between) == Time::NEVER && event == Time::NEVER.0;
@@ -201,6 +210,10 @@ impl Simulation {
 
     /// Tells the source of the requests that have ended.
     fn take_leave(&mut self) {
+        if self.ended.is_empty() {
+            return;
+        }
+        self.arrival = None;
         for id in self.ended.drain(..) {
             self.source.ended(id, self.now);
             self.requests_ended += 1;
@@ -218,6 +231,7 @@ impl Simulation {
     }
 
     fn deliver(&mut self) {
+        self.arrival = None;
         let Some(request) = self.source.take() else { return };
         if self.operations.is_some() {
             return self.request_comes(request);

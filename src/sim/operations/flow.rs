@@ -182,6 +182,7 @@ impl Simulation {
     fn over(&mut self, id: u32) {
         let Some(operations) = &mut self.operations else { return };
         operations.requests.remove(&id);
+        self.arrival = None;
         self.source.ended(id, self.now);
         self.requests_ended += 1;
     }
