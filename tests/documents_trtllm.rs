@@ -95,6 +95,7 @@ fn what_has_no_effect_is_said() {
         ("long_prefill_token_threshold: 512", "long_prefill_token_threshold"),
         ("trtllm: {context_chunking_policy: EQUAL_PROGRESS}", "context_chunking_policy"),
         ("trtllm: {max_util_for_resume: 0.9}", "max_util_for_resume"),
+        ("trtllm: {version: \"1.2\", max_util_for_resume: 0.9}", "max_util_for_resume"),
         ("trtllm: {batch_wait_timeout_iters: 3}", "batch_wait_timeout_iters"),
         ("trtllm: {target_input_len: 100}", "target_input_len"),
         ("cuda_graphs: false, trtllm: {cuda_graph_config: {enable_padding: true}}", "cuda_graph_config"),
@@ -102,6 +103,38 @@ fn what_has_no_effect_is_said() {
         let found = findings("TRTLLM", config);
         assert!(found.len() == 1 && !found[0].is_error() && found[0].path.ends_with(key), "{config}: {found:?}");
     }
+}
+
+/// The main branch chooses the second scheduler for Llama, and the first for Qwen; the release the first; and what is said goes first.
+#[test]
+fn the_main_branch_chooses_its_scheduler_by_the_model() {
+    let seats = "max_num_seqs: 64, num_gpu_blocks_override: 2000";
+    let (first, second) = ("use_kv_cache_manager_v2: false", "use_kv_cache_manager_v2: true");
+    let hash = |model: &str, options: &str| {
+        let text = document("TRTLLM", &format!("{seats}, trtllm: {{{options}}}")).replace("Llama-3.1-8B", model);
+        run::simulate(&text, &NoFiles).remove(0).hash()
+    };
+    for model in ["Llama-3.1-8B", "Qwen3-8B"] {
+        assert_ne!(hash(model, first), hash(model, second), "the two differ under this load");
+        assert_eq!(hash(model, "version: \"1.2\""), hash(model, first));
+        assert_eq!(hash(model, &format!("version: main, {first}")), hash(model, first));
+    }
+    assert_eq!(hash("Llama-3.1-8B", "version: main"), hash("Llama-3.1-8B", second));
+    assert_eq!(hash("Qwen3-8B", "version: main"), hash("Qwen3-8B", first));
+    // The second has one capacity policy.
+    assert_eq!(hash("Llama-3.1-8B", "version: main, capacity_scheduler_policy: GUARANTEED_NO_EVICT"), hash("Llama-3.1-8B", first));
+}
+
+/// A wait before each batch slows everything down, and the result says why it is taken step by step.
+#[test]
+fn a_wait_before_each_batch_is_felt_and_said() {
+    let waiting = run("trtllm: {batch_wait_timeout_ms: 20}");
+    assert_eq!(waiting.summary["engine"]["single_steps"], "batches that wait for new requests");
+    assert!(number(&waiting, "/latency/time_per_output_token_ms/mean") > 20.0);
+    let apart = "trtllm: {batch_wait_timeout_ms: 20}, pipeline_parallel_size: 2";
+    let read = config::read(&document("TRTLLM", apart).replace("H100-SXM", "2xH100-SXM"), "").document.expect("a document");
+    let refused = sim::plan(&read, &NoFiles).expect_err("not over a pipeline");
+    assert!(refused.iter().any(|finding| finding.path.ends_with("batch_wait_timeout_ms")), "{refused:?}");
 }
 
 #[test]

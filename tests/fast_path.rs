@@ -117,6 +117,8 @@ fn trtllm() -> impl Strategy<Value = PolicySpec> {
                 max_util_for_resume,
                 batch_wait_iters,
                 batch_wait_max_tokens_ratio,
+                // Then every step is taken by itself; what must hold of any engine must hold.
+                batch_wait_timeout: Time::from_us(if batch_wait_iters == 3 { 1500.0 } else { 0.0 }),
             })
         },
     )

@@ -359,6 +359,46 @@ fn contexts_wait_for_company() {
     assert_eq!(run(0.01), 21.0);
 }
 
+/// Steps that contexts have waited are not forgotten when nothing generates meanwhile (`batch_wait_iters_count`): with 5 steps, the second
+/// waits at 10, 11 and 12, and when the first has ended at 13 nothing generates, so it runs. The third comes while that one decodes: at 24
+/// and 25 it waits, and at 26 it runs with it.
+#[test]
+fn steps_waited_are_remembered() {
+    let mut lab = engine(100_000, |options| {
+        options.batch_wait_iters = 5;
+        options.batch_wait_max_tokens_ratio = 0.5;
+    });
+    lab.arrive(0.0, 100, 4);
+    lab.arrive(3.0, 100, 30);
+    lab.arrive(23.5, 100, 2);
+    // The second: token 1 at 23, 2 to 4 at 24 to 26, 5 at 37 with the third's prompt, 25 more.
+    assert_eq!(lab.run(), [(10.0, 13.0), (23.0, 62.0), (37.0, 38.0)]);
+}
+
+/// `batch_wait_timeout_ms` 5, at most 3 sequences: each batch waits 5 ms unless 3 new requests come, also while something generates. The first
+/// two are computed at 5-15; until 20 the third has come: 20-31 with their second tokens; 36-37 the last ones.
+#[test]
+fn batches_wait_by_the_clock() {
+    let waiting = |most: u32| {
+        let lab = engine(100_000, |options| options.batch_wait_timeout = Time::from_ms(5.0));
+        lab.limits(|limits| (limits.max_num_seqs, limits.chunked_prefill) = (most, false))
+    };
+    let mut lab = waiting(3);
+    lab.arrive(0.0, 100, 3);
+    lab.arrive(2.0, 100, 3);
+    lab.arrive(9.0, 100, 2);
+    assert_eq!(lab.run(), [(15.0, 37.0), (15.0, 37.0), (31.0, 37.0)]);
+    // As many as a batch holds are not waited for longer.
+    let mut lab = waiting(2);
+    lab.arrive(0.0, 100, 2);
+    lab.arrive(2.0, 100, 2);
+    assert_eq!(lab.run(), [(12.0, 18.0), (12.0, 18.0)]);
+    // Formed ahead, a batch waits while the one before runs: only what is left of the wait is felt, nothing of it behind a prompt.
+    let mut lab = waiting(3).pace(|pace| pace.overlap = true);
+    lab.arrive(0.0, 100, 3);
+    assert_eq!(lab.run(), [(15.0, 20.0 + 1.0)]);
+}
+
 /// The overlap scheduler costs a reply that ends by its end token one more decode slot; one that ends by its length none.
 #[test]
 fn overlap_wastes_a_slot_for_an_end_of_sequence() {

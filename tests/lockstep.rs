@@ -89,18 +89,20 @@ fn the_rank_with_the_lowest_score_gets_the_request() {
 
 #[test]
 fn balancing_waits_for_ranks_without_prompts_until_it_times_out() {
-    // A and B: 0-10, decodes at 11. C comes at 10.5 to rank 0: at 11 and 12 rank 1 has no prompt; the third time, at 13, it is computed all
-    // the same, with A's decode: 11 ms. Without balancing at 11.
-    let run = |balance| {
+    // A and B: 0-10. Steps without prompts on every rank count: the one from 10 is the first. C comes at 10.5 to rank 0: at 11, the second
+    // time, it waits; the third time, at 12, it is computed all the same, with A's decode: 11 ms. Without balancing at 11.
+    let run = |balance, at_ms| {
         let mut lab = trtllm(2, 1000, balance);
         lab.arrive(0.0, 100, 9);
         lab.arrive(0.0, 100, 9);
-        lab.arrive(10.5, 100, 2);
+        lab.arrive(at_ms, 100, 2);
         lab.run()
     };
     let balance = Balance { batching_wait_iters: 0, timeout_iters: 3 };
-    assert_eq!(run(Some(balance)), [(10.0, 28.0), (10.0, 28.0), (24.0, 25.0)]);
-    assert_eq!(run(None), [(10.0, 28.0), (10.0, 28.0), (22.0, 23.0)]);
+    assert_eq!(run(Some(balance), 10.5), [(10.0, 28.0), (10.0, 28.0), (23.0, 24.0)]);
+    assert_eq!(run(None, 10.5), [(10.0, 28.0), (10.0, 28.0), (22.0, 23.0)]);
+    // The cycle ends at 12 whether or not somebody waits: one that comes after that waits for its next end, at 15.
+    assert_eq!(run(Some(balance), 12.5), [(10.0, 28.0), (10.0, 28.0), (26.0, 27.0)]);
 }
 
 #[test]

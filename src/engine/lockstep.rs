@@ -195,22 +195,26 @@ impl Lockstep {
         told.tell(&cost, used, running as u32, waiting as u32);
     }
 
-    /// Whether no rank may compute prompts in the step being formed.
+    /// Whether no rank may compute prompts in the step being formed (`_balance_adp_requests`). Steps in which some rank has no prompt count
+    /// for the time-out whether or not a prompt waits in them, so that one waits for what is left of the cycle.
     fn prompts_wait(&mut self, leader: &Replica) -> bool {
         let Some(balance) = self.balance else { return false };
-        let has_prompts = |rank: &Replica| !rank.core.waiting.is_empty() || !rank.core.prefilling.is_empty();
-        let all_generate = self.ranks(leader).all(|rank| !rank.core.decodes.is_empty());
-        let with_prompts = self.ranks(leader).filter(|rank| has_prompts(rank)).count();
-        if with_prompts == 0 {
-            return false;
+        let (mut all_prompt, mut all_generate) = (true, true);
+        for rank in self.ranks(leader) {
+            let seats = rank.core.limits.max_num_seqs;
+            let may_start = !rank.core.waiting.is_empty() && rank.core.running_len() < seats;
+            all_prompt &= rank.core.decodes.len() < seats && (may_start || !rank.core.prefilling.is_empty());
+            all_generate &= !rank.core.decodes.is_empty();
         }
-        if with_prompts == self.peers.len() + 1 {
+        if all_prompt {
             self.waited.0 = 0;
             if all_generate && self.waited.1 < balance.batching_wait_iters {
                 self.waited.1 += 1;
                 return true;
             }
-            self.waited.1 = 0;
+            if all_generate {
+                self.waited.1 = 0;
+            }
             return false;
         }
         self.waited.0 += 1;

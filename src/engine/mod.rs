@@ -2,6 +2,7 @@
 //! Knows nothing of where requests come from, what becomes of them, or other replicas.
 
 pub mod bunches;
+mod company;
 pub mod core;
 pub mod decodes;
 pub mod handover;

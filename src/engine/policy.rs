@@ -7,6 +7,7 @@ use super::policies::sglang::{Sglang, SglangOptions};
 use super::policies::trtllm::{Trtllm, TrtllmOptions};
 use super::policies::vllm::{Vllm, VllmOptions};
 use super::policies::vllm_v0::VllmV0;
+use crate::units::Time;
 use crate::workload::Request;
 
 /// The rules by which one framework fills its steps.
@@ -52,6 +53,11 @@ pub trait Policy {
 
     /// A request that its client has given up leaves the engine; for policies that remember requests of their own accord.
     fn forget(&mut self, _id: JobId) {}
+
+    /// For engines that wait before they form a batch: how long at most, and how many new requests are enough.
+    fn awaits_company(&self, _core: &Core) -> Option<(Time, u32)> {
+        None
+    }
 
     /// Whether memory may be taken for a request whose KV comes from another replica, which needs `blocks` for it. By default what
     /// admission keeps free is kept free.

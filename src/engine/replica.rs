@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use flight::Flight;
 
 use super::bunches::Bunches;
+use super::company::Company;
 use super::core::{Core, Event};
 use super::handover::{Handovers, News};
 use super::hang_ups::HangUps;
@@ -81,6 +82,8 @@ pub struct Replica {
     samples: Samples,
     speculation: Option<Speculation>,
     bunches: Option<Bunches>,
+    /// Batches wait for new requests; each step is then taken by itself.
+    company: Option<Company>,
     /// Thousandths of a step's time on the GPUs: 1000 at full speed.
     slowdown: u32,
     pub(super) handovers: Handovers,
@@ -89,7 +92,9 @@ pub struct Replica {
 }
 
 impl Replica {
-    pub fn new(index: u16, core: Core, policy: Box<dyn Policy>, cost: Box<dyn CostModel>, pace: Pace) -> Replica {
+    pub fn new(index: u16, core: Core, policy: Box<dyn Policy>, cost: Box<dyn CostModel>, mut pace: Pace) -> Replica {
+        let company = policy.awaits_company(&core).map(|(timeout, most)| Company::new(timeout, most));
+        pace.fast_path &= company.is_none();
         Replica {
             index,
             pace,
@@ -110,6 +115,7 @@ impl Replica {
             samples: Samples::default(),
             speculation: None,
             bunches: None,
+            company,
             slowdown: FULL_SPEED,
             handovers: Handovers::default(),
             lockstep: None,
@@ -230,7 +236,9 @@ impl Replica {
         } else {
             self.enqueue(request);
         }
-        if self.has_room_for_a_batch() && self.form_at > now {
+        let enough = self.company.as_mut().is_some_and(|company| company.arrives(now));
+        let is_awaited = self.company.as_ref().is_some_and(Company::is_awaited);
+        if enough || !is_awaited && self.has_room_for_a_batch() && self.form_at > now {
             self.form_at = now;
         }
         false
@@ -257,17 +265,25 @@ impl Replica {
             return;
         }
         let hang_up = self.hang_ups.next();
-        match self.flights.front() {
-            Some(flight) if flight.end <= self.form_at.min(hang_up) => self.finish_flight(observer, ended),
+        match self.flights.front().map(|flight| flight.end) {
+            Some(end) if end <= self.form_at.min(hang_up) => self.finish_flight(observer, ended),
             _ if hang_up <= self.form_at => {
                 self.settle(hang_up, observer);
                 self.take_hang_up(ended);
             }
+            _ if self.waits_for_company() => {}
             _ if self.put_off.is_some() => self.settle(Time::NEVER, observer),
             _ if self.puts_off => self.form(hang_up, observer),
             _ => self.form(limit.min(hang_up), observer),
         }
         self.hang_ups.settle(&self.core.jobs);
+    }
+
+    /// Whether the batch that is due waits for new requests.
+    fn waits_for_company(&mut self) -> bool {
+        let until = self.company.as_mut().and_then(|company| company.put_off(self.form_at));
+        self.form_at = until.unwrap_or(self.form_at);
+        until.is_some()
     }
 
     /// Tells of the requests whose clients have given up and which are still here, before this replica is no more.

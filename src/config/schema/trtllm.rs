@@ -17,6 +17,9 @@ pub struct TrtllmConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub moe_expert_parallel_size: Option<u32>,
+    /// Whose choices: `1.2` (the release) or `main` (autumn 2026, which chooses the second scheduler by the model). Absent means 1.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<TrtllmVersion>,
     /// Whose defaults: `serve` (trtllm-serve, the default) or `bench` (trtllm-bench: it chooses its batch and step size by the KV memory and
     /// the mean lengths, and pads batches to the sizes of CUDA graphs).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,17 +82,17 @@ pub struct TrtllmConfig {
     /// Let a request wait for a running one that computes the blocks it shares. Absent means true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_prefix_aware_scheduling: Option<bool>,
-    /// The second scheduler and KV manager, which pause as under MAX_UTILIZATION. Absent means false, as in release 1.2; the main
-    /// branch chooses it for Llama, GPT-OSS, Gemma and hybrid models.
+    /// The second scheduler and KV manager, which pause as under MAX_UTILIZATION. Absent means false in release 1.2; the main branch chooses it
+    /// for Llama, GPT-OSS, Gemma 3 and hybrid models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_kv_cache_manager_v2: Option<bool>,
     /// Second scheduler: nothing starts or resumes while more than this share of the KV blocks is held. Absent means 0.95.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 1.0))]
     pub max_util_for_resume: Option<f64>,
-    /// Time that requests wait for others before a batch is formed, ms. Only 0, the default, is modelled.
+    /// Time that each batch waits until as many new requests have come as a batch may hold, ms. What runs waits too. Absent means 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 0.0))]
+    #[schemars(range(min = 0.0, max = 60000.0))]
     pub batch_wait_timeout_ms: Option<f64>,
     /// Steps that prompts wait for others while something generates. Absent means 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,6 +105,14 @@ pub struct TrtllmConfig {
     /// Which batches are replayed as CUDA graphs (switched off by `cuda_graphs: false`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuda_graph_config: Option<CudaGraphConfig>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TrtllmVersion {
+    #[serde(rename = "1.2")]
+    V1_2,
+    #[serde(rename = "main")]
+    Main,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

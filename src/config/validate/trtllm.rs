@@ -1,7 +1,7 @@
 //! TensorRT-LLM's own options against each other, and against the common options that say the same in other words.
 
 use super::super::node::join_key;
-use super::super::schema::{CapacitySchedulerPolicy, FrameworkConfig, FrameworkKind, TrtllmConfig, TrtllmPreset};
+use super::super::schema::{CapacitySchedulerPolicy, FrameworkConfig, FrameworkKind, TrtllmConfig, TrtllmPreset, TrtllmVersion};
 use super::Findings;
 use super::own_options::{differs, of_another_stack, two_words, without_effect};
 
@@ -22,7 +22,9 @@ pub(super) fn trtllm(kind: FrameworkKind, config: &FrameworkConfig, config_path:
         let hint = "leave `capacity_scheduler_policy` out, or say `use_kv_cache_manager_v2: false`";
         findings.error(join_key(&path, "capacity_scheduler_policy"), "the second scheduler knows MAX_UTILIZATION only", hint);
     }
-    if own.max_util_for_resume.is_some() && own.use_kv_cache_manager_v2 != Some(true) {
+    let v1 =
+        own.use_kv_cache_manager_v2 == Some(false) || own.use_kv_cache_manager_v2.is_none() && own.version != Some(TrtllmVersion::Main);
+    if own.max_util_for_resume.is_some() && v1 {
         findings.warning(join_key(&path, "max_util_for_resume"), "`max_util_for_resume` has no effect without the second scheduler", "");
     }
     if own.context_chunking_policy.is_some() && config.enable_chunked_prefill != Some(true) {

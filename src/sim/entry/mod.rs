@@ -302,7 +302,7 @@ impl Parts<'_> {
             kv_blocks: blocks * u64::from(self.degrees.ranks),
             role: String::new(),
             block_tokens: rules.block_size,
-            single_steps: single_steps(&limits, self.degrees, bunches.is_some()),
+            single_steps: single_steps(&limits, self.degrees, bunches.is_some(), &policy),
             work: Work {
                 flops_per_token: footprint.flops_per_token,
                 flops_per_sampled_token: footprint.flops_per_sampled_row,
@@ -383,9 +383,11 @@ impl Parts<'_> {
 }
 
 /// Why no run of equal steps is taken at once.
-fn single_steps(limits: &Limits, degrees: Degrees, bunches: bool) -> Option<String> {
+fn single_steps(limits: &Limits, degrees: Degrees, bunches: bool, policy: &PolicySpec) -> Option<String> {
+    let waits = matches!(policy, PolicySpec::Trtllm(options) if options.batch_wait_timeout > Time::ZERO);
     match (limits.speculative_tokens, degrees.pp) {
         (0, _) if degrees.ranks > 1 => Some("attention ranks in lockstep".to_owned()),
+        (0, 1) if waits => Some("batches that wait for new requests".to_owned()),
         (0, 1) => bunches.then(|| "tokens in bunches".to_owned()),
         (0, _) => Some("a pipeline of stages".to_owned()),
         _ => Some("speculative decoding".to_owned()),

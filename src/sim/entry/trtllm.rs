@@ -7,12 +7,13 @@ use super::plan::KvPlan;
 use super::{Parts, Rules};
 use crate::catalog::FrameworkDefaults;
 use crate::config::Diagnostic;
-use crate::config::schema::{CapacitySchedulerPolicy, ContextChunkingPolicy, TrtllmConfig, TrtllmPreset};
+use crate::config::schema::{CapacitySchedulerPolicy, ContextChunkingPolicy, TrtllmConfig, TrtllmPreset, TrtllmVersion};
 use crate::cost::memory::{MemorySpec, kv_bytes_per_token};
 use crate::cost::{Graphs, Part, weight_bytes_per_rank};
 use crate::engine::policies::trtllm::{Capacity, Chunking, TrtllmOptions};
 use crate::engine::{Limits, PolicySpec};
 use crate::kv::Reuse;
+use crate::units::Time;
 
 /// Limits, graphs, policy and KV memory of a TensorRT-LLM engine.
 pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &mut Vec<Diagnostic>) -> Result<Rules, Diagnostic> {
@@ -48,7 +49,11 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         let hint = "set enable_prefix_caching: false to share nothing";
         warnings.push(Diagnostic::warning(parts.at("enable_cross_request_caching"), message, hint));
     }
-    let options = options(&own, parts.degrees.pp);
+    let options = options(&own, parts, second_scheduler(&own, parts, warnings))?;
+    if parts.degrees.ranks > 1 && options.batch_wait_iters == 0 && own.batch_wait_timeout_iters.unwrap_or(0) > 0 {
+        let message = "TensorRT-LLM's prompts do not wait for company with attention ranks";
+        warnings.push(Diagnostic::warning(parts.at("trtllm.batch_wait_timeout_iters"), message, "`attention_dp_config` has them wait"));
+    }
     let reuse = Reuse {
         blocks: caching,
         partial: own.enable_partial_reuse.unwrap_or(true),
@@ -76,10 +81,35 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
     })
 }
 
-fn options(own: &TrtllmConfig, pp_size: u32) -> TrtllmOptions {
+/// Whether the second scheduler serves. Where the main branch is to choose (`use_kv_cache_manager_v2: auto`), it does for these families of
+/// models, unless another capacity policy is asked for than the one it has.
+fn second_scheduler(own: &TrtllmConfig, parts: &Parts<'_>, warnings: &mut Vec<Diagnostic>) -> bool {
+    if let (Some(_), _) | (None, None | Some(TrtllmVersion::V1_2)) = (own.use_kv_cache_manager_v2, own.version) {
+        return own.use_kv_cache_manager_v2.unwrap_or(false);
+    }
+    let inline = parts.config.model.as_ref().and_then(|shape| shape.get("model_type")).and_then(serde_json::Value::as_str);
+    let name = inline.unwrap_or(&parts.model.name).to_ascii_lowercase().replace('_', "-");
+    let chosen = ["llama", "codellama", "gpt-oss", "gemma3", "gemma-3"].iter().any(|family| name.starts_with(family));
+    let keeps = own.capacity_scheduler_policy.filter(|policy| *policy != CapacitySchedulerPolicy::MaxUtilization);
+    if chosen && keeps.is_some() {
+        let message = "the first scheduler serves: the second, which the main branch chooses for this model, has MAX_UTILIZATION only";
+        warnings.push(Diagnostic::warning(
+            parts.at("trtllm.capacity_scheduler_policy"),
+            message,
+            "leave it out, or say `use_kv_cache_manager_v2: false`",
+        ));
+    }
+    chosen && keeps.is_none()
+}
+
+fn options(own: &TrtllmConfig, parts: &Parts<'_>, v2: bool) -> Result<TrtllmOptions, Diagnostic> {
     let default = TrtllmOptions::default();
-    let v2 = own.use_kv_cache_manager_v2.unwrap_or(false);
-    TrtllmOptions {
+    let batch_wait_timeout = Time::from_ms(own.batch_wait_timeout_ms.unwrap_or(0.0));
+    if batch_wait_timeout > Time::ZERO && (parts.degrees.ranks > 1 || parts.degrees.pp > 1 || parts.config.disaggregation.is_some()) {
+        let message = "waiting before each batch is not modelled with attention ranks, a pipeline or pools";
+        return Err(Diagnostic::error(parts.at("trtllm.batch_wait_timeout_ms"), message, "take one of the two out"));
+    }
+    Ok(TrtllmOptions {
         capacity: match own.capacity_scheduler_policy {
             _ if v2 => Capacity::MaxUtilization,
             None | Some(CapacitySchedulerPolicy::GuaranteedNoEvict) => Capacity::GuaranteedNoEvict,
@@ -94,10 +124,12 @@ fn options(own: &TrtllmConfig, pp_size: u32) -> TrtllmOptions {
         },
         prefix_aware: own.enable_prefix_aware_scheduling.unwrap_or(default.prefix_aware),
         max_util_for_resume: own.max_util_for_resume.unwrap_or(default.max_util_for_resume),
-        batch_wait_iters: own.batch_wait_timeout_iters.unwrap_or(default.batch_wait_iters),
-        pp_size,
+        // Not with attention ranks, which have a wait of their own.
+        batch_wait_iters: own.batch_wait_timeout_iters.filter(|_| parts.degrees.ranks == 1).unwrap_or(default.batch_wait_iters),
         batch_wait_max_tokens_ratio: own.batch_wait_max_tokens_ratio.unwrap_or(default.batch_wait_max_tokens_ratio),
-    }
+        batch_wait_timeout,
+        pp_size: parts.degrees.pp,
+    })
 }
 
 /// trtllm-bench's batch size and step size.

@@ -20,6 +20,7 @@ use crate::engine::held::HoldRule;
 use crate::engine::job::{JobId, Stage};
 use crate::engine::observer::RejectReason;
 use crate::engine::policy::{Policy, Steadiness};
+use crate::units::Time;
 use crate::workload::Request;
 
 /// `capacity_scheduler_policy`: which requests may hold KV.
@@ -49,6 +50,8 @@ pub struct TrtllmOptions {
     /// `batch_wait_timeout_iters`: steps that contexts wait for company, and the share of the token budget that is enough of it.
     pub batch_wait_iters: u32,
     pub batch_wait_max_tokens_ratio: f64,
+    /// `batch_wait_timeout_ms`: how long a batch waits until `max_batch_size` new requests have come.
+    pub batch_wait_timeout: Time,
     /// Stages: the capacity scheduler admits that many times `max_batch_size`, and each micro-batch holds that once.
     pub pp_size: u32,
 }
@@ -63,6 +66,7 @@ impl Default for TrtllmOptions {
             max_util_for_resume: 0.95,
             batch_wait_iters: 0,
             batch_wait_max_tokens_ratio: 0.0,
+            batch_wait_timeout: Time::ZERO,
             pp_size: 1,
         }
     }
@@ -135,6 +139,10 @@ impl Policy for Trtllm {
 
     fn reserves(&self, core: &Core, id: JobId) -> Option<u64> {
         (!self.pauses()).then(|| declared(core, id))
+    }
+
+    fn awaits_company(&self, core: &Core) -> Option<(Time, u32)> {
+        (self.options.batch_wait_timeout > Time::ZERO).then_some((self.options.batch_wait_timeout, core.limits.max_num_seqs))
     }
 
     fn form(&mut self, core: &mut Core) -> Steadiness {
@@ -267,14 +275,17 @@ impl Trtllm {
         if core.prompts_wait {
             return true;
         }
+        // Steps without generation or without contexts are not counted, and do not end the count.
         if self.options.batch_wait_iters == 0 || core.decodes.is_empty() {
-            self.waited = 0;
             return false;
         }
         let generation = core.limits.max_num_batched_tokens - room.tokens;
         let enough = (self.options.batch_wait_max_tokens_ratio * f64::from(core.limits.max_num_batched_tokens)) as u64;
         let contexts = self.waiting_tokens(core, enough);
-        if contexts == 0 || contexts + u64::from(generation) >= enough || self.waited >= self.options.batch_wait_iters {
+        if contexts == 0 {
+            return false;
+        }
+        if contexts + u64::from(generation) >= enough || self.waited >= self.options.batch_wait_iters {
             self.waited = 0;
             return false;
         }
