@@ -12,7 +12,7 @@ const SYSTEMS: [&str; 7] = ["a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm", "gb2
 /// An operation: keys that name a row, and its constants in the order of the fit, none where the program has no use for one.
 type Operation = (&'static str, &'static [&'static str], &'static [Option<&'static str>]);
 
-const OPERATIONS: [Operation; 8] = [
+const OPERATIONS: [Operation; 9] = [
     (
         "gemm",
         &["dtype"],
@@ -33,6 +33,11 @@ const OPERATIONS: [Operation; 8] = [
     ),
     ("mla_decode", &["kv_dtype"], &[Some("launch_us"), Some("per_octave_us"), Some("memory"), Some("compute"), Some("per_sequence_ns")]),
     ("mla_prefill", &["kv_dtype"], &[Some("launch_us"), Some("compute"), Some("memory")]),
+    (
+        "linear",
+        &["kind"],
+        &[Some("decode_launch_us"), Some("decode_memory"), Some("launch_us"), Some("compute"), Some("memory"), Some("serial_ns_per_token")],
+    ),
 ];
 
 fn read(path: &str) -> Value {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use llmperforacle::catalog::{Dtype, Engine, builtin, framework_defaults};
-use llmperforacle::cost::{DoesNotFit, Graphs, MemoryBudget, MemorySpec, Part};
+use llmperforacle::cost::{DoesNotFit, Graphs, MemoryBudget, MemorySpec, Part, StateOptions};
 
 const GIB: f64 = (1_u64 << 30) as f64;
 
@@ -35,6 +35,7 @@ fn budget_with(case: &Case, change: impl FnOnce(&mut MemorySpec)) -> Result<Memo
         block_size: defaults.block_size,
         graphs: &graphs,
         drafter: None,
+        states: StateOptions::default(),
     };
     change(&mut spec);
     MemoryBudget::new(&spec)

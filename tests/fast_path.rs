@@ -74,6 +74,8 @@ struct Case {
     requests: Vec<Draft>,
     /// `stream_interval`.
     bunch: Option<u32>,
+    /// Blocks that each request holds for a state of constant size (without a prefix cache).
+    beside: u64,
     /// Tiers below the KV memory.
     below: Option<engines::Below>,
 }
@@ -156,11 +158,17 @@ fn plain_case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value 
         0i32..3,
         prop_oneof![4 => Just(1u32), 1 => 2u32..5],
     );
-    let shape = (prop_oneof![Just(1u32), Just(4u32), Just(16u32)], 8u64..120, any::<bool>(), any::<bool>());
+    let shape = (
+        prop_oneof![Just(1u32), Just(4u32), Just(16u32)],
+        8u64..120,
+        any::<bool>(),
+        any::<bool>(),
+        prop_oneof![2 => Just(0u64), 1 => 1u64..8],
+    );
     let horizon = prop_oneof![4 => Just(Time::NEVER), 1 => (1u64..5_000_000_000).prop_map(Time)];
     let bunch = prop_oneof![4 => Just(None), 1 => (2u32..9).prop_map(Some)];
     (policy, any::<(bool, bool)>(), limits, cost, shape, horizon, bunch, prop::collection::vec(request, 1..40)).prop_map(
-        |(policy, partial, limits, cost, (block_size, blocks, caching, overlap), horizon, bunch, requests)| Case {
+        |(policy, partial, limits, cost, (block_size, blocks, caching, overlap, beside), horizon, bunch, requests)| Case {
             policy,
             partial,
             limits,
@@ -172,6 +180,7 @@ fn plain_case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value 
             cost,
             requests,
             bunch,
+            beside,
             below: None,
         },
     )
@@ -207,7 +216,7 @@ fn plain_memory(case: &Case) -> Box<dyn KvCache> {
             let reuse = Reuse { blocks: case.caching, partial: case.partial.0, copy: case.partial.1, whole_context: !options.v2 };
             Box::new(BlockTree::new(case.blocks, case.block_size, reuse))
         }
-        _ => Box::new(HashChain::new(case.blocks, case.block_size, case.caching)),
+        _ => Box::new(HashChain::new(case.blocks, case.block_size, case.caching).with_states(case.beside)),
     }
 }
 

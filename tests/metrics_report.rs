@@ -130,6 +130,7 @@ fn run() -> RunResult {
         flops_per_attention_pair: 2.0,
         weight_bytes_per_step: 100.0,
         kv_bytes_per_token: 1.0,
+        state_bytes_per_sequence: 0.0,
         peak_flops: 1000.0,
         peak_memory_bytes_per_s: 50.0,
     };

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::catalog::calibration::{Calibration, LaunchMode};
-use crate::catalog::{Catalog, Engine};
+use crate::catalog::{Catalog, Engine, LinearKind};
 
 /// One fit: an operation's constants on one device, and how far they are off.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +56,11 @@ fn of_device(calibration: &Calibration) -> Vec<Fit> {
     for row in &calibration.all_reduce {
         let mode = if row.mode == LaunchMode::Graph { "in a graph" } else { "launched" };
         add("all-reduce", Some(row.engine), format!("{} GPUs, {mode}", row.gpus), row.error_percent);
+    }
+    for row in &calibration.linear {
+        let of = if row.kind == LinearKind::KimiDelta { "Kimi delta" } else { "gated delta net" };
+        add("linear attention of decodes", Some(row.engine), of.to_owned(), row.error_percent);
+        add("linear attention of prompts", Some(row.engine), of.to_owned(), row.prompt_error_percent);
     }
     for row in &calibration.nccl {
         add("NCCL collectives", None, format!("{:?}, {} GPUs", row.operation, row.gpus), row.error_percent);
@@ -111,7 +116,7 @@ mod tests {
     fn operations_are_told_apart_and_none_is_left_out() {
         let fits = fits(catalog::builtin());
         let table = by_operation(&fits);
-        assert_eq!(table.lines().count(), 2 + 8, "{table}");
+        assert_eq!(table.lines().count(), 2 + 10, "{table}");
         let counted: usize = table.lines().skip(2).filter_map(|line| line.split('|').nth(2)?.trim().parse::<usize>().ok()).sum();
         assert_eq!(counted, fits.len());
         // The committed example: H200's bf16 products through vLLM, 6.0 and 22.3 %.

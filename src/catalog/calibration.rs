@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dtype::Dtype;
+use super::linear::LinearKind;
 
 /// A serving engine whose kernels were measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,6 +64,8 @@ pub struct Calibration {
     pub moe: Vec<MoeConstants>,
     pub mla_decode: Vec<MlaDecodeConstants>,
     pub mla_prefill: Vec<MlaPrefillConstants>,
+    /// Layers with a state of constant size.
+    pub linear: Vec<LinearConstants>,
     /// Fits that were left out, each with its reason.
     pub dropped: Vec<String>,
 }
@@ -240,6 +243,28 @@ pub struct MlaPrefillConstants {
     pub compute: f64,
     pub memory: f64,
     pub error_percent: FitError,
+}
+
+/// Layers with a state of constant size: src/cost/linear.rs.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearConstants {
+    pub engine: Engine,
+    pub version: String,
+    pub kind: LinearKind,
+    pub decode_launch_us: f64,
+    /// Share of the memory bandwidth reached by decodes.
+    pub decode_memory: f64,
+    pub launch_us: f64,
+    /// Share of the bf16 peak reached by prompts.
+    pub compute: f64,
+    /// Share of the memory bandwidth reached by prompts.
+    pub memory: f64,
+    /// Floor that grows with the length: one chunk after another.
+    pub serial_ns_per_token: f64,
+    /// Of decodes.
+    pub error_percent: FitError,
+    pub prompt_error_percent: FitError,
 }
 
 /// The entry of this engine, else that of the next one in the order vLLM, SGLang, TensorRT-LLM, which is then borrowed.

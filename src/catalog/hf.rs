@@ -1,5 +1,7 @@
 //! A model from its Hugging Face `config.json`. What the reader does not understand is refused, not guessed.
 
+mod hybrid;
+
 use serde_json::{Map, Value};
 
 use super::dtype::Dtype;
@@ -110,7 +112,8 @@ impl Keys<'_> {
 
 impl Model {
     /// Reads a Hugging Face `config.json` of a decoder of the families of Llama, Mistral, Qwen, Gemma, Phi, GLM, Command R,
-    /// Falcon, OPT, GPT-2, Mixtral, DeepSeek, gpt-oss and their like. Parameters are counted from the shape.
+    /// Falcon, OPT, GPT-2, Mixtral, DeepSeek, gpt-oss and their like, and of hybrids: Qwen3-Next, Kimi Linear, MiniMax-Text-01, Nemotron-H, Granite 4, Falcon-H1
+    /// and Jamba. Parameters are counted from the shape.
     ///
     /// # Errors
     /// Every key that is missing, wrong or not understood, in words.
@@ -124,22 +127,20 @@ impl Model {
         }
         let mut keys = Keys { object, faults: Vec::new() };
         let family = object.get("model_type").and_then(Value::as_str).unwrap_or("");
-        let mixture = MIXTURES.contains(&family);
-        let plain = PLAIN.contains(&family);
+        let known_hybrid = hybrid::HYBRIDS.contains(&family);
+        let mixture = MIXTURES.contains(&family) || hybrid::has_experts(&keys, family);
+        let plain = PLAIN.contains(&family) || family == "nemotron_h";
         if ENCODERS.contains(&family) || keys.flag("is_encoder_decoder", false) {
             return Err(vec![format!("\"{family}\" has an encoder: only models that are decoders alone are simulated")]);
         }
-        if !mixture && !plain && !DENSE.contains(&family) && !GATED_OTHERS.contains(&family) {
+        if !mixture && !plain && !known_hybrid && !DENSE.contains(&family) && !GATED_OTHERS.contains(&family) {
             let what = if family.is_empty() { "model_type is missing".to_owned() } else { format!("model_type \"{family}\" is not known") };
             keys.faults.push(format!(
                 "{what}; known are {}",
-                [DENSE.as_slice(), GATED_OTHERS.as_slice(), PLAIN.as_slice(), MIXTURES.as_slice()].concat().join(", ")
+                [DENSE.as_slice(), GATED_OTHERS.as_slice(), PLAIN.as_slice(), MIXTURES.as_slice(), hybrid::HYBRIDS.as_slice()]
+                    .concat()
+                    .join(", ")
             ));
-        }
-        for key in ["layers_block_type", "linear_num_value_heads", "ssm_cfg", "mamba_d_state", "num_ssm_heads"] {
-            if object.contains_key(key) {
-                keys.faults.push(format!("{key}: layers with linear attention or state spaces are not modelled"));
-            }
         }
 
         let layers = keys.required(&["num_hidden_layers", "n_layer"]);
@@ -174,6 +175,8 @@ impl Model {
             _ if matches!(family, "gpt2" | "falcon" | "bloom") => {
                 keys.optional(&["n_inner", "ffn_hidden_size"]).unwrap_or(hidden_size.saturating_mul(4))
             }
+            // Granite's dense hybrids use their shared expert alone.
+            None if family == "granitemoehybrid" => keys.required(&["shared_intermediate_size"]),
             _ => keys.required(&["intermediate_size", "ffn_hidden_size", "ffn_dim"]),
         };
         let mla = keys.optional(&["kv_lora_rank"]).map(|kv_lora_rank| LatentAttention {
@@ -184,6 +187,7 @@ impl Model {
             v_head_dim: keys.required(&["v_head_dim"]),
         });
         let sliding_window = window_of(&mut keys, family, layers);
+        let linear = hybrid::linear_of(&mut keys, family, layers, hidden_size);
 
         let mut model = Model {
             name: name.to_owned(),
@@ -201,6 +205,7 @@ impl Model {
             moe,
             mla,
             sliding_window,
+            linear,
             parameters: 0.0,
             source: "config.json".to_owned(),
         };
@@ -229,22 +234,24 @@ fn falcon_kv_heads(keys: &mut Keys<'_>, attention_heads: u32) -> u32 {
 
 fn mixture_of(keys: &mut Keys<'_>, family: &str, layers: u32) -> Option<MixtureOfExperts> {
     let experts = keys.required(&["num_local_experts", "n_routed_experts", "num_experts"]);
-    let experts_per_token = keys.required(&["num_experts_per_tok", "experts_per_token", "moe_topk"]);
+    let experts_per_token = keys.required(&["num_experts_per_tok", "experts_per_token", "moe_topk", "num_experts_per_token"]);
     let expert_intermediate_size = match keys.optional(&["moe_intermediate_size"]) {
         Some(size) => size,
         None => keys.required(&["intermediate_size"]),
     };
     let shared_experts = keys.optional(&["n_shared_experts", "num_shared_experts"]).unwrap_or(0);
-    let shared_intermediate_size = match keys.optional(&["shared_expert_intermediate_size"]) {
-        Some(size) => size,
-        None => shared_experts.saturating_mul(expert_intermediate_size),
-    };
+    let shared_intermediate_size =
+        match keys.optional(&["shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size"]) {
+            Some(size) => size,
+            None => shared_experts.saturating_mul(expert_intermediate_size),
+        };
     // Every n-th layer has experts: Qwen and DeepSeek both allow it, none of their published models uses it.
     let stride = keys.optional(&["decoder_sparse_step", "moe_layer_freq"]).unwrap_or(1);
     if stride != 1 {
         keys.faults.push(format!("{family}: experts in every {stride}th layer only are not modelled"));
     }
-    let mut dense_layers = keys.optional(&["first_k_dense_replace"]).unwrap_or(0);
+    let of_hybrid = hybrid::dense_layers(keys, family, layers);
+    let mut dense_layers = of_hybrid.unwrap_or_else(|| keys.optional(&["first_k_dense_replace"]).unwrap_or(0));
     if let Some(only) = keys.object.get("mlp_only_layers").and_then(Value::as_array) {
         dense_layers += only.len() as u32;
     }

@@ -8,6 +8,7 @@ pub mod dtype;
 pub mod economics;
 pub mod framework;
 pub mod hf;
+pub mod linear;
 pub mod model;
 mod names;
 pub mod original;
@@ -18,6 +19,7 @@ pub use calibration::{Calibration, Confidence, Engine};
 pub use device::{Device, Interconnect, Node, SheetConfidence};
 pub use dtype::Dtype;
 pub use framework::{FrameworkDefaults, HostTime, VersionDefaults, framework_defaults, version_defaults};
+pub use linear::{LinearKind, LinearLayers};
 pub use model::{LatentAttention, MixtureOfExperts, Model, SlidingWindow};
 pub use original::original_models;
 

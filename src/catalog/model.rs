@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::linear::LinearLayers;
+
 /// Shape of a decoder-only transformer, as its Hugging Face `config.json` gives it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +35,9 @@ pub struct Model {
     /// Layers that look back over a window only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<SlidingWindow>,
+    /// Layers with a state of constant size in place of KV.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linear: Option<LinearLayers>,
     /// Published parameter count.
     pub parameters: f64,
     /// Where the numbers are from.
@@ -85,12 +90,12 @@ impl Model {
 
     /// Layers with a dense feed-forward.
     pub fn dense_layers(&self) -> u32 {
-        self.moe.map_or(self.layers, |moe| moe.dense_layers)
+        self.moe.map_or(self.feed_forward_layers(), |moe| moe.dense_layers)
     }
 
     /// Layers with experts.
     pub fn expert_layers(&self) -> u32 {
-        self.layers - self.dense_layers()
+        self.feed_forward_layers().saturating_sub(self.dense_layers())
     }
 
     /// Weights of one layer's attention.
@@ -100,7 +105,8 @@ impl Model {
         match self.mla {
             None => {
                 let (kv_heads, head_dim) = (u64::from(self.kv_heads), u64::from(self.head_dim));
-                2 * hidden * head_dim * (heads + kv_heads)
+                let gate = u64::from(self.linear.is_some_and(|linear| linear.attention_gate)) * heads;
+                hidden * head_dim * (2 * heads + gate + 2 * kv_heads)
             }
             Some(mla) => {
                 let (q_rank, kv_rank) = (u64::from(mla.q_lora_rank), u64::from(mla.kv_lora_rank));
@@ -138,14 +144,15 @@ impl Model {
 
     /// All weights but the embeddings and the norms.
     pub fn layer_parameters(&self) -> u64 {
-        u64::from(self.layers) * self.attention_parameters()
+        u64::from(self.attention_layers()) * self.attention_parameters()
+            + self.linear.map_or(0, |linear| u64::from(linear.layers) * linear.parameters(self.hidden_size))
             + u64::from(self.dense_layers()) * self.dense_feed_forward_parameters()
             + u64::from(self.expert_layers()) * (self.routed_expert_parameters() + self.router_and_shared_parameters())
     }
 
     /// Parameter count from the shape (biases and position tables left out: under 0.2 % in every model of the catalog).
     pub fn parameters_from_shape(&self) -> u64 {
-        let norms = (2 * u64::from(self.layers) + 1) * u64::from(self.hidden_size);
+        let norms = (u64::from(self.sublayers()) + 1) * u64::from(self.hidden_size);
         self.layer_parameters() + self.embedding_parameters() + norms
     }
 
@@ -213,7 +220,7 @@ impl Model {
                         moe.experts_per_token, moe.experts, moe.expert_intermediate_size
                     ));
                 }
-                if moe.dense_layers > self.layers || (moe.dense_layers > 0 && self.intermediate_size == 0) {
+                if moe.dense_layers > self.feed_forward_layers() || (moe.dense_layers > 0 && self.intermediate_size == 0) {
                     faults.push(format!(
                         "{} dense layers of width {} among {} layers",
                         moe.dense_layers, self.intermediate_size, self.layers
@@ -223,10 +230,11 @@ impl Model {
             None => {}
         }
         if let Some(window) = self.sliding_window
-            && (window.tokens == 0 || window.layers > self.layers)
+            && (window.tokens == 0 || window.layers > self.attention_layers())
         {
             faults.push(format!("{} of {} layers with a window of {} tokens", window.layers, self.layers, window.tokens));
         }
+        faults.extend(self.linear.iter().flat_map(|linear| linear.faults(self)));
         faults
     }
 }

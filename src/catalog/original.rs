@@ -88,6 +88,7 @@ fn model(name: &str, profile: &Map<String, Value>) -> Result<Model, Vec<String>>
         }),
         mla: None,
         sliding_window: None,
+        linear: None,
         parameters,
         source: "model database of the document".to_owned(),
     };

@@ -91,7 +91,7 @@ impl DecodeAttention {
     pub fn new(model: &Model, layer: DecodeLayer, factor: f64) -> DecodeAttention {
         let window = model.sliding_window.map_or(u64::MAX, |window| u64::from(window.tokens));
         let windowed = model.sliding_window.map_or(0, |window| window.layers);
-        let (full, windowed) = (f64::from(model.layers - windowed), f64::from(windowed));
+        let (full, windowed) = (f64::from(model.attention_layers() - windowed), f64::from(windowed));
         // Lines at 128 (2^(i/8) - 1), rounded to whole tokens, and one where windows fill.
         let mut lines: Vec<u64> =
             (1..).map(|i| (128.0 * (exp2(f64::from(i) / 8.0) - 1.0) + 0.5) as u64).take_while(|line| *line < LONGEST).collect();
@@ -206,7 +206,7 @@ impl PrefillAttention {
 
     fn with_layers(mut self, model: &Model) -> PrefillAttention {
         let windowed = model.sliding_window.map_or(0, |window| window.layers);
-        self.full_layers = f64::from(model.layers - windowed);
+        self.full_layers = f64::from(model.attention_layers() - windowed);
         self.windowed_layers = f64::from(windowed);
         self.window = model.sliding_window.map_or(f64::INFINITY, |window| f64::from(window.tokens));
         self

@@ -13,6 +13,7 @@ use super::exchange::Exchange;
 use super::footprint::Footprint;
 use super::gemm::Gemm;
 use super::graphs::Graphs;
+use super::linear::LinearScan;
 use super::model::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
 use super::moe::Experts;
 use super::part::Part;
@@ -107,6 +108,8 @@ pub struct Calibrated {
     experts_only: bool,
     decode_attention: DecodeAttention,
     prefill_attention: PrefillAttention,
+    /// Layers with a state in place of KV.
+    linear: Option<LinearScan>,
     /// Captured, eager.
     all_reduce: [Option<Collective>; 2],
     /// Kernels of all layers but those of attention, and of everything around the layers.
@@ -164,6 +167,10 @@ impl Calibrated {
             ),
         };
         let decode_attention = DecodeAttention::new(model, layer, spec.device_time);
+        let linear = match &model.linear {
+            None => None,
+            Some(layers) => Some(LinearScan::new(layers, tp, device, engine, lookup.linear(layers.kind)?)),
+        };
 
         let mut collective = |mode| -> Result<Option<Collective>, CannotModel> {
             if tp == 1 {
@@ -202,7 +209,7 @@ impl Calibrated {
             mixed_steps_add: spec.mixed_steps_add,
             products,
             kernels,
-            footprint: Footprint::new(model, sheet, tp, &Arithmetic::of(sheet, dtype), kv_bytes),
+            footprint: Footprint::new(model, sheet, engine, tp, &Arithmetic::of(sheet, dtype), kv_bytes),
             gemm,
             gemm_16bit,
             experts,
@@ -212,6 +219,7 @@ impl Calibrated {
             experts_only,
             decode_attention,
             prefill_attention,
+            linear,
             all_reduce,
             all_gather,
             confidence: lookup.confidence,
@@ -242,7 +250,7 @@ impl Calibrated {
 
     /// Time to launch every kernel of a step from the host, with so many launches of attention a layer; 0 when a graph is replayed.
     fn launch_ps(&self, captured: bool, attentions: u64) -> u64 {
-        let kernels = self.kernels + attentions * u64::from(self.model.layers);
+        let kernels = self.kernels + attentions * u64::from(self.model.attention_layers());
         if captured { 0 } else { kernels * ps(self.host.per_launch_us) }
     }
 
@@ -264,7 +272,7 @@ impl Calibrated {
 
     fn compute_rows(&self, rows: u32, captured: bool) -> RowsCost {
         let tokens = f64::from(rows);
-        let layers = f64::from(self.model.layers);
+        let layers = f64::from(self.model.attention_layers());
         let hidden = f64::from(self.model.hidden_size);
 
         let mut gemm_us = 0.0;
@@ -287,10 +295,12 @@ impl Calibrated {
         let other_us = layers * (2.0 * norm_us + rotary_us + self.latent_us(tokens))
             + f64::from(self.model.dense_layers()) * activation_us
             + f64::from(self.model.expert_layers()) * self.routing_us(tokens)
-            + embedding_us;
+            + embedding_us
+            + self.linear.map_or(0.0, |linear| self.linear_us(&linear, norm_us, tokens));
 
         // After attention and after the feed-forward, but for experts that ranks share.
-        let reduced = if self.exchange.is_some() { layers + f64::from(self.model.dense_layers()) } else { 2.0 * layers };
+        let reductions = self.model.reductions() - if self.exchange.is_some() { self.model.expert_layers() } else { 0 };
+        let reduced = f64::from(reductions);
         let communication_us =
             self.all_reduce[usize::from(!captured)].map_or(0.0, |collective| reduced * collective.us(2.0 * hidden * tokens));
         let ps = |us: f64| ps(us * self.device_time);
@@ -321,6 +331,13 @@ impl Calibrated {
     /// Norms of the compressed query and KV of latent attention.
     fn latent_us(&self, tokens: f64) -> f64 {
         self.model.mla.map_or(0.0, |mla| self.elementwise_us(4.0 * f64::from(mla.q_lora_rank + mla.kv_lora_rank) * tokens))
+    }
+
+    /// Norms that layers with a state add, and the gated norm of their output.
+    fn linear_us(&self, linear: &LinearScan, norm_us: f64, tokens: f64) -> f64 {
+        let norms = f64::from(self.model.sublayers()) - 2.0 * f64::from(self.model.attention_layers());
+        let layers = self.model.linear.map_or(0.0, |layers| f64::from(layers.layers));
+        norms * norm_us + layers * self.elementwise_us(6.0 * linear.width * tokens)
     }
 
     /// Choice of the experts from the router's outputs, where the measured kernels do not hold it; activation and sum of the shared experts.
@@ -409,7 +426,8 @@ impl CostModel for Calibrated {
         let launch = self.graphs.launch(sequences, true);
         let rows = self.rows_cost(launch.rows, launch.captured).and(self.shared_cost());
         let sampled = self.sampled_cost(sequences);
-        let attention = self.decode_attention.cost(sequences, context);
+        let mut attention = self.decode_attention.cost(sequences, context);
+        attention.fixed_ps += self.linear.map_or(0, |linear| ps(linear.decode_us(f64::from(sequences)) * self.device_time));
         let fixed = Calibrated::step(rows, sampled, attention.fixed_ps, self.host_ps(sequences, 0), launch.rows - sequences);
         DecodeCost {
             fixed: StepCost { eager: !launch.captured, launch_ps: self.launch_ps(launch.captured, 1), ..fixed },
@@ -436,6 +454,11 @@ impl CostModel for Calibrated {
             prefills.iter().filter(|piece| piece.new_tokens > 0).map(|piece| (f64::from(piece.new_tokens), f64::from(piece.past_tokens)));
         // Attention stays outside the graphs of mixed batches, but its kernels are queued ahead while long products run.
         let mut attention_ps = ps(self.prefill_attention.us(pieces) * self.device_time);
+        if let Some(linear) = &self.linear {
+            let pieces = prefills.iter().map(|piece| f64::from(piece.new_tokens)).filter(|new| *new > 0.0);
+            attention_ps += ps(linear.prefill_us(pieces) * self.device_time);
+            attention_ps += if sequences > 0 { ps(linear.decode_us(f64::from(sequences)) * self.device_time) } else { 0 };
+        }
         if sequences > 0 {
             let decode = self.decode_attention.cost(sequences, context);
             attention_ps += decode.fixed_ps + decode.context_ps * context;
@@ -450,15 +473,21 @@ impl CostModel for Calibrated {
 /// Kernels of a step that the host launches without a graph, attention left out: two norms, rotary embedding and KV write, the products
 /// with the quantisation of their inputs, activation, collectives; norms and a copy more with latent attention; the experts'.
 fn kernels(model: &Model, tp: u32, products: &[Product], arithmetic: &Arithmetic, experts_only: bool, experts: Option<&Experts>) -> u64 {
-    let layers = u64::from(model.layers);
+    let layers = u64::from(model.attention_layers());
     let quantises = arithmetic.input_copy_bytes > 0.0;
     let product = |product: &Product| product.layers as u64 * (1 + u64::from(quantises && !experts_only && !product.sixteen_bit));
     let collectives = if tp > 1 { 2 } else { 0 };
     let latent = if model.mla.is_some() { 3 } else { 0 };
     let of_experts = experts.map_or(0, |experts| EXPERT_KERNELS + if experts.arithmetic.input_copy_bytes > 0.0 { 2 } else { 0 });
     let of_shared = if model.moe.is_some_and(|moe| moe.shared_intermediate_size > 0) { 2 } else { 0 };
+    // Norm, convolution, recurrence and gated norm of a layer with a state, and the norm and all-reduce of feed-forwards elsewhere.
+    let linear = model.linear.map_or(0, |linear| {
+        let other = u64::from(model.sublayers()).saturating_sub(2 * layers + u64::from(linear.layers));
+        u64::from(linear.layers) * (4 + u64::from(tp > 1)) + other * (1 + u64::from(tp > 1))
+    });
     layers * (4 + collectives + latent)
         + products.iter().map(product).sum::<u64>()
+        + linear
         + u64::from(model.dense_layers())
         + u64::from(model.expert_layers()) * (of_experts + of_shared)
         + OUTER_KERNELS

@@ -43,6 +43,8 @@ pub struct PowerModel {
     pub step_fj: u64,
     /// For each token of context that is read or written, fJ.
     pub context_fj: u64,
+    /// For each decoding sequence: its state of constant size, read and written, fJ.
+    pub state_fj: u64,
     pub routed: Option<Routed>,
 }
 
@@ -161,6 +163,7 @@ impl PowerModel {
             pair_fj: whole(footprint.flops_per_pair * flop_fj),
             step_fj: whole(weight_bytes * byte_fj),
             context_fj: whole(footprint.kv_bytes_per_token * byte_fj),
+            state_fj: whole(footprint.state_bytes * byte_fj),
             routed,
         })
     }
@@ -178,6 +181,7 @@ impl PowerModel {
             + self.routed_fj(work)
             + wide(tokens) * wide(self.token_fj)
             + wide(tokens + work.first_context) * wide(self.context_fj)
+            + wide(decodes) * wide(self.state_fj)
             + wide(u64::from(work.sampled_rows)) * wide(self.sampled_fj)
             + wide(work.prefill_pairs + work.first_context) * wide(self.pair_fj);
         let device_increment = wide(self.busy_mw) * wide(work.device_increment_ps);

@@ -1,7 +1,8 @@
 //! How much work a step is, for utilisation: operations and bytes, without any efficiency.
 
+use super::linear::state_bytes_per_layer;
 use super::rates::Arithmetic;
-use crate::catalog::{Device, Model};
+use crate::catalog::{Device, Engine, Model};
 
 /// Work of a step, per GPU of the tensor-parallel group, and the peaks to hold it against.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,6 +17,8 @@ pub struct Footprint {
     pub weight_bytes: f64,
     /// Bytes of KV of a token of context.
     pub kv_bytes_per_token: f64,
+    /// Bytes of constant state that a decoding sequence reads and writes in a step.
+    pub state_bytes: f64,
     /// Peak rate of the unit that multiplies the weights, FLOP/s.
     pub peak_flops: f64,
     /// Memory bandwidth, bytes/s.
@@ -25,7 +28,7 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    pub(super) fn new(model: &Model, device: &Device, tp: u32, arithmetic: &Arithmetic, kv_bytes: f64) -> Footprint {
+    pub(super) fn new(model: &Model, device: &Device, engine: Engine, tp: u32, arithmetic: &Arithmetic, kv_bytes: f64) -> Footprint {
         let gpus = f64::from(tp);
         let head = model.vocab_size as f64 * f64::from(model.hidden_size);
         let layer_weights = model.active_parameters() as f64 - head;
@@ -37,9 +40,10 @@ impl Footprint {
         Footprint {
             flops_per_token: 2.0 * layer_weights / gpus,
             flops_per_sampled_row: 2.0 * head / gpus,
-            flops_per_pair: 2.0 * pair_width * f64::from(model.attention_heads) * f64::from(model.layers) / gpus,
+            flops_per_pair: 2.0 * pair_width * f64::from(model.attention_heads) * f64::from(model.attention_layers()) / gpus,
             weight_bytes: (layer_weights * arithmetic.weight_bytes + 2.0 * head) / gpus,
-            kv_bytes_per_token: model.kv_values_per_layer_per_rank(tp) as f64 * kv_bytes * f64::from(model.layers),
+            kv_bytes_per_token: model.kv_values_per_layer_per_rank(tp) as f64 * kv_bytes * f64::from(model.attention_layers()),
+            state_bytes: model.linear.map_or(0.0, |linear| 2.0 * f64::from(linear.layers) * state_bytes_per_layer(engine, &linear, tp)),
             peak_flops: arithmetic.peak_flops,
             peak_bytes_per_s: device.memory_bytes_per_s,
             gpus: tp,
@@ -57,6 +61,7 @@ impl Footprint {
             flops_per_pair: self.flops_per_pair / share,
             weight_bytes: self.weight_bytes / share,
             kv_bytes_per_token: self.kv_bytes_per_token / share,
+            state_bytes: self.state_bytes / share,
             gpus: self.gpus * stages.max(1),
             ..self
         }
@@ -76,6 +81,7 @@ impl Footprint {
             flops_per_pair: self.flops_per_pair / share,
             weight_bytes: self.weight_bytes - routed * (1.0 - 1.0 / share),
             kv_bytes_per_token: self.kv_bytes_per_token / share,
+            state_bytes: self.state_bytes / share,
             gpus: self.gpus * ranks.max(1),
             ..self
         }

@@ -9,6 +9,7 @@
 use super::graphs::Graphs;
 use super::part::Part;
 use super::shapes::{splits_evenly, weight_bytes_of_part, weight_bytes_per_rank};
+use super::states::{self, StateOptions};
 use crate::catalog::{Device, Dtype, Engine, Model, builtin};
 
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -41,6 +42,8 @@ pub struct MemorySpec<'a> {
     pub graphs: &'a Graphs,
     /// A model that drafts tokens beside it, with weights and KV of its own.
     pub drafter: Option<Drafter<'a>>,
+    /// Of SGLang's pool of states, for models that have them.
+    pub states: StateOptions,
 }
 
 /// What drafts tokens for speculative decoding.
@@ -64,7 +67,10 @@ pub struct MemoryBudget {
     pub rest: f64,
     /// Left free on purpose (1 - utilization, or SGLang's reserve beyond activations and graphs).
     pub unused: f64,
-    /// The KV pool, whole blocks.
+    /// States of constant size kept apart from the KV, and how many.
+    pub states: f64,
+    pub state_slots: u64,
+    /// The KV pool, whole blocks. In vLLM states lie in it.
     pub kv_bytes: f64,
     /// KV of one token on one GPU.
     pub kv_bytes_per_token: f64,
@@ -132,15 +138,16 @@ impl MemoryBudget {
             }
         };
         let kv_bytes_per_token = kv_bytes_per_token(spec);
-        let block = kv_bytes_per_token * f64::from(spec.block_size.max(1));
-        let whole = (room.max(0.0) / block) as u64;
+        let block = kv_bytes_per_token * f64::from(spec.block_size.max(1)) * states::filled_up(spec);
+        let (state_slots, states) = states::pool(spec, room);
+        let whole = ((room - states).max(0.0) / block) as u64;
         let blocks = if spec.engine == Engine::Vllm { whole.saturating_sub(1) } else { whole };
         let kv_bytes = whole as f64 * block;
         let unused = match spec.engine {
             Engine::Vllm => total * (1.0 - spec.utilization.unwrap_or(0.92)),
             _ => (total - weights - activations - graphs - rest - room.max(0.0)).max(0.0),
         };
-        MemoryBudget { total, weights, activations, graphs, rest, unused, kv_bytes, kv_bytes_per_token, blocks }
+        MemoryBudget { total, weights, activations, graphs, rest, unused, states, state_slots, kv_bytes, kv_bytes_per_token, blocks }
     }
 }
 
@@ -153,7 +160,7 @@ fn drafter_weight_bytes(spec: &MemorySpec<'_>) -> f64 {
 
 /// KV of one token on one GPU, bytes. Layers with a window are counted like the others: their pools are not modelled apart.
 pub fn kv_bytes_per_token(spec: &MemorySpec<'_>) -> f64 {
-    let of = |model: &Model| model.kv_values_per_layer_per_rank(spec.tp) as f64 * f64::from(model.layers);
+    let of = |model: &Model| model.kv_values_per_layer_per_rank(spec.tp) as f64 * f64::from(model.attention_layers());
     let values = of(spec.model) + spec.drafter.map_or(0.0, |drafter| of(drafter.model));
     values * spec.kv_dtype.kv_bytes().unwrap_or(2.0)
 }

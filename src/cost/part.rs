@@ -3,7 +3,7 @@
 //! Layers over stages, with r left over when they do not divide: vLLM gives one more to the r stages before the last (the ends hold the
 //! embedding and the LM head), SGLang to the last r, TensorRT-LLM to the first r (`get_pp_indices` of the first two, `pp_layers` of the third).
 
-use crate::catalog::{Engine, MixtureOfExperts, Model, SlidingWindow};
+use crate::catalog::{Engine, LinearLayers, MixtureOfExperts, Model, SlidingWindow};
 
 /// What a stage holds beside its layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub fn layers_of_stages(engine: Engine, layers: u32, stages: u32) -> Vec<u32> {
 }
 
 /// The stages of a model: each a model of its own layers, and what it holds beside them. Dense layers of a mixture of experts come first;
-/// layers with a window are spread evenly.
+/// layers with a window, with a state or with KV are spread evenly.
 pub fn stages(engine: Engine, model: &Model, stages: u32) -> Vec<(Model, Part)> {
     let counts = layers_of_stages(engine, model.layers, stages);
     let last = counts.len() - 1;
@@ -50,14 +50,21 @@ pub fn stages(engine: Engine, model: &Model, stages: u32) -> Vec<(Model, Part)> 
     let mut found = Vec::with_capacity(counts.len());
     for (index, layers) in counts.into_iter().enumerate() {
         let after = before + layers;
-        let dense = |moe: MixtureOfExperts| moe.dense_layers.min(after) - moe.dense_layers.min(before);
-        let windows = |window: SlidingWindow, upto: u32| u64::from(window.layers) * u64::from(upto) / u64::from(model.layers.max(1));
+        let spread = |some: u32, upto: u32| u64::from(some) * u64::from(upto) / u64::from(model.layers.max(1));
+        let evenly = |some: u32| (spread(some, after) - spread(some, before)) as u32;
+        // Hybrid models have their dense layers among the others.
+        let first = |some: u32| some.min(after) - some.min(before);
+        let dense = |moe: MixtureOfExperts| if model.linear.is_some() { evenly(moe.dense_layers) } else { first(moe.dense_layers) };
         let part = Model {
             layers,
             moe: model.moe.map(|moe| MixtureOfExperts { dense_layers: dense(moe), ..moe }),
-            sliding_window: model
-                .sliding_window
-                .map(|window| SlidingWindow { layers: (windows(window, after) - windows(window, before)) as u32, ..window }),
+            sliding_window: model.sliding_window.map(|window| SlidingWindow { layers: evenly(window.layers), ..window }),
+            linear: model.linear.map(|linear| LinearLayers {
+                layers: evenly(linear.layers),
+                attention_layers: evenly(linear.attention_layers),
+                feed_forward_layers: evenly(linear.feed_forward_layers),
+                ..linear
+            }),
             ..model.clone()
         };
         found.push((part, Part { embedding: index == 0, head: index == last, stages: last as u32 + 1, ..Part::WHOLE }));

@@ -1,10 +1,10 @@
 //! What a device reaches: its peaks joined with the constants an engine and a number format have on it.
 
 use crate::catalog::calibration::{
-    Calibration, DecodeAttentionConstants, GemmConstants, MlaDecodeConstants, MlaPrefillConstants, MoeConstants, PrefillAttentionConstants,
-    pick,
+    Calibration, DecodeAttentionConstants, GemmConstants, LinearConstants, MlaDecodeConstants, MlaPrefillConstants, MoeConstants,
+    PrefillAttentionConstants, pick,
 };
-use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine};
+use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, LinearKind};
 
 use super::error::CannotModel;
 
@@ -158,6 +158,15 @@ impl<'a> Lookup<'a> {
             Dtype::Bf16
         };
         self.find("experts", |c| &c.moe, |row| row.engine, |row| row.dtype == format).map(|(row, _)| row)
+    }
+
+    /// Layers with a state: those of Kimi's kind by its kernels, all others by the gated delta net's, which for them is no more than typical.
+    pub fn linear(&mut self, kind: LinearKind) -> Result<&'a LinearConstants, CannotModel> {
+        let measured = if kind == LinearKind::KimiDelta { kind } else { LinearKind::GatedDeltaNet };
+        if measured != kind {
+            self.confidence = Confidence::Datasheet;
+        }
+        self.find("layers with linear attention", |c| &c.linear, |row| row.engine, |row| row.kind == measured).map(|(row, _)| row)
     }
 
     /// KV formats that were measured: 16 and 8 bit.

@@ -17,7 +17,9 @@ pub(super) struct Product {
 
 /// Whether heads divide over `tp` GPUs: query heads evenly, KV heads evenly or replicated evenly.
 pub(super) fn splits_evenly(model: &Model, tp: u32) -> bool {
-    model.attention_heads.is_multiple_of(tp) && (model.kv_heads.is_multiple_of(tp) || tp.is_multiple_of(model.kv_heads))
+    model.attention_heads.is_multiple_of(tp)
+        && (model.kv_heads.is_multiple_of(tp) || tp.is_multiple_of(model.kv_heads))
+        && model.linear.is_none_or(|linear| linear.heads.is_multiple_of(tp))
 }
 
 /// Whether `tp` GPUs of this device can share the model's layers.
@@ -41,15 +43,16 @@ pub(super) fn check_split(model: &Model, device: &Device, tp: u32) -> Result<(),
 pub(super) fn products(model: &Model, tp: u32) -> Vec<Product> {
     let share = |size: u32| f64::from(size.div_ceil(tp));
     let hidden = f64::from(model.hidden_size);
-    let (layers, dense, sparse) = (f64::from(model.layers), f64::from(model.dense_layers()), f64::from(model.expert_layers()));
+    let (layers, dense, sparse) = (f64::from(model.attention_layers()), f64::from(model.dense_layers()), f64::from(model.expert_layers()));
     let product = |outputs: f64, inputs: f64, layers: f64| Product { outputs, inputs, layers, sixteen_bit: false };
     let up = (model.feed_forward_matrices() - 1) as f64;
     let mut products = match model.mla {
         None => {
             let head_dim = f64::from(model.head_dim);
             let heads = share(model.attention_heads);
+            let queries = if model.linear.is_some_and(|linear| linear.attention_gate) { 2.0 * heads } else { heads };
             vec![
-                product((heads + 2.0 * f64::from(model.kv_heads_per_rank(tp))) * head_dim, hidden, layers),
+                product((queries + 2.0 * f64::from(model.kv_heads_per_rank(tp))) * head_dim, hidden, layers),
                 product(hidden, heads * head_dim, layers),
             ]
         }
@@ -69,6 +72,10 @@ pub(super) fn products(model: &Model, tp: u32) -> Vec<Product> {
             list
         }
     };
+    if let Some(linear) = model.linear {
+        let of_one = linear.products(model.hidden_size, tp);
+        products.extend(of_one.into_iter().map(|(outputs, inputs)| product(outputs as f64, inputs as f64, f64::from(linear.layers))));
+    }
     if dense > 0.0 {
         products.push(product(up * share(model.intermediate_size), hidden, dense));
         products.push(product(hidden, share(model.intermediate_size), dense));

@@ -362,7 +362,7 @@ impl Core {
     pub(super) fn accept(&mut self, id: JobId, drafted: u32) -> u32 {
         let computed = self.decodes.computed(&self.jobs, id) + 1;
         let wanted = (self.jobs[id].ends_at - self.decodes.clock() - 1).min(u64::from(drafted)) as u32;
-        let room = self.pool.blocks_for(computed) * u64::from(self.pool.block_size()) - computed;
+        let room = (self.pool.blocks_for(computed) - self.pool.beside()) * u64::from(self.pool.block_size()) - computed;
         let blocks = self.pool.blocks_for(computed + u64::from(wanted)) - self.pool.blocks_for(computed);
         let accepted = if self.pool.allocate(blocks) { wanted } else { wanted.min(room as u32) };
         if accepted > 0 {

@@ -165,7 +165,12 @@ pub trait KvCache {
         self.total() - self.free()
     }
 
-    /// Blocks that `tokens` tokens fill, the last one perhaps partly.
+    /// Blocks that an owner holds beside those of its tokens.
+    fn beside(&self) -> u64 {
+        0
+    }
+
+    /// Blocks that an owner of `tokens` tokens holds, the last one perhaps partly full.
     fn blocks_for(&self, tokens: u64) -> u64 {
         tokens.div_ceil(u64::from(self.block_size()))
     }

@@ -17,6 +17,13 @@ impl HashChain {
     pub fn new(blocks: u64, block_size: u32, caching: bool) -> HashChain {
         HashChain { pool: BlockPool::new(blocks, block_size, caching), holdings: Vec::new() }
     }
+
+    /// Every request holds `blocks` blocks more for a state of constant size, as vLLM's hybrid models do. Without a prefix cache only.
+    #[must_use]
+    pub fn with_states(mut self, blocks: u64) -> HashChain {
+        self.pool.hold_beside(blocks);
+        self
+    }
 }
 
 impl KvCache for HashChain {
@@ -73,6 +80,14 @@ impl KvCache for HashChain {
 
     fn preempt(&mut self, owner: u32, computed: u64, request: &Request) {
         self.holdings[owner as usize].preempt(&mut self.pool, computed, request);
+    }
+
+    fn blocks_for(&self, tokens: u64) -> u64 {
+        self.pool.blocks_for(tokens)
+    }
+
+    fn beside(&self) -> u64 {
+        self.pool.beside()
     }
 
     fn granule(&self) -> u64 {

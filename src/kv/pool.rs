@@ -64,6 +64,8 @@ struct Piece {
 pub struct BlockPool {
     block_size: u32,
     caching: bool,
+    /// Blocks that an owner holds beside those of its tokens.
+    beside: u64,
     total: u64,
     /// Free blocks without contents: taken first.
     blank: u64,
@@ -90,6 +92,7 @@ impl BlockPool {
         BlockPool {
             block_size: block_size.max(1),
             caching,
+            beside: 0,
             total,
             blank: total,
             cached: 0,
@@ -146,9 +149,19 @@ impl BlockPool {
         self.epoch
     }
 
-    /// Blocks that `tokens` tokens fill, the last one perhaps partly.
+    /// Every owner holds so many blocks more, from its first token on: states of constant size. Only without a prefix cache.
+    pub fn hold_beside(&mut self, blocks: u64) {
+        self.beside = if self.caching { 0 } else { blocks };
+    }
+
+    /// Blocks that an owner holds beside those of its tokens.
+    pub fn beside(&self) -> u64 {
+        self.beside
+    }
+
+    /// Blocks that an owner of `tokens` tokens holds, the last one perhaps partly full.
     pub fn blocks_for(&self, tokens: u64) -> u64 {
-        tokens.div_ceil(u64::from(self.block_size))
+        if tokens == 0 { 0 } else { tokens.div_ceil(u64::from(self.block_size)) + self.beside }
     }
 
     /// Takes `count` free blocks, evicting the longest freed contents. False, and nothing taken, when there are too few.

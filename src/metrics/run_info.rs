@@ -78,6 +78,8 @@ pub struct Work {
     pub weight_bytes_per_step: f64,
     /// Bytes of KV of one token of context, all layers.
     pub kv_bytes_per_token: f64,
+    /// Bytes of constant state that a decoding sequence reads and writes in a step.
+    pub state_bytes_per_sequence: f64,
     /// FLOP/s.
     pub peak_flops: f64,
     /// Bytes/s.
@@ -96,5 +98,7 @@ pub struct MemoryBudget {
     pub other_bytes: f64,
     pub graphs_bytes: f64,
     pub libraries_bytes: f64,
+    /// States of constant size that lie beside the KV.
+    pub states_bytes: f64,
     pub kv_bytes: f64,
 }

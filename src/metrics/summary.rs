@@ -277,6 +277,7 @@ fn utilisation(run: &RunResult) -> Value {
         if work.peak_memory_bytes_per_s > 0.0 {
             bytes +=
                 counters.steps as f64 * work.weight_bytes_per_step + (counters.context_tokens as f64 + tokens) * work.kv_bytes_per_token;
+            bytes += counters.decode_tokens as f64 * work.state_bytes_per_sequence;
             possible_bytes += work.peak_memory_bytes_per_s * seconds(window_ps);
         }
         let gpus = f64::from(info.gpus);
@@ -325,10 +326,11 @@ fn memory(run: &RunResult) -> Value {
             other_bytes,
             graphs_bytes,
             libraries_bytes,
+            states_bytes,
             kv_bytes,
         } = info.memory;
-        let unused_bytes = (total_bytes - weights_bytes - activations_bytes - other_bytes - kv_bytes).max(0.0);
-        json!({
+        let unused_bytes = (total_bytes - weights_bytes - activations_bytes - other_bytes - states_bytes - kv_bytes).max(0.0);
+        let mut told = json!({
             "entry": info.entry,
             "gpu_total_bytes": total_bytes,
             "usable_bytes": usable_bytes,
@@ -341,7 +343,11 @@ fn memory(run: &RunResult) -> Value {
             "kv_bytes": kv_bytes,
             "kv_blocks_per_replica": info.kv_blocks,
             "kv_tokens_per_replica": info.kv_blocks * u64::from(info.block_tokens),
-        })
+        });
+        if states_bytes > 0.0 {
+            told["states_bytes"] = states_bytes.into();
+        }
+        told
     };
     seen.into_iter().map(of).collect()
 }

@@ -171,7 +171,8 @@ fn floors(step: &Snapshot, work: &Work) -> Option<Floors> {
             Doing::LeftOut => 0,
         })
         .sum();
-    let bytes = work.weight_bytes_per_step + (read as f64 + rows) * work.kv_bytes_per_token;
+    let bytes =
+        work.weight_bytes_per_step + (read as f64 + rows) * work.kv_bytes_per_token + tokens.decode as f64 * work.state_bytes_per_sequence;
     Some(Floors { compute_ms: flops / work.peak_flops * 1e3, memory_ms: bytes / work.peak_memory_bytes_per_s * 1e3 })
 }
 

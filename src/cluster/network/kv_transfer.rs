@@ -79,7 +79,7 @@ impl KvShape {
     pub fn new(model: &Model, bytes_per_value: f64) -> KvShape {
         let heads = if model.mla.is_some() { 1 } else { model.kv_heads.max(1) };
         KvShape {
-            layers: model.layers,
+            layers: model.attention_layers(),
             heads,
             parts: if model.mla.is_some() { 1 } else { 2 },
             head_bytes: model.kv_values_per_layer() as f64 / f64::from(heads) * bytes_per_value,

@@ -66,6 +66,15 @@ pub struct SglangConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 1.0))]
     pub mem_fraction_static: Option<f64>,
+    /// States that sequences can have, for models whose layers keep one each (linear attention, Mamba). Absent: by `max_running_requests`
+    /// where it is given, else by `mamba_full_memory_ratio`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub max_mamba_cache_size: Option<u32>,
+    /// Memory of such states in relation to that of the KV. Absent means 0.9.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.01, max = 100.0))]
+    pub mamba_full_memory_ratio: Option<f64>,
     /// Largest batch of decodes captured as a CUDA graph. Absent: by the memory of the GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65536))]

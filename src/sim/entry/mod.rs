@@ -4,6 +4,7 @@ mod parallel;
 mod plan;
 mod sglang;
 mod speculation;
+mod states;
 mod tiers;
 mod trtllm;
 mod vllm;
@@ -196,6 +197,7 @@ impl Parts<'_> {
     fn plan(self, entry: &FrameworkEntry, catalog: &Catalog, warnings: &mut Vec<Diagnostic>) -> Result<ReplicaPlan, Diagnostic> {
         self.check_pipeline()?;
         self.check_ranks()?;
+        self.check_states()?;
         let defaults = framework_defaults(self.engine, &self.device, self.tp)
             .ok_or_else(|| Diagnostic::error(self.path, "no defaults are known for this engine and device", "please report this"))?;
         let rules = match self.engine {
@@ -236,6 +238,7 @@ impl Parts<'_> {
             max_num_seqs: rules.limits.max_num_seqs,
             block_size: rules.block_size,
             graphs: &rules.graphs,
+            states: self.state_options(rules.limits.max_num_seqs, warnings),
             drafter: drafting
                 .as_ref()
                 .and_then(|drafting| drafting.drafter.as_ref().map(|model| Drafter { model, shares_embedding: drafting.shares_embedding })),
@@ -247,7 +250,8 @@ impl Parts<'_> {
             (Ok(memory), None) => memory.blocks,
             (Err(error), None) => return Err(Diagnostic::error(self.path, error.to_string(), error.changes.join(", or "))),
         };
-        let capacity = blocks * u64::from(rules.block_size);
+        let beside = if self.engine == Engine::Vllm { crate::cost::states::blocks_per_sequence(&self.model) } else { 0 };
+        let capacity = blocks.saturating_sub(beside) * u64::from(rules.block_size);
         if capacity == 0 {
             return Err(Diagnostic::error(self.path, "no KV block is left for requests", "give the engine more memory"));
         }
@@ -272,6 +276,8 @@ impl Parts<'_> {
                 options.pp_max_micro_batch_size = sglang::micro_batch(&self, limits.max_num_seqs);
             }
         }
+        let slots = memory.as_ref().map_or(u64::MAX, |memory| memory.state_slots);
+        limits.max_num_seqs = self.seats_with_states(limits.max_num_seqs, slots, blocks, warnings)?;
         limits.speculative_tokens = drafting.as_ref().map_or(0, Drafting::tokens);
         let drafting = drafting.map(|drafting| DraftingPlan {
             drafter: drafting
@@ -309,6 +315,7 @@ impl Parts<'_> {
                 flops_per_attention_pair: footprint.flops_per_pair,
                 weight_bytes_per_step: footprint.weight_bytes,
                 kv_bytes_per_token: footprint.kv_bytes_per_token,
+                state_bytes_per_sequence: footprint.state_bytes,
                 peak_flops: footprint.peak_flops,
                 peak_memory_bytes_per_s: footprint.peak_bytes_per_s,
             },
@@ -325,6 +332,7 @@ impl Parts<'_> {
                     other_bytes: memory.graphs + memory.rest,
                     graphs_bytes: memory.graphs,
                     libraries_bytes: memory.rest,
+                    states_bytes: memory.states,
                     kv_bytes: memory.kv_bytes,
                 },
             ),

@@ -62,8 +62,8 @@ pub(super) struct DraftingPlan {
 /// The KV memory to make.
 #[derive(Clone, Debug)]
 pub(super) enum KvPlan {
-    /// vLLM's: `blocks` that requests can have.
-    HashChain { blocks: u64, block_size: u32, caching: bool },
+    /// vLLM's: `blocks` that requests can have; each holds `beside` more than those of its tokens.
+    HashChain { blocks: u64, block_size: u32, caching: bool, beside: u64 },
     /// SGLang's.
     Radix { pages: u64, page: u32, caching: bool },
     /// TensorRT-LLM's.
@@ -73,7 +73,9 @@ pub(super) enum KvPlan {
 impl KvPlan {
     fn build(&self) -> Box<dyn KvCache> {
         match *self {
-            KvPlan::HashChain { blocks, block_size, caching } => Box::new(HashChain::new(blocks, block_size, caching)),
+            KvPlan::HashChain { blocks, block_size, caching, beside } => {
+                Box::new(HashChain::new(blocks, block_size, caching).with_states(beside))
+            }
             KvPlan::Radix { pages, page, caching } => Box::new(RadixCache::new(pages, page, caching)),
             KvPlan::BlockTree { blocks, block_size, reuse } => Box::new(BlockTree::new(blocks, block_size, reuse)),
         }

@@ -28,6 +28,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
     }
     let default = SglangOptions::default();
     let caching = own.disable_radix_cache.map(|off| !off).or(config.enable_prefix_caching).unwrap_or(defaults.prefix_caching);
+    let caching = parts.caching(caching, warnings);
     if config.enable_cross_request_caching == Some(false) && caching {
         let message = "SGLang cannot share within a conversation only: prefixes are shared across requests too";
         let hint = "set enable_prefix_caching: false to share nothing";

@@ -104,7 +104,7 @@ pub(super) fn tiers(parts: &Parts<'_>, kind: FrameworkKind, pool: &Pool) -> Resu
         tiers,
         load: match load {
             KvLoad::Serial => LoadBack::Serial,
-            KvLoad::Layers => LoadBack::Layers(parts.model.layers),
+            KvLoad::Layers => LoadBack::Layers(parts.model.attention_layers()),
             KvLoad::Fetch => LoadBack::Fetch,
         },
         exclusive: parts.engine == Engine::Trtllm && common == KvWritePolicy::WriteBack,

@@ -9,7 +9,7 @@ use crate::catalog::FrameworkDefaults;
 use crate::config::Diagnostic;
 use crate::config::schema::{CapacitySchedulerPolicy, ContextChunkingPolicy, TrtllmConfig, TrtllmPreset, TrtllmVersion};
 use crate::cost::memory::{MemorySpec, kv_bytes_per_token};
-use crate::cost::{Graphs, Part, weight_bytes_per_rank};
+use crate::cost::{Graphs, Part, StateOptions, weight_bytes_per_rank};
 use crate::engine::policies::trtllm::{Capacity, Chunking, TrtllmOptions};
 use crate::engine::{Limits, PolicySpec};
 use crate::kv::Reuse;
@@ -44,6 +44,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         _ => Graphs::trtllm(largest, graphs.enable_padding.unwrap_or(bench)),
     };
     let caching = own.enable_block_reuse.or(config.enable_prefix_caching).unwrap_or(defaults.prefix_caching);
+    let caching = parts.caching(caching, warnings);
     if config.enable_cross_request_caching == Some(false) && caching {
         let message = "TensorRT-LLM cannot share within a conversation only: prefixes are shared across requests too";
         let hint = "set enable_prefix_caching: false to share nothing";
@@ -153,6 +154,7 @@ fn tuned(parts: &Parts<'_>, own: &TrtllmConfig, fraction: f64, block_size: u32, 
         block_size,
         graphs: &Graphs::none(),
         drafter: None,
+        states: StateOptions::default(),
     });
     // A GPU holds a stage's share of both.
     let stages = f64::from(parts.degrees.pp);

@@ -6,6 +6,7 @@ use crate::catalog::{Engine, FrameworkDefaults, VersionDefaults, version_default
 use crate::config::Diagnostic;
 use crate::config::schema::{VllmSchedulingPolicy, VllmVersion};
 use crate::cost::Graphs;
+use crate::cost::states::{blocks_per_sequence, unified_block};
 use crate::engine::policies::vllm::VllmOptions;
 use crate::engine::{Limits, PolicySpec};
 
@@ -36,7 +37,8 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         let message = format!("defaults of vLLM {}; not traced: {}", earlier.version, earlier.not_traced);
         warnings.push(Diagnostic::warning(parts.at("vllm.version"), message, "state what you know of the run beside it"));
     }
-    let block_size = config.block_size.unwrap_or(defaults.block_size);
+    let kv_bytes = parts.kv_dtype.kv_bytes().unwrap_or(2.0);
+    let block_size = unified_block(&parts.model, parts.tp, kv_bytes, config.block_size.unwrap_or(defaults.block_size));
     let chunked = config.enable_chunked_prefill.unwrap_or(defaults.chunked_prefill);
     let context = u64::from(parts.model.max_context);
     let max_model_len = config.max_model_len.unwrap_or(context);
@@ -83,7 +85,8 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             "set enable_prefix_caching: false to share nothing",
         ));
     }
-    let caching = config.enable_prefix_caching.unwrap_or(defaults.prefix_caching);
+    let caching = parts.caching(config.enable_prefix_caching.unwrap_or(defaults.prefix_caching), warnings);
+    let beside = blocks_per_sequence(&parts.model);
     let options = VllmOptions {
         priority: own.scheduling_policy == Some(VllmSchedulingPolicy::Priority),
         adaptive_threshold: own.long_prefill_token_threshold_adaptive.unwrap_or(false),
@@ -110,7 +113,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         // vLLM's null block holds nothing; the memory budget has left it out already.
         blocks: config.num_gpu_blocks_override.map(|given| given.saturating_sub(1)),
         utilization: config.gpu_memory_utilization.or(defaults.gpu_memory_utilization),
-        kv: Box::new(move |blocks, block_size| KvPlan::HashChain { blocks, block_size, caching }),
+        kv: Box::new(move |blocks, block_size| KvPlan::HashChain { blocks, block_size, caching, beside }),
         overlap: config.async_scheduling.unwrap_or(earlier.is_none_or(|earlier| earlier.async_scheduling)),
     })
 }

@@ -13,6 +13,7 @@ const PARTS = [
   ['activations_bytes', 'Activations', 'activations'],
   ['graphs_bytes', 'CUDA graphs', 'graphs'],
   ['libraries_bytes', 'Libraries', 'libraries'],
+  ['states_bytes', 'States', 'kv'],
   ['kv_bytes', 'KV cache', 'kv'],
   ['unused_bytes', 'Left free', 'unused'],
 ];
