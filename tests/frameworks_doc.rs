@@ -1,6 +1,7 @@
 //! docs/frameworks.md is true: the tests it names exist, and what it says is left out is refused.
 
 use llmperforacle::config;
+use serde_json::json;
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -100,4 +101,60 @@ fn what_sglang_leaves_out_is_refused() {
 #[test]
 fn what_dynamo_leaves_out_is_refused() {
     left_out_is_refused("Dynamo, replicas and routers", "DYNAMO", "dynamo", "router_mode: kv");
+}
+
+/// The page's copy: sections with their paragraphs, headings and tables, without the column of tests.
+fn as_blocks(text: &str) -> serde_json::Value {
+    let mut sections: Vec<serde_json::Value> = Vec::new();
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("## ")).peekable();
+    let mut blocks = Vec::new();
+    let cells = |line: &str| -> Vec<String> { line.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect() };
+    while let Some(line) = lines.next() {
+        if let Some(title) = line.strip_prefix("## ") {
+            sections.push(json!({"title": title}));
+        } else if let Some(heading) = line.strip_prefix("### ") {
+            blocks.push(json!({"heading": heading}));
+        } else if line.starts_with('|') {
+            let mut table = vec![cells(line)];
+            while let Some(row) = lines.next_if(|line| line.starts_with('|')) {
+                if !row.starts_with("|--") {
+                    table.push(cells(row));
+                }
+            }
+            let shown = table[0].iter().position(|cell| cell == "Held by").unwrap_or(table[0].len());
+            table.iter_mut().for_each(|row| row.truncate(shown));
+            blocks.push(json!({"head": table[0], "rows": table[1..]}));
+        } else if !line.trim().is_empty() {
+            let mut paragraph = line.trim().to_owned();
+            while let Some(more) = lines.next_if(|line| !line.trim().is_empty() && !line.starts_with(['|', '#'])) {
+                paragraph += " ";
+                paragraph += more.trim();
+            }
+            blocks.push(json!({"text": paragraph}));
+        }
+        if lines.peek().is_none_or(|line| line.starts_with("## ")) {
+            if let Some(section) = sections.last_mut() {
+                section["blocks"] = std::mem::take(&mut blocks).into();
+            }
+        }
+    }
+    json!({ "sections": sections })
+}
+
+/// The page shows these tables: www/data/frameworks.json is made from them, by this test when UPDATE_FRAMEWORKS is set.
+#[test]
+fn the_page_shows_these_tables() {
+    let made = as_blocks(&read("docs/frameworks.md"));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/www/data/frameworks.json");
+    if std::env::var_os("UPDATE_FRAMEWORKS").is_some() {
+        std::fs::write(path, serde_json::to_string(&made).expect("JSON") + "\n").expect("the page's data can be written");
+    }
+    let shown: serde_json::Value = serde_json::from_str(&read("www/data/frameworks.json")).expect("JSON");
+    assert!(shown == made, "run UPDATE_FRAMEWORKS=1 cargo test --test frameworks_doc and commit www/data/frameworks.json");
+    let sections = made["sections"].as_array().expect("sections");
+    for stack in ["TensorRT-LLM", "vLLM", "SGLang", "Dynamo, replicas and routers"] {
+        let section = sections.iter().find(|section| section["title"] == stack).unwrap_or_else(|| panic!("no section {stack}"));
+        let headings: Vec<_> = section["blocks"].as_array().expect("blocks").iter().filter_map(|block| block["heading"].as_str()).collect();
+        assert_eq!(headings, ["What is modelled", "What is left out"], "{stack}");
+    }
 }

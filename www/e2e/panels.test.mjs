@@ -88,6 +88,22 @@ test('the step inspector shows a moment, moves by steps, and shows another entry
   assert.match(await panel.locator('.facts').innerText(), /at most 4/);
 });
 
+test('what is modelled of each stack, and what is left out, is a step away from what separates the entries', async (t) => {
+  const page = await openPage(t);
+  await setDocument(page, smallDocument());
+  await page.getByRole('button', { name: /^What of each stack is modelled/ }).click();
+  const panel = page.locator('.rules-panel');
+  // The sections of the stacks shown are open.
+  await panel.locator('.rules-section[open]', { hasText: 'Running first' }).first().waitFor();
+  const open = panel.locator('.rules-section[open]');
+  assert.match(await open.first().innerText(), /What is modelled[^]*What is left out/);
+  const { sections } = await page.evaluate(async () => (await fetch('data/frameworks.json')).json());
+  assert.equal(await panel.locator('.rules-section').count(), sections.length);
+  // No test's name, and no mark-up, is left in what a reader sees.
+  await panel.locator('.rules-section').evaluateAll((all) => all.forEach((section) => { /** @type {HTMLDetailsElement} */ (section).open = true; }));
+  assert.doesNotMatch(await panel.innerText(), /`|\]\(|Held by/);
+});
+
 test('the trust panel shows predicted against measured, each result’s class, and what the report says', async (t) => {
   const page = await openPage(t);
   await setDocument(page, smallDocument());

@@ -64,7 +64,11 @@ async function startPage(engine) {
   runner.start();
 
   const meaning = createMeaning(engine.version(), catalog);
-  const why = createWhy(engine);
+  const rules = createLazyPanel({
+    title: 'What is modelled, and what is left out', name: 'rules-panel', state: store.get,
+    load: async () => (await import('./views/rules.js')).createRules(),
+  });
+  const why = createWhy(engine, () => void rules.open());
   const inspector = createLazyPanel({
     title: 'Step inspector: who is in the batch, and what held the next one back?', name: 'inspector-panel', state: store.get,
     load: async () => (await import('./views/inspector.js')).createInspector({ store, pool }),
@@ -99,7 +103,7 @@ async function startPage(engine) {
   const notices = createNotices(store);
   const table = createResultsTable(catalog.definitions);
   const title = h('h2', { class: 'title' });
-  const findings = h('div', { class: 'findings' }, table.element, why.element, charts.element, fleet.element, inspector.element, measured.element, trust.element);
+  const findings = h('div', { class: 'findings' }, table.element, why.element, charts.element, fleet.element, inspector.element, measured.element, rules.element, trust.element);
 
   byId('toolbar').append(header.element);
   byId('experiment').replaceChildren(tabs.element);
@@ -124,6 +128,7 @@ async function startPage(engine) {
     fleet.update(state);
     inspector.update(state);
     measured.update(state);
+    rules.update(state);
     trust.update(state);
     const name = typeof state.document.title === 'string' && state.document.title ? state.document.title : catalog.presets.find((preset) => preset.name === state.preset)?.title ?? 'Your experiment';
     title.textContent = name;

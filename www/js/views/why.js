@@ -5,11 +5,15 @@ import { swatch } from './swatch.js';
 
 /** @import { Engine, Finding, RunResult, State } from '../types.js' */
 
-/** @param {Pick<Engine, 'why'>} engine */
-export function createWhy(engine) {
+/**
+ * @param {Pick<Engine, 'why'>} engine
+ * @param {() => void} showRules  opens what is modelled and what is left out
+ */
+export function createWhy(engine, showRules) {
   const heading = h('h3', {}, 'What separates them');
   const list = h('ol', { class: 'why-list' });
-  const element = h('section', { class: 'why', 'aria-label': 'What separates the entries' }, heading, list);
+  const element = h('section', { class: 'why', 'aria-label': 'What separates the entries' }, heading, list,
+    h('p', {}, h('button', { type: 'button', class: 'link', on: { click: showRules } }, 'What of each stack is modelled, and what is left out')));
   /** @type {RunResult[] | null} */
   let shown = null;
   return {
