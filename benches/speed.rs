@@ -95,6 +95,7 @@ fn request(id: u32) -> Request {
         hangs_up: Time::NEVER,
         priority: 0,
         samples: 1,
+        images: Default::default(),
         segments: Box::new([]),
         output_segment: None,
     }
@@ -115,6 +116,8 @@ fn ten_steps(start: Time) -> StepRun<'static> {
         first_context: 64_000,
         prefill_tokens: 0,
         prefill_pairs: 0,
+        encoded_images: 0,
+        encoding_ps: 0,
         padded_tokens: 0,
         eager: false,
         kv_wait_ps: 0,

@@ -46,6 +46,8 @@ pub enum Purpose {
     QueueOrder = 15,
     /// Waits before second tries, by run.
     Retries = 16,
+    /// Images of a prompt, by first request and turn (or row of the trace).
+    Images = 18,
 }
 
 /// A stream of random numbers: ChaCha with 8 rounds, keyed by the seed, with purpose and index as the nonce.

@@ -260,6 +260,7 @@ fn check(blocks: usize, reuse: Reuse, moves: &[Move]) -> Result<(), TestCaseErro
                     hangs_up: Time::NEVER,
                     priority: 0,
                     samples: 1,
+                    images: Default::default(),
                     segments: segments_here.into(),
                     output_segment,
                 };

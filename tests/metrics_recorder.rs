@@ -104,6 +104,8 @@ impl Stretch {
             first_context: self.context + from * u64::from(self.decodes),
             prefill_tokens: self.prefill_tokens,
             prefill_pairs: self.prefill_tokens * (self.prefill_tokens + 1) / 2,
+            encoded_images: 0,
+            encoding_ps: 0,
             padded_tokens: self.decodes % 8,
             eager: false,
             kv_wait_ps: 0,
@@ -146,6 +148,7 @@ fn request(id: u32, arrival: Time) -> Request {
         hangs_up: Time::NEVER,
         priority: 0,
         samples: 1,
+        images: Default::default(),
         segments: Box::new([]),
         output_segment: None,
     }

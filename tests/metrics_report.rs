@@ -30,6 +30,7 @@ fn request(id: u32, arrival_s: f64, input_tokens: u32, output_tokens: u32, sessi
         hangs_up: Time::NEVER,
         priority: 0,
         samples: 1,
+        images: Default::default(),
         segments: Box::new([]),
         output_segment: None,
     }
@@ -55,6 +56,8 @@ fn step(start_s: f64, duration_s: f64, steps: u64, decodes: u32, prefill: u64, f
         first_context: if decodes > 0 { 100 } else { 0 },
         prefill_tokens: prefill,
         prefill_pairs: prefill * (prefill + 1) / 2,
+        encoded_images: 0,
+        encoding_ps: 0,
         padded_tokens: 1,
         eager: false,
         kv_wait_ps: 0,
@@ -151,6 +154,7 @@ fn run() -> RunResult {
         price_source: "a test".into(),
     };
     let info = RunInfo {
+        encode_pool: None,
         name: "=vllm".into(),
         percentiles: vec![0.5, 0.999],
         slo: Some(ServiceLevelObjective { ttft_ms: Some(1500.0), ..ServiceLevelObjective::default() }),
@@ -309,7 +313,8 @@ fn the_table_of_metrics_and_the_summary_cover_each_other() {
         }
     }
     let mut result = run();
-    // A section that is null in a run without operations.
+    // Sections that are null in a run without operations and without images.
+    result.info.encode_pool = Some(Default::default());
     result.fleet.kept = true;
     let summary = llmperforacle::metrics::summary(&result);
     let mut paths = Vec::new();

@@ -211,6 +211,7 @@ fn closed_loop(clients: u32, requests: u32, cost: Box<dyn CostModel>) -> [f64; 3
                 hangs_up: Time::NEVER,
                 priority: 0,
                 samples: 1,
+                images: Default::default(),
                 segments: [Segment { id: SegmentId(id), tokens: 1024 }].into(),
                 output_segment: None,
             };

@@ -62,6 +62,14 @@ fn thousandths(ps: u64, of: u32) -> u64 {
 }
 
 impl StepCost {
+    /// The same, after images have been encoded on the device for so long, ps.
+    #[must_use]
+    pub fn with_encoding(mut self, encoding_ps: u64) -> StepCost {
+        self.device_ps += encoding_ps;
+        self.parts.other_ps += encoding_ps;
+        self
+    }
+
     /// The same work on GPUs that take so many thousandths of the time; host time stays.
     #[must_use]
     pub fn slowed(mut self, of: u32) -> StepCost {

@@ -45,6 +45,8 @@ pub struct Batch {
     pub prefill_jobs: Vec<JobId>,
     /// Decoding sequences left out of this step for want of budget.
     pub starved: Vec<JobId>,
+    /// Images encoded in this step: whose, and how many.
+    pub encoded: Vec<(JobId, u32)>,
 }
 
 impl Batch {
@@ -57,6 +59,7 @@ impl Batch {
         self.prefills.clear();
         self.prefill_jobs.clear();
         self.starved.clear();
+        self.encoded.clear();
     }
 }
 
@@ -94,6 +97,8 @@ pub struct Core {
     pub pool: Box<dyn KvCache>,
     /// The batch being put together.
     pub batch: Batch,
+    /// Where the engine encodes images itself.
+    pub(super) encoder: Option<super::encoder::Encoder>,
     /// Of a rank: no prompt may be computed in it, so that all ranks compute theirs together.
     pub(super) prompts_wait: bool,
     /// Decoding sequences whose next token comes later than a step after the last one.
@@ -135,6 +140,7 @@ impl Core {
             decodes: Decodes::new(pool.block_size()),
             pool,
             batch: Batch::default(),
+            encoder: None,
             prompts_wait: false,
             paused: Vec::new(),
             stalled: Vec::new(),
@@ -225,6 +231,7 @@ impl Core {
             sent: 0,
             last_output: Time::ZERO,
             arrival_note: u64::MAX,
+            encoded: 0,
         });
         self.pool.open(id, &self.jobs[id].request);
         id
@@ -342,8 +349,10 @@ impl Core {
         let completes = after == job.target();
         self.batch.prefills.push(Prefill { new_tokens: tokens, past_tokens: job.computed as u32, completes });
         self.batch.prefill_jobs.push(id);
+        let before = job.computed;
         job.computed = after;
         job.prefilled += u64::from(tokens);
+        self.encode_images(id, before, after);
         true
     }
 
@@ -425,6 +434,7 @@ impl Core {
         let job = &mut self.jobs[id];
         self.pool.preempt(id, job.computed + u64::from(self.with_next_block), &job.request);
         job.computed = 0;
+        job.encoded = 0;
         job.stage = Stage::Waiting;
         self.running.remove(job.position);
         self.events.push(Event::Preempted { request: job.request.id });
@@ -437,6 +447,7 @@ impl Core {
         let tokens = match self.batch.prefill_jobs.iter().position(|&other| other == id) {
             Some(place) => {
                 self.batch.prefill_jobs.remove(place);
+                self.batch.encoded.retain(|(other, _)| *other != id);
                 let tokens = self.batch.prefills.remove(place).new_tokens;
                 self.jobs[id].prefilled -= u64::from(tokens);
                 tokens

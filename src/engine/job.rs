@@ -78,6 +78,8 @@ pub struct Job {
     pub last_output: Time,
     /// For policies: what they have noted of its arrival; `u64::MAX` when nothing.
     pub arrival_note: u64,
+    /// Images of its prompt that have been encoded since it was admitted.
+    pub encoded: u32,
 }
 
 impl Job {

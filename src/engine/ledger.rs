@@ -168,6 +168,7 @@ mod tests {
             hangs_up: Time::NEVER,
             priority: 0,
             samples: 1,
+            images: Default::default(),
             segments: segments.iter().map(|&(id, tokens)| Segment { id: SegmentId(id), tokens }).collect(),
             output_segment: reply.map(SegmentId),
         }

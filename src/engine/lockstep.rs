@@ -298,6 +298,8 @@ impl<'a, O: Observer> Told<'a, O> {
             first_context: sums.first_context,
             prefill_tokens: sums.prefill_tokens,
             prefill_pairs: sums.prefill_pairs,
+            encoded_images: 0,
+            encoding_ps: 0,
             padded_tokens: sums.padded_tokens,
             eager: sums.eager,
             kv_wait_ps: sums.kv_wait_ps,

@@ -5,6 +5,7 @@ pub mod bunches;
 mod company;
 pub mod core;
 pub mod decodes;
+mod encoder;
 pub mod handover;
 mod hang_ups;
 pub mod held;
@@ -25,6 +26,7 @@ pub mod testing;
 
 pub use bunches::Bunches;
 pub use core::{Core, Limits};
+pub use encoder::Encoder;
 pub use handover::{FirstToken, News};
 pub use held::{HeldBack, HoldRule};
 pub use job::JobId;

@@ -49,6 +49,9 @@ pub struct StepRun<'a> {
     pub prefill_tokens: u64,
     /// Sum over the pieces of prompt computed of new * past + new * (new + 1) / 2: pairs of tokens that attention looks at.
     pub prefill_pairs: u64,
+    /// Images encoded in this (single) step, and the device time that took, ps: part of `first_device_ps`.
+    pub encoded_images: u32,
+    pub encoding_ps: u64,
     /// Rows that CUDA-graph padding adds to the batch.
     pub padded_tokens: u32,
     /// Launched kernel by kernel from the host, not replayed from a CUDA graph.

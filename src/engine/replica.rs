@@ -18,6 +18,7 @@ use flight::Flight;
 use super::bunches::Bunches;
 use super::company::Company;
 use super::core::{Core, Event};
+use super::encoder::Encoder;
 use super::handover::{Handovers, News};
 use super::hang_ups::HangUps;
 use super::job::{Job, JobId, Leg, Stage};
@@ -125,6 +126,11 @@ impl Replica {
     /// Has sequences gain drafted tokens; `limits.speculative_tokens` says how many are drafted.
     pub fn speculate(&mut self, speculation: Speculation) {
         self.speculation = Some(speculation);
+    }
+
+    /// Encodes the images of prompts. Not for an engine with stages.
+    pub fn encode(&mut self, encoder: Encoder) {
+        self.core.encoder = Some(encoder);
     }
 
     /// Lets tokens go to the clients in bunches.
@@ -331,7 +337,7 @@ impl Replica {
         if self.core.batch.prefills.is_empty() {
             return self.cost.decode(sequences, context).at(context);
         }
-        self.cost.mixed(&self.core.batch.prefills, sequences, context)
+        self.cost.mixed(&self.core.batch.prefills, sequences, context).with_encoding(self.core.encoding_ps())
     }
 
     /// Lets go of the requests whose clients have given up.
@@ -467,7 +473,8 @@ impl Replica {
             };
             Run::new(&self.pace, idle, start, cost.at(context), increment_ps, valid_steps)
         } else {
-            let cost = self.cost.mixed(&self.core.batch.prefills, sequences, context).slowed(self.slowdown);
+            let cost = self.cost.mixed(&self.core.batch.prefills, sequences, context).with_encoding(self.core.encoding_ps());
+            let cost = cost.slowed(self.slowdown);
             Run::new(&self.pace, idle, start, cost, 0, 1)
         };
         run.wait(self.core.pool.delay(run.start, run.duration_ps));

@@ -242,6 +242,7 @@ impl Lab {
             hangs_up: Time::NEVER,
             priority: 0,
             samples: 1,
+            images: Default::default(),
             segments: segments.into(),
             output_segment: None,
         });

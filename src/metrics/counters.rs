@@ -15,6 +15,9 @@ pub struct Counters {
     pub output_tokens: u64,
     /// Prompt tokens computed, recomputation included.
     pub prefill_tokens: u64,
+    /// Images that the engine encoded, and the time that took, ps.
+    pub images: u64,
+    pub encoding_ps: u64,
     /// Sequences that decoded, summed over steps.
     pub decode_tokens: u64,
     /// Rows that CUDA-graph padding added, summed over steps.
@@ -93,6 +96,8 @@ impl Counters {
         self.decode_only_steps += if run.prefill_tokens == 0 { steps } else { 0 };
         self.output_tokens += tokens_of_first_step(run) + (steps - 1) * run.regular_gaps as u64;
         self.prefill_tokens += run.prefill_tokens;
+        self.images += u64::from(run.encoded_images);
+        self.encoding_ps += run.encoding_ps;
         self.decode_tokens += steps * run.decode_sequences as u64;
         self.wasted_tokens += run.wasted_sequences as u64;
         self.drafted_tokens += run.drafted_tokens as u64;

@@ -73,7 +73,8 @@ pub(super) fn energy(run: &RunResult) -> Value {
 }
 
 fn gpus(run: &RunResult) -> f64 {
-    run.info.replicas.iter().map(|info| f64::from(info.gpus)).sum()
+    let encoders = run.info.encode_pool.as_ref().map_or(0.0, |pool| f64::from(pool.gpus));
+    run.info.replicas.iter().map(|info| f64::from(info.gpus)).sum::<f64>() + encoders
 }
 
 /// The bill: every GPU of the run for every hour of the window that it is there, busy or not.
@@ -84,8 +85,15 @@ pub(super) fn cost(run: &RunResult) -> Value {
     let share = |replica: usize| if run.fleet.kept { share(replica) } else { 1.0 };
     let hourly = |(index, info): (usize, &ReplicaInfo)| info.usd_per_gpu_hour.map(|usd| usd * f64::from(info.gpus) * share(index));
     let replicas = || run.info.replicas.iter().enumerate();
+    // Encoders are paid for all the time.
+    let encoders = run
+        .info
+        .encode_pool
+        .as_ref()
+        .map_or((0.0, Some(0.0)), |pool| (f64::from(pool.gpus), pool.usd_per_gpu_hour.map(|usd| usd * f64::from(pool.gpus))));
     let per_hour: Option<f64> = replicas().map(hourly).sum::<Option<f64>>().filter(|_| !run.info.replicas.is_empty());
-    let paid_gpus: f64 = replicas().map(|(index, info)| f64::from(info.gpus) * share(index)).sum();
+    let per_hour = per_hour.and_then(|usd| Some(usd + encoders.1?));
+    let paid_gpus: f64 = replicas().map(|(index, info)| f64::from(info.gpus) * share(index)).sum::<f64>() + encoders.0;
     let bill = per_hour.map(|usd| usd * window_s(run) / S_PER_HOUR);
     let in_window = |at_ps: u64| at_ps != NEVER_PS && at_ps > run.warm_up_ps;
     let requests = &run.requests;

@@ -7,6 +7,7 @@ mod attempts;
 use attempts::Attempts;
 
 use super::counters::{Counters, tokens_of_first_step};
+use super::encodes::Encoded;
 use super::handovers::{Handover, Handovers};
 use super::histogram::Histogram;
 use super::ramp::Ramp;
@@ -48,6 +49,7 @@ pub struct Recorder {
     /// By replica: what its KV tiers have done. Empty without tiers.
     tiers: Vec<Vec<TierUse>>,
     handovers: Handovers,
+    encodes: Vec<Encoded>,
     attempts: Attempts,
 }
 
@@ -75,6 +77,11 @@ impl Recorder {
     /// A request has a seat in the decode pool.
     pub fn handed_over(&mut self, request: u32, record: &Handover) {
         self.handovers.records.push(Handover { request, ..*record });
+    }
+
+    /// The images of a request are encoded, and their embeddings where they are wanted.
+    pub fn encoded(&mut self, record: Encoded) {
+        self.encodes.push(record);
     }
 
     /// KV that was kept for somebody is freed: nobody has fetched it in time.
@@ -109,6 +116,7 @@ impl Recorder {
             counters: self.replicas.into_iter().map(|replica| replica.counters).collect(),
             inter_token: self.inter_token,
             handovers: self.handovers,
+            encodes: self.encodes,
             steps: self.steps.unwrap_or_default(),
             tiers: self.tiers,
             fleet: self.attempts.log,

@@ -261,6 +261,8 @@ pub struct RunResult {
     pub info: RunInfo,
     /// What was moved from one pool of engines to another.
     pub handovers: Handovers,
+    /// Images encoded by a pool of encoders, in the order in which they were ready.
+    pub encodes: Vec<super::encodes::Encoded>,
     /// Steps kept for a trace; empty unless they were asked for.
     pub steps: StepLog,
     /// By replica: what its KV tiers have done, warm-up included. Empty without tiers.

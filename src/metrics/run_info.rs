@@ -6,6 +6,8 @@ use crate::cost::PowerModel;
 /// Description of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunInfo {
+    /// Encoders of images, where they have GPUs of their own.
+    pub encode_pool: Option<super::encodes::EncodePool>,
     /// Name of the entry (or of the shared group).
     pub name: String,
     /// Percentiles of the latency tables, as fractions. Empty: 0.5, 0.9, 0.95, 0.99.

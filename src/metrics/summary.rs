@@ -35,6 +35,7 @@ pub fn summary(run: &RunResult) -> Value {
     put("utilisation", utilisation(run));
     put("waits", waits(run));
     put("disaggregation", super::handovers::section(run));
+    put("encode", super::encodes::section(run));
     put("memory", memory(run));
     put("kv_tiers", super::tiers::section(run, window_s));
     put("energy", super::economics::energy(run));

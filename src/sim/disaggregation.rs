@@ -225,7 +225,13 @@ pub(super) fn group(
         renews_leases: transfer.lease_renewed.unwrap_or(engine == Engine::Vllm),
         per_node,
     };
-    Some(Group { replicas, router: Some(router.unwrap_or_else(|| RouterSpec::new(Rule::RoundRobin))), pools: Some(pools), scale })
+    Some(Group {
+        replicas,
+        router: Some(router.unwrap_or_else(|| RouterSpec::new(Rule::RoundRobin))),
+        pools: Some(pools),
+        scale,
+        encode: None,
+    })
 }
 
 /// The entry as one pool's engines see it.

@@ -1,6 +1,7 @@
 //! An entry as a group of replicas behind a router: how many, on which hardware, and by which rule requests are spread.
 
 use super::disaggregation::PoolsPlan;
+use super::encode::EncodePlan;
 use super::entry::ReplicaPlan;
 use super::hardware::Hardware;
 use super::operations::plan::Scale;
@@ -23,6 +24,8 @@ pub(super) struct Group {
     pub pools: Option<PoolsPlan>,
     /// How many of the replicas there are when.
     pub scale: Scale,
+    /// Images are encoded before the router.
+    pub encode: Option<EncodePlan>,
 }
 
 /// The group that an entry is, given one of its replicas.
@@ -58,7 +61,7 @@ pub(super) fn group(
         let message = "this engine's cache tells no router what it holds: what was routed there counts as cached until it is known better";
         warnings.push(Diagnostic::warning(at, message, "say `use_kv_events: false` to let it count for a time only"));
     }
-    Ok(Group { replicas: vec![replica; count as usize], router, pools: None, scale })
+    Ok(Group { replicas: vec![replica; count as usize], router, pools: None, scale, encode: None })
 }
 
 /// The rule by which an entry spreads requests over `count` engines with blocks of `block` tokens; none where there is nothing to choose

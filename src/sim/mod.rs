@@ -4,6 +4,7 @@
 //! earliest of the next arrival and each replica's own next event, arrivals first, then the lower replica number.
 
 mod disaggregation;
+mod encode;
 mod entry;
 mod fleet;
 mod hardware;
@@ -21,7 +22,8 @@ use crate::config::Diagnostic;
 use crate::engine::Replica;
 use crate::metrics::{Recorder, RunResult};
 use crate::units::Time;
-use crate::workload::{self, Source};
+use crate::workload::{self, Request, Source};
+use encode::{Encode, Out};
 use fleet::Engines;
 use pools::{Floor, Pools};
 
@@ -48,6 +50,8 @@ pub struct Simulation {
     router: Router,
     /// Where prompts and tokens are made by engines of their own.
     pools: Option<Pools>,
+    /// Encoders of images before the router.
+    encode: Option<Encode>,
     replicas: Vec<Replica>,
     /// When something happens next at each.
     events: Tournament,
@@ -81,6 +85,7 @@ impl Simulation {
         }
         let mut simulation = Simulation {
             operations: None,
+            encode: plan.encode.as_ref().map(Encode::new),
             router,
             pools,
             events: Tournament::new(replicas.len(), Time::NEVER.0),
@@ -98,6 +103,9 @@ impl Simulation {
             ended: Vec::new(),
             done: false,
         };
+        if simulation.encode.is_some() {
+            simulation.recorder.expect_operations();
+        }
         simulation.begin_operations();
         Ok(simulation)
     }
@@ -124,6 +132,9 @@ impl Simulation {
             Some(known) => known,
             None => *self.arrival.insert(self.source.next_arrival().unwrap_or(Time::NEVER)),
         };
+        // What comes out of the encoders comes to the router as what comes from clients does.
+        let encode = self.encode.as_ref().map_or(Time::NEVER, Encode::next);
+        let arrival = arrival.min(encode);
         let (event, replica) = self.events.first();
         let (due, lets_in) =
             self.operations.as_ref().map_or((Time::NEVER, false), |operations| (operations.next(), operations.ends_let_in()));
@@ -150,8 +161,10 @@ impl Simulation {
         }
         debug_assert!(next >= self.now, "time went back");
         self.now = next;
-        if arrival == next {
-            self.deliver();
+        if encode == next {
+            self.at_encoders();
+        } else if arrival == next {
+            self.take_in();
         } else if between == next {
             self.at_pools(Pools::process);
             self.after_pools();
@@ -230,9 +243,34 @@ impl Simulation {
         (router, engines)
     }
 
-    fn deliver(&mut self) {
+    /// A request comes from its client: to the encoders, if it has images for them, or to the router.
+    fn take_in(&mut self) {
         self.arrival = None;
         let Some(request) = self.source.take() else { return };
+        let Some(encode) = &mut self.encode else { return self.deliver(request) };
+        self.recorder.came(&request);
+        if request.images.count > 0 {
+            return encode.take(request, self.now);
+        }
+        self.deliver(request);
+    }
+
+    /// Something happens at the encoders.
+    fn at_encoders(&mut self) {
+        match self.encode.as_mut().and_then(|encode| encode.process(self.now)) {
+            Some(Out::Ready(request, record)) => {
+                self.recorder.encoded(record);
+                self.deliver(request);
+            }
+            Some(Out::GivenUp(id)) => {
+                self.recorder.given_up(id, self.now);
+                self.ended.push(id);
+            }
+            None => {}
+        }
+    }
+
+    fn deliver(&mut self, request: Request) {
         if self.operations.is_some() {
             return self.request_comes(request);
         }
@@ -276,6 +314,7 @@ impl Simulation {
     /// Whether something is still to happen.
     fn has_more(&mut self) -> bool {
         self.source.next_arrival().is_some()
+            || self.encode.as_ref().is_some_and(|encode| encode.next() != Time::NEVER)
             || self.replicas.iter().any(|replica| replica.next_event() != Time::NEVER)
             || self.pools.as_ref().is_some_and(|pools| pools.next() != Time::NEVER)
             || self.operations.as_ref().is_some_and(|operations| operations.has_hope(self.now))
@@ -294,6 +333,9 @@ impl Simulation {
             pools.close(&self.replicas, &mut self.recorder);
         }
         self.close_operations();
+        if let Some(encode) = &self.encode {
+            encode.inside().for_each(|id| self.recorder.still_waits(id));
+        }
         let more = self.has_more();
         let end = if self.done && more { self.horizon } else { self.now };
         self.recorder.finish(self.plan.info, end)

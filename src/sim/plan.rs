@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::disaggregation::{self, PoolsPlan};
+use super::encode;
 use super::entry::{self, Context, ReplicaPlan};
 use super::fleet::{self, Group};
 use super::hardware::Hardware;
@@ -41,6 +42,8 @@ pub struct RunPlan {
     pub(super) router: RouterSpec,
     /// The replicas are a prefill pool and a decode pool; `router` is that of the first.
     pub(super) pools: Option<PoolsPlan>,
+    /// Images are encoded before the router.
+    pub(super) encode: Option<encode::EncodePlan>,
     /// None where the document asks for nothing of it.
     pub(super) operations: Option<OperationsPlan>,
     pub(super) max_simulation_time_s: Option<f64>,
@@ -91,6 +94,7 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
     let electricity = electricity(&economics, catalog).map_err(|error| errors.push(error)).unwrap_or_default();
     let context = Context { catalog, hardware: &hardware, models: &models, economics: &economics };
 
+    let images = workload.as_ref().and_then(|workload| workload.images.as_ref()).map(|images| images.tokens_per_image);
     let shared = document.simulation.comparison == Some(Comparison::Shared);
     let mut groups = Vec::new();
     for (index, entry) in document.frameworks_to_test.iter().enumerate() {
@@ -106,8 +110,10 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
                     errors.push(Diagnostic::error(format!("{path}.config.disaggregation"), message, "compare side by side"));
                     continue;
                 }
+                let before = groups.len();
                 if let Some(wanted) = &entry.config.disaggregation {
                     groups.extend(disaggregation::group(&context, &entry, wanted, &path, &mut errors, &mut warnings));
+                    encoders(&context, &entry, images, groups.get_mut(before), &path, &mut errors, &mut warnings);
                     continue;
                 }
                 let own = entry.router.is_some() || entry.planner.is_some() || entry.autoscaler.is_some();
@@ -123,6 +129,10 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
                     Some(Err(error)) => errors.push(error),
                     None => {}
                 }
+                if shared && images.is_some() {
+                    errors.push(Diagnostic::error("workload.images", "is not modelled in a shared comparison", "compare side by side"));
+                }
+                encoders(&context, &entry, images, groups.get_mut(before), &path, &mut errors, &mut warnings);
             }
             Err(error) => errors.push(error),
         }
@@ -146,7 +156,7 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
         let mut scale = Scale::default();
         groups.iter().for_each(|group| scale.join(&group.scale));
         let replicas = groups.into_iter().flat_map(|group| group.replicas).collect();
-        groups = vec![Group { replicas, router: None, pools: None, scale }];
+        groups = vec![Group { replicas, router: None, pools: None, scale, encode: None }];
     }
     let mut runs = Vec::new();
     let mut estimated_work: u64 = 0;
@@ -166,6 +176,24 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
     Ok(Plan { runs, warnings, estimated_work })
 }
 
+/// Plans who encodes the images of an entry's prompts.
+fn encoders(
+    context: &Context<'_>,
+    entry: &FrameworkEntry,
+    images: Option<u32>,
+    group: Option<&mut Group>,
+    path: &str,
+    errors: &mut Vec<Diagnostic>,
+    warnings: &mut Vec<Diagnostic>,
+) {
+    let Some(group) = group else { return };
+    // In pools, prompts are computed by the first one, or by any.
+    match encode::plan(context, entry, &mut group.replicas, images, path, warnings) {
+        Ok(planned) => group.encode = planned,
+        Err(error) => errors.push(error),
+    }
+}
+
 fn run(
     document: &Document,
     workload: &Workload,
@@ -175,7 +203,7 @@ fn run(
     group: Group,
     operations: Option<OperationsPlan>,
 ) -> RunPlan {
-    let Group { replicas, router, pools, .. } = group;
+    let Group { replicas, router, pools, encode, .. } = group;
     let seed = document.simulation.random_seed.unwrap_or(0);
     let metrics = document.metrics_config.clone().unwrap_or_default();
     let bytes_per_token = workload.bytes_per_token_estimate_for_network.unwrap_or(0.0);
@@ -214,6 +242,7 @@ fn run(
         expected_duration_s: expected_duration_s.filter(|duration| *duration > 0.0),
         warm_up_s: metrics.warm_up_duration_s.unwrap_or(0.0),
         info: RunInfo {
+            encode_pool: encode.as_ref().map(|encode| encode.info.clone()),
             name,
             percentiles: metrics.percentiles_to_calculate.unwrap_or_default(),
             slo: metrics.slo,
@@ -223,6 +252,7 @@ fn run(
             economics: electricity,
             replicas: replicas.iter().map(|replica| replica.info.clone()).collect(),
         },
+        encode,
         replicas,
     }
 }

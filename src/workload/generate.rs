@@ -380,6 +380,7 @@ impl Source for Generated {
             hangs_up: Time::NEVER,
             priority: first.priority,
             samples: 1,
+            images: Default::default(),
             segments,
             output_segment,
         };

@@ -13,7 +13,7 @@ mod starts;
 mod terms;
 pub mod trace;
 
-pub use request::{Request, Segment, SegmentId, Source};
+pub use request::{Images, Request, Segment, SegmentId, Source};
 pub use sampler::Sampler;
 pub use source::{SourceSpec, Upload, source};
 pub use trace::Trace;

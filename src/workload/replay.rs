@@ -134,6 +134,7 @@ impl Source for Replay {
             hangs_up: Time::NEVER,
             priority: 0,
             samples: 1,
+            images: Default::default(),
             segments: if self.contents { self.trace.segments(row) } else { Box::default() },
             output_segment: None,
         };

@@ -16,6 +16,16 @@ pub struct Segment {
     pub tokens: u32,
 }
 
+/// Images in a prompt: in a row, all of one size. Their tokens are part of the prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Images {
+    pub count: u32,
+    /// Prompt tokens that each takes, at least 1 where there are images.
+    pub tokens: u32,
+    /// Prompt tokens before the first one.
+    pub first: u32,
+}
+
 /// One request as it reaches the server.
 ///
 /// Contents matter only where they can be shared. `segments` names the leading part of the prompt that some other request
@@ -54,6 +64,8 @@ pub struct Request {
     pub samples: u32,
     /// The shareable leading part of the prompt, in order; the sum of lengths is at most `input_tokens`.
     pub segments: Box<[Segment]>,
+    /// Images in the prompt.
+    pub images: Images,
     /// Identity of prompt plus reply, when a later turn will contain both; its length is `output_tokens`. When present, `segments`
     /// covers the whole prompt.
     pub output_segment: Option<SegmentId>,

@@ -5,7 +5,7 @@ use crate::config::Diagnostic;
 use crate::config::schema::{Distribution, Workload};
 use crate::rng::{Purpose, Stream};
 use crate::units::Time;
-use crate::workload::request::Request;
+use crate::workload::request::{Images, Request};
 use crate::workload::sampler::{MAX_TOKENS, Sampler};
 
 /// Terms of all requests of a workload.
@@ -17,6 +17,8 @@ pub(crate) struct Terms {
     timeout: Option<Time>,
     cancellation: Option<(f64, Sampler)>,
     replies: Option<Sampler>,
+    /// How many images, and the tokens of one.
+    images: Option<(Sampler, u32)>,
 }
 
 /// Most replies to one prompt.
@@ -42,13 +44,17 @@ impl Terms {
             (None, Some(n)) if n > 1 => Some(Sampler::fixed(f64::from(n))),
             _ => None,
         };
+        let images = workload
+            .images
+            .as_ref()
+            .map(|given| (sampler("images.per_request_dist_config", &given.per_request_dist_config), given.tokens_per_image.max(1)));
         // Benchmark clients with synthetic lengths make the engine run to the length; recorded replies ended by themselves.
         let ignore_eos = workload.ignore_eos.unwrap_or(declared.is_none() && workload.trace.is_none());
         if ignore_eos && declared.is_some() {
             let message = "ignore_eos: true contradicts declared_max_tokens_dist_config: such a reply always has its declared length";
             errors.push(Diagnostic::error("workload.ignore_eos", message, "take one of the two out"));
         }
-        Terms { seed, ignore_eos, declared, timeout: workload.client_timeout_s.map(Time::from_s), cancellation, replies }
+        Terms { seed, ignore_eos, declared, timeout: workload.client_timeout_s.map(Time::from_s), cancellation, replies, images }
     }
 
     /// Whether some request wants several replies.
@@ -77,6 +83,12 @@ impl Terms {
         }
         if let (Some(replies), Some(stream)) = (&self.replies, &mut stream) {
             request.samples = replies.sample_tokens(stream, &mut 0).clamp(1, MOST_REPLIES);
+        }
+        if let Some((count, tokens)) = &self.images {
+            let mut stream = Stream::new(self.seed, Purpose::Images, key);
+            let drawn = (count.sample(&mut stream) + 0.5).clamp(0.0, f64::from(MAX_TOKENS)) as u32;
+            let count = drawn.min((request.input_tokens - 1) / tokens);
+            request.images = Images { count, tokens: *tokens, first: request.input_tokens - count * tokens };
         }
         // Nobody hangs up before the request is there: what never arrives is no load.
         request.hangs_up = request.hangs_up.max(request.arrival);

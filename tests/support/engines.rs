@@ -121,6 +121,7 @@ pub fn requests(drafts: impl Iterator<Item = Draft>) -> Vec<Request> {
             hangs_up: draft.patience_us.map_or(Time::NEVER, |us| now + Time::from_us(f64::from(us))),
             priority: draft.priority,
             samples: draft.samples,
+            images: Default::default(),
             segments: segments.into_iter().chain(own).collect(),
             output_segment: None,
         }

@@ -38,6 +38,7 @@ fn request(id: u32, input_tokens: u32, segments: &[(u32, u32)]) -> Request {
         hangs_up: Time::NEVER,
         priority: 0,
         samples: 1,
+        images: Default::default(),
         segments: segments.iter().map(|&(id, tokens)| Segment { id: SegmentId(id), tokens }).collect(),
         output_segment: None,
     }

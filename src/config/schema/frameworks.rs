@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AutoscalerConfig, DisaggregationConfig, DynamoBackend, DynamoConfig, KvTiersConfig, LevelOfDetail, PlannerConfig, RouterConfig,
-    SglangConfig, SpeculativeConfig, StartupConfig, TrtllmConfig, VllmConfig,
+    AutoscalerConfig, DisaggregationConfig, DynamoBackend, DynamoConfig, EncoderConfig, KvTiersConfig, LevelOfDetail, PlannerConfig,
+    RouterConfig, SglangConfig, SpeculativeConfig, StartupConfig, TrtllmConfig, VllmConfig,
 };
 
 /// One serving stack under test.
@@ -196,6 +196,9 @@ pub struct FrameworkConfig {
     /// Prompts and tokens on GPUs of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disaggregation: Option<DisaggregationConfig>,
+    /// How images are encoded (`workload.images`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<EncoderConfig>,
     // Keys of the original project.
     /// Longest chunk of one prompt, tokens (the original project's name of `long_prefill_token_threshold`).
     #[serde(default, skip_serializing_if = "Option::is_none")]

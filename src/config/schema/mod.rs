@@ -6,6 +6,7 @@
 
 mod disaggregation;
 mod economics;
+mod encoder;
 mod frameworks;
 mod hardware;
 mod kv_tiers;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use disaggregation::*;
 pub use economics::*;
+pub use encoder::*;
 pub use frameworks::*;
 pub use hardware::*;
 pub use kv_tiers::*;

@@ -66,6 +66,9 @@ pub struct Workload {
     /// The same, drawn for each request, at most 1024.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_dist_config: Option<Distribution>,
+    /// Images in prompts, for models that see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<ImagesConfig>,
     /// A client gives up a request that has not ended this long after sending it, s. Absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1e-6, max = 1e7))]
@@ -96,6 +99,19 @@ pub struct Workload {
     /// Shared prefixes, drawn by weight for each request (needs `generate_prompt_tokens`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_patterns: Option<PrefixPatterns>,
+}
+
+/// Images in prompts. Prompt lengths count their tokens, as those of Azure's multimodal trace do: a prompt has no more images than fit into it
+/// beside one token of text. They stand at its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImagesConfig {
+    /// Images of a request.
+    pub per_request_dist_config: Distribution,
+    /// Prompt tokens of an image, after the encoder has merged its patches. LLaVA-1.5 takes 576 for each image, Qwen2.5-VL one for 28 x 28 pixels:
+    /// 1,296 for 1,008 x 1,008.
+    #[schemars(range(min = 1, max = 1000000))]
+    pub tokens_per_image: u32,
 }
 
 /// A factor on the rate of all arrivals that changes linearly from point to point.

@@ -221,7 +221,12 @@ impl Vllm {
         let cached = core.cached(head);
         let target = core.jobs[head].target();
         let uncached = (target - cached.tokens) as u32;
-        let wanted = cap(uncached, rules.threshold);
+        let whole = cap(uncached, rules.threshold);
+        let wanted = core.cut_before_image(head, cached.tokens, whole);
+        if wanted == 0 {
+            core.hold_back(head, HoldRule::Budget, u64::from(core.jobs[head].request.images.tokens), 0);
+            return Err(Stop::Budget);
+        }
         let fetches = core.jobs[head].computed == 0 && core.pool.fetches(head);
         if !core.limits.chunked_prefill && wanted > *budget && !fetches {
             core.hold_back(head, HoldRule::WholePrompt, u64::from(wanted), u64::from(*budget));
@@ -305,7 +310,7 @@ impl Rules {
             return 0;
         }
         let job = &core.jobs[id];
-        cap((job.target() - job.computed) as u32, self.threshold)
+        core.cut_before_image(id, job.computed, cap((job.target() - job.computed) as u32, self.threshold))
     }
 
     fn blocks_suffice(&self, core: &Core, mut budget: u32) -> bool {

@@ -154,6 +154,8 @@ impl Replica {
                 first_context: context,
                 prefill_tokens,
                 prefill_pairs,
+                encoded_images: core.images_in_batch(),
+                encoding_ps: core.encoding_ps(),
                 padded_tokens: run.cost.padded_tokens,
                 eager: run.cost.eager,
                 kv_wait_ps: run.kv_wait_ps,

@@ -177,6 +177,7 @@ fn turn(id: u32, segments: &[Segment], private: u32, reply: Option<SegmentId>, o
         ignore_eos: true,
         hangs_up: Time::NEVER,
         samples: 1,
+        images: Default::default(),
         priority: 0,
         segments: segments.into(),
         output_segment: reply,

@@ -189,6 +189,7 @@ proptest! {
                 hangs_up: Time::NEVER,
                 priority: 0,
                 samples: 1,
+                images: Default::default(),
                 segments: segments.into(),
                 output_segment: None,
             };

@@ -146,7 +146,7 @@ pub(super) fn replica_on(
 }
 
 /// What an hour of a GPU costs: the document's price, else the catalog's offer; and where it is from.
-fn price(context: &Context<'_>, device: &Device) -> (Option<f64>, String) {
+pub(super) fn price(context: &Context<'_>, device: &Device) -> (Option<f64>, String) {
     match (context.economics.usd_per_gpu_hour, context.catalog.gpu_hour(device)) {
         (Some(given), _) => (Some(given), "given in the document".to_owned()),
         (None, Some(offer)) => (Some(offer.usd), format!("{}, {}", offer.source, offer.as_of)),
@@ -348,6 +348,8 @@ impl Parts<'_> {
             ranks,
             drafting,
             bunches,
+            encoder: None,
+            hidden_size: self.model.hidden_size,
             info,
             api_time: Time::from_ms(host.per_request_api_ms),
             confidence,

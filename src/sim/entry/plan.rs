@@ -4,7 +4,7 @@ use crate::catalog::{Device, Engine};
 use crate::cluster::network::KvShape;
 use crate::config::Diagnostic;
 use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming, Speculative, Transfer};
-use crate::engine::{Balance, Bunches, Core, Limits, Pace, Pipeline, PolicySpec, RankRule, Replica, Speculation};
+use crate::engine::{Balance, Bunches, Core, Encoder, Limits, Pace, Pipeline, PolicySpec, RankRule, Replica, Speculation};
 use crate::kv::{BlockTree, HashChain, KvCache, RadixCache, Reuse, Tiered, Tiers};
 use crate::metrics::ReplicaInfo;
 use crate::units::Time;
@@ -23,6 +23,10 @@ pub struct ReplicaPlan {
     pub(super) ranks: Option<RanksPlan>,
     pub(super) drafting: Option<DraftingPlan>,
     pub(super) bunches: Option<Bunches>,
+    /// Where it encodes images itself.
+    pub(in crate::sim) encoder: Option<Encoder>,
+    /// Width of the model.
+    pub(in crate::sim) hidden_size: u32,
     pub(in crate::sim) info: ReplicaInfo,
     pub(in crate::sim) api_time: Time,
     pub(in crate::sim) confidence: String,
@@ -172,6 +176,9 @@ impl ReplicaPlan {
         }
         if let Some(bunches) = self.bunches {
             replica.bunch(bunches);
+        }
+        if let Some(encoder) = self.encoder {
+            replica.encode(encoder);
         }
         if let Some(pipeline) = &self.pipeline {
             let stages = pipeline.stages.iter().map(TimingPlan::build).collect::<Result<Vec<_>, _>>()?;

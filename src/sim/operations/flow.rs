@@ -15,7 +15,10 @@ impl Simulation {
     pub(in crate::sim) fn request_comes(&mut self, request: Request) {
         let Some(operations) = &mut self.operations else { return };
         let id = request.id;
-        self.recorder.came(&request);
+        if self.encode.is_none() {
+            // Else it came when it went to the encoders.
+            self.recorder.came(&request);
+        }
         operations.scalers.iter_mut().for_each(|scaler| scaler.saw_arrival(&request));
         if request.hangs_up != Time::NEVER {
             operations.due.push(Reverse((request.hangs_up, Due::HangUp(id))));
