@@ -397,3 +397,25 @@ fn what_is_not_modelled_with_states_is_refused() {
     let plan = sim::plan(&warned, &NoFiles).unwrap();
     assert!(plan.warnings.iter().any(|warning| warning.message.contains("not modelled")), "{:?}", plan.warnings);
 }
+
+/// nvfp4 KV: data-centre Blackwell for every stack, other 4-bit boards for SGLang alone, never latent KV.
+#[test]
+fn four_bit_kv_is_refused_where_no_engine_has_it() {
+    let plan_of = |node: &str, framework: &str, model: &str| {
+        let text = format!(
+            "simulation: {{random_seed: 1}}\nhardware_profile: {{node: {node}}}\nworkload: {{preset: chat, total_requests_to_generate: 20}}\n\
+             frameworks_to_test:\n- {{name: a, type: {framework}, config: {{model_profile_id: {model}, dtype: fp8, kv_cache_dtype: nvfp4}}}}\n"
+        );
+        sim::plan(&config::read(&text, "t.yaml").document.unwrap(), &NoFiles)
+    };
+    for framework in ["VLLM", "SGLANG", "TRTLLM"] {
+        let four = plan_of("B200", framework, "Llama-3.1-8B").unwrap();
+        assert_eq!(four.runs[0].replicas()[0].work.kv_bytes_per_token, 131_072.0 / 2.0 * 0.5625, "{framework}");
+        for (node, model) in [("H100-SXM", "Llama-3.1-8B"), ("MI355X", "Llama-3.1-8B"), ("B200", "DeepSeek-V2-Lite")] {
+            let errors = plan_of(node, framework, model).unwrap_err();
+            assert!(errors[0].path.ends_with("kv_cache_dtype") && errors[0].message.contains("nvfp4"), "{framework} {node}: {errors:?}");
+        }
+    }
+    assert!(plan_of("RTX-PRO-6000", "SGLANG", "Llama-3.1-8B").is_ok());
+    assert!(plan_of("RTX-PRO-6000", "VLLM", "Llama-3.1-8B").is_err());
+}

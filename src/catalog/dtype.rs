@@ -58,7 +58,7 @@ impl Dtype {
             "int8" | "w8a8" => Dtype::Int8,
             "int4" | "awq" | "gptq" | "w4a16" => Dtype::Int4,
             "mxfp4" => Dtype::Mxfp4,
-            "nvfp4" | "fp4" => Dtype::Nvfp4,
+            "nvfp4" | "fp4" | "fp4_e2m1" => Dtype::Nvfp4,
             _ => return None,
         })
     }

@@ -11,8 +11,23 @@
 
 use super::rates::US;
 use crate::catalog::calibration::{DecodeAttentionConstants, MlaDecodeConstants, MlaPrefillConstants, PrefillAttentionConstants};
-use crate::catalog::{Device, Model};
+use crate::catalog::{Device, Dtype, Model};
 use crate::math::{cbrt, exp2, log2, sqrt};
+
+/// Instructions that unpack and scale a value of 4-bit KV, and the rate of vector units in relation to the bf16 peak. Assumptions.
+const UNPACK: f64 = 1.5;
+const VECTOR_RATE: f64 = 1.0 / 64.0;
+
+/// Bytes that reading a value of KV is worth: those it takes, and for 4-bit formats the time to unpack it beside, as a 2-norm.
+pub fn bytes_to_read(dtype: Dtype, bytes: f64, device: &Device) -> f64 {
+    match dtype {
+        Dtype::Nvfp4 => {
+            let unpacking = UNPACK / (device.bf16_flops * VECTOR_RATE) * device.memory_bytes_per_s;
+            sqrt(bytes * bytes + unpacking * unpacking)
+        }
+        _ => bytes,
+    }
+}
 
 /// Decode attention of one layer, in the form both kinds of attention share.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,7 +6,7 @@
 //! the tokens of prompts and decodes together; attention runs once for the prompts and once for the decodes. On request it is charged as
 //! two passes, as simulators do that know no fused step.
 
-use super::attention::{DecodeAttention, DecodeLayer, PrefillAttention};
+use super::attention::{DecodeAttention, DecodeLayer, PrefillAttention, bytes_to_read};
 use super::collective::Collective;
 use super::error::CannotModel;
 use super::exchange::Exchange;
@@ -156,10 +156,11 @@ impl Calibrated {
                 matrices: model.feed_forward_matrices() as f64,
             }),
         };
+        let read = bytes_to_read(kv_dtype, kv_bytes, device);
         let (layer, prefill_attention) = match model.mla {
             None => (
-                DecodeLayer::grouped(model, tp, device, kv_bytes, lookup.decode_attention(kv_dtype)?),
-                PrefillAttention::grouped(model, tp, device, kv_bytes, lookup.prefill_attention(kv_dtype)?),
+                DecodeLayer::grouped(model, tp, device, read, lookup.decode_attention(kv_dtype)?),
+                PrefillAttention::grouped(model, tp, device, read, lookup.prefill_attention(kv_dtype)?),
             ),
             Some(_) => (
                 DecodeLayer::latent(model, tp, device, kv_bytes, lookup.mla_decode(kv_dtype)?),

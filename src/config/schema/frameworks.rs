@@ -151,7 +151,7 @@ pub struct FrameworkConfig {
     /// Type of the weights: `bf16`, `fp16`, `fp8` …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<String>,
-    /// Type of the KV cache: `auto` (as the weights), `fp8`.
+    /// Type of the KV cache: `auto` (as the weights), `fp8`; `nvfp4` on B200, GB200, B300 and GB300 (SGLang: RTX PRO 6000 and 5090 too).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_cache_dtype: Option<String>,
     /// How tokens are chosen: `greedy` (absent means this) or `top_p`, which sorts every row of logits and costs time.

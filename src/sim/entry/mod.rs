@@ -67,6 +67,9 @@ fn confidence_name(confidence: Confidence) -> &'static str {
     }
 }
 
+/// GPUs of compute capability 10.x.
+const DATA_CENTRE_BLACKWELL: [&str; 4] = ["B200", "GB200", "B300", "GB300"];
+
 /// What entries are made from.
 pub(super) struct Context<'a> {
     pub catalog: &'a Catalog,
@@ -125,6 +128,7 @@ pub(super) fn replica_on(
     // Quantised weights leave the cache in 16 bit unless it is asked for.
     let cache_default = if dtype.weight_bytes() < 2.0 { Dtype::Bf16 } else { dtype };
     let kv_dtype = dtype_of_cache(cache_text, cache_default, &format!("{path}.config.kv_cache_dtype"), errors)?;
+    errors.extend(no_such_cache(engine, &model, &device, kv_dtype, &format!("{path}.config.kv_cache_dtype")));
     if errors.len() > before {
         return None;
     }
@@ -467,6 +471,24 @@ fn weights_dtype(config: &FrameworkConfig, path: &str) -> Result<Dtype, Diagnost
 fn dtype(text: Option<&str>, default: Dtype, path: &str) -> Result<Dtype, Diagnostic> {
     let Some(text) = text else { return Ok(default) };
     Dtype::parse(text).ok_or_else(|| Diagnostic::error(path, format!("unknown data type {text}"), "for example bf16, fp16, fp8"))
+}
+
+/// Why the engine keeps no KV of this format on this GPU. nvfp4: data-centre Blackwell (compute capability 10.x), where all three read it
+/// natively; of other boards with a 4-bit unit SGLang alone. Latent KV stays in 8 bit or more.
+fn no_such_cache(engine: Engine, model: &Model, device: &Device, kv_dtype: Dtype, path: &str) -> Option<Diagnostic> {
+    if kv_dtype != Dtype::Nvfp4 {
+        return None;
+    }
+    let workstation = device.fp4_flops.is_some() && device.name.starts_with("RTX");
+    let data_centre = DATA_CENTRE_BLACKWELL.iter().any(|name| device.name.starts_with(name));
+    let why = if model.mla.is_some() {
+        format!("{} keeps no latent KV as nvfp4", engine.label())
+    } else if !data_centre && !(workstation && engine == Engine::Sglang) {
+        format!("{} keeps no KV as nvfp4 on {}", engine.label(), device.name)
+    } else {
+        return None;
+    };
+    Some(Diagnostic::error(path, why, "use auto, bf16 or fp8, or a B200, GB200, B300 or GB300"))
 }
 
 fn dtype_of_cache(text: Option<&str>, default: Dtype, path: &str, errors: &mut Vec<Diagnostic>) -> Option<Dtype> {

@@ -1,16 +1,13 @@
 //! SGLang's own rules for an entry: what its options default to (server_args.py, arg_groups/memory_hook.py of 0.5.23).
 
 use super::plan::KvPlan;
-use super::{Parts, Rules};
+use super::{DATA_CENTRE_BLACKWELL, Parts, Rules};
 use crate::catalog::{Engine, FrameworkDefaults};
 use crate::config::Diagnostic;
 use crate::config::schema::{SglangConfig, SglangRetractionPolicy, SglangSchedulePolicy};
 use crate::cost::Graphs;
 use crate::engine::policies::sglang::{Order, Priorities, SglangOptions};
 use crate::engine::{Limits, PolicySpec};
-
-/// GPUs on which SGLang's default attention kernels (trtllm_mha) want pages of 64 tokens: compute capability 10.0.
-const PAGES_OF_64: [&str; 4] = ["B200", "GB200", "B300", "GB300"];
 
 /// Limits, graphs, policy and KV memory of an SGLang engine.
 pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &mut Vec<Diagnostic>) -> Rules {
@@ -35,7 +32,8 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         warnings.push(Diagnostic::warning(parts.at("enable_cross_request_caching"), message, hint));
     }
     let max_num_seqs = own.max_running_requests.or(config.max_num_seqs).unwrap_or(defaults.max_num_seqs);
-    let page = if PAGES_OF_64.iter().any(|name| parts.device.name.starts_with(name)) { 64 } else { defaults.block_size };
+    // SGLang's default attention kernels there (trtllm_mha) want pages of 64 tokens.
+    let page = if DATA_CENTRE_BLACKWELL.iter().any(|name| parts.device.name.starts_with(name)) { 64 } else { defaults.block_size };
     Rules {
         policy: PolicySpec::Sglang(SglangOptions {
             order: match own.schedule_policy {
