@@ -90,6 +90,7 @@ fn vllm() -> impl Strategy<Value = PolicySpec> {
     (scheduler, any::<bool>(), prop_oneof![3 => Just(1u32), 1 => 2u32..6], 1u32..20, prop::option::of(1u32..10)).prop_map(
         |((priority, prompts_first), adaptive_threshold, prefill_schedule_interval, max_num_active_seqs, max_num_queued_reqs)| {
             PolicySpec::Vllm(VllmOptions {
+                drops_last_block: prefill_schedule_interval % 2 == 0 && !prompts_first,
                 priority: priority && !prompts_first,
                 prompts_first,
                 adaptive_threshold,

@@ -184,6 +184,41 @@ fn the_one_with_the_fewest_output_tokens_is_retracted() {
     assert_eq!(log.outcomes[1].prefilled_tokens, 20 + 30);
 }
 
+/// Small prompts that wait together are computed in one batch, within the chunk: four of 100 at once; a fifth that comes meanwhile in the
+/// next batch, beside the rest of nobody's.
+#[test]
+fn small_prompts_are_admitted_together() {
+    let mut lab = sglang(1 << 20);
+    for at_ms in [0.0, 0.0, 0.0, 0.0, 5.0] {
+        lab.arrive(at_ms, 100, 1);
+    }
+    assert_eq!(lab.run(), [(10.0, 10.0), (10.0, 10.0), (10.0, 10.0), (10.0, 10.0), (20.0, 20.0)]);
+}
+
+/// `new_token_ratio` after a retraction: (output so far + 20 for each survivor) / (declared + 1). Pool 1000, conservativeness 0.1, no latch,
+/// two of 100 + 600 at 0 and 12 ms: 202 tokens at 22 ms, two more with each step, all taken at 421. The second (400 out) is retracted; the
+/// first has 402: (402 + 20) / 601 = 0.7022. At 426, four decays of 0.0602 / 600 later, it holds 506 tokens, and is expected to take
+/// 193 * 0.7018 = 135.4 of its 193 more: 358.6 of 494 are left. A short prompt of 10 that declares 347 needs 358 and enters; with 348 it
+/// does not, then or a step later, when one token less is free and 0.7 less expected. (Without the new estimate the ratio would be 0.03
+/// and either would enter.)
+#[test]
+fn the_ratio_is_estimated_anew_after_a_retraction() {
+    let first_token_of = |declared: u32| {
+        let mut lab = engine(1000, |options| {
+            (options.schedule_conservativeness, options.latch, options.order) = (0.1, false, Order::ShortestPrefillFirst);
+        });
+        arrive_guessed(&mut lab, 0.0, 100, 600);
+        arrive_guessed(&mut lab, 12.0, 100, 600);
+        arrive_guessed(&mut lab, 425.5, 10, declared);
+        let log = lab.log();
+        let preemptions: Vec<u32> = log.outcomes.iter().map(|outcome| outcome.preemptions).collect();
+        assert_eq!(preemptions[..2], [0, 1]);
+        log.outcomes[2].first_token.expect("it is served").as_ms()
+    };
+    assert_eq!(first_token_of(347), 436.0);
+    assert!(first_token_of(348) > 450.0);
+}
+
 /// The last prompt token may not be found, so of a prompt in pages of 64 that is cached in full the last page is computed.
 #[test]
 fn pages_round_hits_down() {

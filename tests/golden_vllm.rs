@@ -75,6 +75,22 @@ fn g4_a_full_hit_computes_the_last_block() {
     assert_eq!((log.outcomes[1].first_token, log.outcomes[1].finish), (ms(110.0), ms(111.0)));
 }
 
+/// Drafting by MTP or EAGLE the last cached block is computed again: of 1024 tokens of an equal prompt 63 blocks can be found, 1008 tokens, and
+/// 62 of them are used. One that is cached in no more than one block finds nothing.
+#[test]
+fn mtp_computes_the_last_cached_block_again() {
+    let run = |drops_last_block, tokens| {
+        let mut lab = vllm_with(VllmOptions { drops_last_block, ..VllmOptions::default() });
+        lab.arrive_with(0.0, tokens, 2, &[segment(0, tokens)]);
+        lab.arrive_with(100.0, tokens, 2, &[segment(0, tokens)]);
+        let outcome = lab.log().outcomes.swap_remove(1);
+        (outcome.cached_tokens, outcome.prefilled_tokens)
+    };
+    assert_eq!(run(false, 1024), (1008, 16));
+    assert_eq!(run(true, 1024), (992, 32));
+    assert_eq!(run(true, 31), (0, 31));
+}
+
 /// g5: blocks can be found as soon as they are allocated, by a later request of the same step.
 #[test]
 fn g5_equal_prompts_share_within_a_step() {

@@ -116,6 +116,25 @@ fn balancing_waits_for_more_prompts_when_every_rank_has_one() {
     assert_eq!(lab.run(), [(10.0, 28.0), (10.0, 28.0), (24.0, 25.0), (24.0, 25.0)]);
 }
 
+/// `prefill_schedule_interval: 3` with ranks: all count the same steps, those without a prompt too. After 0-10, prompts are computed from 12 on
+/// (one that came to rank 0 at 10.5: 11 ms with the decodes) and from 25 on (one that came to rank 1 at 13.5).
+#[test]
+fn the_cadence_is_the_same_on_every_rank() {
+    let run = |prefill_schedule_interval| {
+        let options = VllmOptions { prefill_schedule_interval, ..VllmOptions::default() };
+        let policy = || Box::new(Vllm::new(options.clone()));
+        let mut lab = Lab::new(policy(), 1000).peer(policy(), Box::new(HashChain::new(1000, 16, true)));
+        lab.arrive(0.0, 100, 40);
+        lab.arrive(0.0, 100, 40);
+        lab.arrive(10.5, 100, 1);
+        lab.arrive(13.5, 100, 1);
+        lab.run().split_off(2)
+    };
+    assert_eq!(run(3), [(23.0, 23.0), (36.0, 36.0)]);
+    // In each step: the first from 11 to 22, the second with the next step.
+    assert_eq!(run(1), [(22.0, 22.0), (33.0, 33.0)]);
+}
+
 /// A small generator of its own, so that cases do not depend on the crate under test.
 struct Dice(u64);
 

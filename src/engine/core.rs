@@ -272,6 +272,12 @@ impl Core {
         self.pool.lookup(id, limit)
     }
 
+    /// The same, less the last of the blocks found.
+    pub fn cached_but_last_block(&mut self, id: JobId) -> Hit {
+        let hit = self.cached(id);
+        if self.jobs[id].computed > 0 || hit.tokens == 0 { hit } else { self.pool.lookup(id, hit.tokens - 1) }
+    }
+
     /// Admits the first waiting request with `cached` tokens found in the prefix cache. The caller has seen that they are there,
     /// and schedules at least one token right after.
     pub fn admit_front(&mut self, cached: u64) -> Option<JobId> {

@@ -25,6 +25,8 @@ pub struct VllmOptions {
     pub prefill_schedule_interval: u32,
     /// `max_num_active_seqs`: most running requests, where it is below `max_num_seqs`.
     pub max_num_active_seqs: u32,
+    /// Drafting by EAGLE or MTP: the last cached block is computed again, as the drafter wants its hidden states.
+    pub drops_last_block: bool,
     /// The scheduler before V1, without chunked prefill (`vllm_v0`): it looks at the queue's limits below and at nothing else here.
     pub prompts_first: bool,
     /// `max_num_queued_reqs`: a request that finds as many waiting is turned away.
@@ -40,6 +42,7 @@ impl Default for VllmOptions {
             adaptive_threshold: false,
             prefill_schedule_interval: 1,
             max_num_active_seqs: u32::MAX,
+            drops_last_block: false,
             prompts_first: false,
             max_num_queued_reqs: None,
             max_num_queued_tokens: None,
@@ -218,7 +221,7 @@ impl Vllm {
             core.hold_back(head, HoldRule::KvBlocks, self.needed, core.pool.free());
             return Err(Stop::UntilEvent);
         }
-        let cached = core.cached(head);
+        let cached = if self.options.drops_last_block { core.cached_but_last_block(head) } else { core.cached(head) };
         let target = core.jobs[head].target();
         let uncached = (target - cached.tokens) as u32;
         let whole = cap(uncached, rules.threshold);

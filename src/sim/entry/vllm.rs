@@ -4,7 +4,7 @@ use super::plan::KvPlan;
 use super::{Parts, Rules};
 use crate::catalog::{Engine, FrameworkDefaults, VersionDefaults, version_defaults};
 use crate::config::Diagnostic;
-use crate::config::schema::{VllmSchedulingPolicy, VllmVersion};
+use crate::config::schema::{SpeculativeMethod, VllmSchedulingPolicy, VllmVersion};
 use crate::cost::Graphs;
 use crate::cost::states::{blocks_per_sequence, unified_block};
 use crate::engine::policies::vllm::VllmOptions;
@@ -92,6 +92,10 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         adaptive_threshold: own.long_prefill_token_threshold_adaptive.unwrap_or(false),
         prefill_schedule_interval: own.prefill_schedule_interval.unwrap_or(1),
         max_num_active_seqs: own.max_num_active_seqs.unwrap_or(u32::MAX),
+        drops_last_block: config
+            .speculative
+            .as_ref()
+            .is_some_and(|own| matches!(own.method, SpeculativeMethod::Eagle | SpeculativeMethod::Mtp)),
         prompts_first: earlier.is_some_and(|earlier| earlier.prefill_first) && !chunked,
         max_num_queued_reqs: own.max_num_queued_reqs,
         max_num_queued_tokens: own.max_num_queued_tokens,
