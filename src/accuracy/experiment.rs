@@ -181,10 +181,14 @@ fn parallel(record: &Record, tp: u32, pp: u32, dp: u32) -> Result<Value, String>
                     return Err(format!("TensorRT-LLM has attention ranks of one GPU, not of {tp}"));
                 }
                 own.insert("enable_attention_dp".into(), json!(true));
-                // The published scripts that give ranks a wait wait for the first prompts only, not for more of them.
+                // The published scripts (InferenceX) balance ranks: some give a wait, for the first prompts only and not for more of them;
+                // the others leave both waits as the framework has them.
+                let scripted = record.option_text("from").is_some_and(|from| from.contains("InferenceX"));
                 if let Some(steps) = record.option_count("attention_dp_balance_wait_iters") {
                     let balance = json!({"enable_balance": true, "timeout_iters": steps, "batching_wait_iters": 0});
                     own.insert("attention_dp_config".into(), balance);
+                } else if scripted {
+                    own.insert("attention_dp_config".into(), json!({"enable_balance": true}));
                 }
             }
             own.extend(experts.map(|ep| ("moe_expert_parallel_size".to_owned(), json!(ep))));
@@ -537,6 +541,8 @@ mod tests {
         let own = json!({"enable_attention_dp": true, "attention_dp_config": balance, "moe_expert_parallel_size": 4});
         let trtllm = parallel(&record("trtllm", 4, &json!({"attention_dp_balance_wait_iters": 60})), 1, 1, 4);
         assert_eq!(trtllm, Ok(json!({"tensor_parallel_size": 4, "trtllm": own})));
+        let scripted = parallel(&record("trtllm", 1, &json!({"from": "SemiAnalysisAI/InferenceX benchmarks/a_trt.sh"})), 1, 1, 4).unwrap();
+        assert_eq!(scripted["trtllm"]["attention_dp_config"], json!({"enable_balance": true}));
         assert!(parallel(&record("trtllm", 1, &none), 2, 1, 4).is_err());
         assert!(parallel(&record("vllm", 4, &none), 2, 1, 4).is_err());
     }
