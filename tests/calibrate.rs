@@ -240,7 +240,7 @@ fn a_host_that_is_hidden_is_left_alone_and_said() {
     let hidden = HOST_BOUND
         .replace(", async_scheduling: false", "")
         .replace("Llama-3.1-8B", "Qwen3-32B")
-        .replace("concurrency: 12", "concurrency: 64");
+        .replace("concurrency: 12", "concurrency: 48");
     let truth = run(&with_factors(&hidden, json!({"device_time": 1.25})));
     let fitted = fit(&hidden, &vllm_output(&truth), &Options::default());
     near(fitted.factors.device_time, 1.25, 0.02);

@@ -16,7 +16,8 @@ fn requests(name: &str) -> Vec<Request> {
     let bytes = std::fs::read(format!("{}/tests/fixtures/traces/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let trace = Some(Arc::new(Trace::parse(&bytes, None).unwrap()));
     let workload = Workload { trace: Some(TraceReplay { path: name.to_owned(), ..TraceReplay::default() }), ..Workload::default() };
-    let mut source = source(&SourceSpec { workload, seed: 3, trace, upload: None, api_time: Time::ZERO }).unwrap();
+    let mut source =
+        source(&SourceSpec { workload, seed: 3, trace, upload: None, api_time: Time::ZERO, api_time_per_token: Time::ZERO }).unwrap();
     std::iter::from_fn(|| source.take()).collect()
 }
 

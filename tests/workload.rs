@@ -41,7 +41,7 @@ fn workload(profiles: Vec<ClientProfile>) -> Workload {
 }
 
 fn spec(workload: Workload) -> SourceSpec {
-    SourceSpec { workload, seed: 7, trace: None, upload: None, api_time: Time::ZERO }
+    SourceSpec { workload, seed: 7, trace: None, upload: None, api_time: Time::ZERO, api_time_per_token: Time::ZERO }
 }
 
 fn make(workload: Workload) -> Box<dyn Source> {

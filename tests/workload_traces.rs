@@ -20,7 +20,15 @@ fn read(name: &str) -> Trace {
 fn replay(trace: Trace, workload: Workload) -> Box<dyn Source> {
     let replay = TraceReplay { path: "trace".to_owned(), ..workload.trace.clone().unwrap_or_default() };
     let workload = Workload { trace: Some(replay), ..workload };
-    source(&SourceSpec { workload, seed: 3, trace: Some(Arc::new(trace)), upload: None, api_time: Time::ZERO }).unwrap()
+    source(&SourceSpec {
+        workload,
+        seed: 3,
+        trace: Some(Arc::new(trace)),
+        upload: None,
+        api_time: Time::ZERO,
+        api_time_per_token: Time::ZERO,
+    })
+    .unwrap()
 }
 
 fn requests(mut source: Box<dyn Source>) -> Vec<Request> {
@@ -199,7 +207,8 @@ fn a_trace_beside_client_profiles_is_refused() {
     let workload =
         Workload { trace: Some(TraceReplay::default()), client_profiles: Some(Vec::new()), concurrency: Some(1), ..Workload::default() };
     let trace = Some(Arc::new(plain("0,1,1\n").unwrap()));
-    let errors = source(&SourceSpec { workload, seed: 0, trace, upload: None, api_time: Time::ZERO }).err().unwrap();
+    let errors =
+        source(&SourceSpec { workload, seed: 0, trace, upload: None, api_time: Time::ZERO, api_time_per_token: Time::ZERO }).err().unwrap();
     assert_eq!(errors.iter().map(|error| error.path.as_str()).collect::<Vec<_>>(), ["workload.client_profiles"]);
 }
 

@@ -51,12 +51,15 @@ pub fn markdown(runs: &[Replayed], variants: &[Variant<'_>]) -> String {
         "**Calibration** sets may be looked at when a constant or a default is chosen; **check** sets are only compared with, and no constant was fitted to \
          them, with these reservations: set 05 was in view when MXFP4 on Blackwell was moved to the 8-bit rows and the popularity of experts adopted, \
          sets 05 and 06 when the experts' constants were moved from rows with balanced to rows with skewed routing and \
-         launches without a CUDA graph got their time (its value is from set 13 and other published times), and set 02 when the time of the API \
-         server was chosen. The kernels' constants come from none of them (see [cost-model.md](cost-model.md)). What is known of the \
+         launches without a CUDA graph got their time (its value is from set 13 and other published times), set 02 when the first time of the API server was chosen (today's is from \
+         set 13 alone), sets 05 and 06 when TensorRT-LLM's attention ranks were balanced as the published commands have it, and set 15 when vLLM 0.6 was given \
+         its own scheduler; the last two are facts of the runs, not constants. The kernels' constants come from none of them (see [cost-model.md](cost-model.md)). What is known of the \
          larger errors: the first wave of sets 05 and 06 (a tenth of the requests) takes up to 1.5 s more than it computes on servers that start cold, which \
-         is not simulated; set 15's vLLM formed batches for ten steps at once; set 13's H20 computes closer to its low peak than the H200 whose \
-         constants it borrows. Unexplained: TensorRT-LLM with experts dealt out or attention ranks (sets 05 and 06) gets first tokens predicted 21 to 75 % too \
-         early, and one run with ranks and sliced experts on B200 decodes in two thirds of the time predicted. Mean or median is not stated in some \
+         is not simulated; the tokens of set 15's vLLM came in bunches of ten steps, which moves the median \
+         gap between tokens; on two RTX PRO 6000 (set 01) a step of one request is met within 5 % and what grows with the batch is not, which points at the path \
+         between these two cards, slower than that of the measured pair; set 13's H20 computes closer to its low peak than the H200 whose \
+         constants it borrows. Unexplained: TensorRT-LLM with experts dealt out (sets 05 and 06) gets first tokens predicted 17 to 53 % too \
+         early, and one run with attention ranks and sliced experts on B200 decodes in three quarters of the time predicted. Mean or median is not stated in some \
          sources: there the nearer one counts.\n\n",
     );
     section(&mut text, "Check sets and calibration sets", "use", &grouped(runs, |run, _| use_of(&run.set).name().to_owned()));

@@ -8,9 +8,11 @@ pub mod kernels;
 mod lengths;
 mod markdown;
 mod measure;
+mod options;
 mod per_request;
 pub mod record;
 mod report;
+mod shape;
 mod table;
 
 pub use experiment::{Experiment, experiment};

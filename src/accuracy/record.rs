@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::catalog::Engine;
+
 /// One published run. Keys that do not bear on a replay (`quality`, `corrected` …) are not read.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -19,6 +21,9 @@ pub struct Record {
     pub framework_version: Option<String>,
     /// Hugging Face id.
     pub model: Option<String>,
+    /// Its `config.json`, for a model that the catalog does not have.
+    #[serde(alias = "hf_config")]
+    pub model_config: Option<Value>,
     pub weights_dtype: Option<String>,
     pub kv_dtype: Option<String>,
     pub gpu: Option<String>,
@@ -128,6 +133,16 @@ pub struct Prefix {
 }
 
 impl Record {
+    /// The engine that serves, if it is one that is simulated.
+    pub fn engine(&self) -> Option<Engine> {
+        match self.framework.trim().to_ascii_lowercase().as_str() {
+            "vllm" => Some(Engine::Vllm),
+            "sglang" => Some(Engine::Sglang),
+            "trtllm" | "trt-llm" | "tensorrt-llm" | "tensorrt_llm" => Some(Engine::Trtllm),
+            _ => None,
+        }
+    }
+
     /// An option of the engine as a whole number.
     pub fn option_count(&self, name: &str) -> Option<u64> {
         self.option_number(name).filter(|number| *number >= 1.0).map(|number| number as u64)

@@ -76,7 +76,7 @@ pub struct DeviceRow {
 
 /// Time on the host for one step, `per_step_us + per_sequence_us * sequences + per_new_request_us * new`. No framework publishes
 /// such figures: these are assumptions, and every result shows them as such.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostTime {
     pub per_step_us: f64,
@@ -86,6 +86,8 @@ pub struct HostTime {
     pub per_launch_us: f64,
     /// API server and tokenizer, a request, before it reaches the scheduler.
     pub per_request_api_ms: f64,
+    /// The tokenizer, a token of the prompt.
+    pub per_prompt_token_api_us: f64,
 }
 
 /// What an engine does on a device unless told otherwise.

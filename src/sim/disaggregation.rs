@@ -10,8 +10,8 @@ use crate::cluster::network::{Connector, Fabric, FabricSpec, KvRoute, Placement}
 use crate::cluster::router::Rule;
 use crate::config::Diagnostic;
 use crate::config::schema::{
-    ConditionalConfig, ConditionalPolicy, DisaggregationConfig, FirstTokenFrom, FrameworkEntry, FrameworkKind, NetworkConfig, PoolConfig,
-    TransferConfig, TransferConnector, TransferOrder,
+    ConditionalConfig, ConditionalPolicy, DisaggregationConfig, FirstTokenFrom, FrameworkConfig, FrameworkEntry, FrameworkKind,
+    NetworkConfig, PoolConfig, TransferConfig, TransferConnector, TransferOrder,
 };
 use crate::units::Time;
 
@@ -153,6 +153,16 @@ pub(super) fn group(
     }
     let lease = transfer.lease_s.or(lease_s).filter(|_| order == Order::Pull).map(Time::from_s);
     let mut prefill = prefill;
+    let said = |config: &FrameworkConfig| {
+        config.host_overhead.as_ref().is_some_and(|host| host.per_request_api_ms.is_some())
+            || config.calibration.as_ref().is_some_and(|own| own.per_request_ms.is_some())
+    };
+    if entry.kind != FrameworkKind::Dynamo && !said(&entry.config) {
+        // A proxy sends every request to one server after the other, each of which reads its text, or to both at once.
+        let (servers, readers) = if order == Order::Pull { (3, 2) } else { (2, 1) };
+        prefill.api_time = Time(prefill.api_time.0.saturating_mul(servers));
+        prefill.api_time_per_token = Time(prefill.api_time_per_token.0.saturating_mul(readers));
+    }
     match engine {
         // Decode servers keep no radix tree.
         Engine::Sglang => decode.keep_no_prefixes(),

@@ -231,6 +231,7 @@ fn run(
             trace,
             upload,
             api_time: replicas.iter().map(|replica| replica.api_time).max().unwrap_or_default(),
+            api_time_per_token: replicas.iter().map(|replica| replica.api_time_per_token).max().unwrap_or_default(),
         },
         operations,
         router: router.unwrap_or_else(|| {

@@ -36,6 +36,8 @@ pub struct SourceSpec {
     pub upload: Option<Upload>,
     /// Time from the end of the upload to the scheduler's queue.
     pub api_time: Time,
+    /// The same for each token of the prompt.
+    pub api_time_per_token: Time,
 }
 
 /// The clients' link to the server. Prompts do not delay each other on it.
@@ -51,13 +53,14 @@ pub struct Upload {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Transit {
     fixed: Time,
+    per_token: Time,
     s_per_token: f64,
 }
 
 impl Transit {
-    fn new(upload: Option<Upload>, api_time: Time) -> Result<Transit, Diagnostic> {
+    fn new(upload: Option<Upload>, api_time: Time, per_token: Time) -> Result<Transit, Diagnostic> {
         let Some(upload) = upload else {
-            return Ok(Transit { fixed: api_time, s_per_token: 0.0 });
+            return Ok(Transit { fixed: api_time, per_token, s_per_token: 0.0 });
         };
         let s_per_token = upload.bytes_per_token * 8.0 / upload.bits_per_s;
         if !(s_per_token.is_finite() && s_per_token >= 0.0) {
@@ -69,7 +72,7 @@ impl Transit {
                 "give the link a bandwidth above zero",
             ));
         }
-        Ok(Transit { fixed: upload.latency + api_time, s_per_token })
+        Ok(Transit { fixed: upload.latency + api_time, per_token, s_per_token })
     }
 
     /// No request takes less.
@@ -78,11 +81,8 @@ impl Transit {
     }
 
     pub fn arrival(&self, sent: Time, input_tokens: u32) -> Time {
-        if self.s_per_token == 0.0 {
-            sent + self.fixed
-        } else {
-            sent + self.fixed + Time::from_s(self.s_per_token * f64::from(input_tokens))
-        }
+        let served = sent + self.fixed + Time(self.per_token.0.saturating_mul(u64::from(input_tokens)));
+        if self.s_per_token == 0.0 { served } else { served + Time::from_s(self.s_per_token * f64::from(input_tokens)) }
     }
 }
 
@@ -90,9 +90,9 @@ impl Transit {
 pub fn source(spec: &SourceSpec) -> Result<Box<dyn Source>, Vec<Diagnostic>> {
     let workload = &spec.workload;
     let mut errors = Vec::new();
-    let transit = Transit::new(spec.upload, spec.api_time).unwrap_or_else(|error| {
+    let transit = Transit::new(spec.upload, spec.api_time, spec.api_time_per_token).unwrap_or_else(|error| {
         errors.push(error);
-        Transit { fixed: Time::ZERO, s_per_token: 0.0 }
+        Transit { fixed: Time::ZERO, per_token: Time::ZERO, s_per_token: 0.0 }
     });
     let rate_scale = workload.rate_scale.unwrap_or(1.0);
     if !(rate_scale > 0.0 && rate_scale.is_finite()) {

@@ -278,6 +278,10 @@ pub struct HostOverhead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1e5))]
     pub per_request_api_ms: Option<f64>,
+    /// Time of the tokenizer for each token of the prompt, added there too, µs. Absent: the built-in one, or 0 beside `per_request_api_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1e4))]
+    pub per_prompt_token_api_us: Option<f64>,
 }
 
 /// What a step with prompts and decodes takes.
@@ -307,7 +311,7 @@ pub struct OwnCalibration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 100.0))]
     pub device_time: Option<f64>,
-    /// Factor on every time on the host. Absent means 1.
+    /// Factor on every time on the host but that of the API server and the tokenizer. Absent means 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub host_time: Option<f64>,

@@ -212,7 +212,9 @@ impl Parts<'_> {
         let own = self.config.calibration.clone().unwrap_or_default();
         let drafting = Drafting::of(&self, catalog)?;
         let mut host = scaled(self.host(defaults.host), own.host_time.unwrap_or(1.0));
-        host.per_request_api_ms = own.per_request_ms.unwrap_or(host.per_request_api_ms);
+        if let Some(ms) = own.per_request_ms {
+            (host.per_request_api_ms, host.per_prompt_token_api_us) = (ms, 0.0);
+        }
         let spec = CalibratedSpec {
             device: self.device.clone(),
             model: self.model.clone(),
@@ -356,6 +358,7 @@ impl Parts<'_> {
             hidden_size: self.model.hidden_size,
             info,
             api_time: Time::from_ms(host.per_request_api_ms),
+            api_time_per_token: Time::from_us(host.per_prompt_token_api_us),
             confidence,
             kv_shape: KvShape::new(&self.model, self.kv_dtype.kv_bytes().unwrap_or(2.0)),
             node_gpus: 1,
@@ -365,17 +368,19 @@ impl Parts<'_> {
 
     fn host(&self, default: HostTime) -> HostTime {
         // Step times given by hand leave nothing to the host.
-        let default = if self.config.timing.is_some() {
-            HostTime { per_step_us: 0.0, per_sequence_us: 0.0, per_new_request_us: 0.0, per_launch_us: 0.0, per_request_api_ms: 0.0 }
-        } else {
-            default
-        };
+        let default = if self.config.timing.is_some() { HostTime::default() } else { default };
         self.config.host_overhead.as_ref().map_or(default, |given| HostTime {
             per_step_us: given.per_step_us,
             per_sequence_us: given.per_sequence_us,
             per_new_request_us: given.per_new_request_us,
             per_launch_us: given.per_launch_us.unwrap_or(default.per_launch_us),
             per_request_api_ms: given.per_request_api_ms.unwrap_or(default.per_request_api_ms),
+            per_prompt_token_api_us: match (given.per_prompt_token_api_us, given.per_request_api_ms) {
+                (Some(us), _) => us,
+                // Who says what the API server takes has said all of it.
+                (None, Some(_)) => 0.0,
+                (None, None) => default.per_prompt_token_api_us,
+            },
         })
     }
 
@@ -415,7 +420,9 @@ fn scaled(host: HostTime, factor: f64) -> HostTime {
         per_sequence_us: host.per_sequence_us * factor,
         per_new_request_us: host.per_new_request_us * factor,
         per_launch_us: host.per_launch_us * factor,
-        per_request_api_ms: host.per_request_api_ms * factor,
+        per_request_api_ms: host.per_request_api_ms,
+        // The tokenizer's is in the prompt's length, not in the framework's loop.
+        per_prompt_token_api_us: host.per_prompt_token_api_us,
     }
 }
 

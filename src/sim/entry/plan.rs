@@ -29,6 +29,7 @@ pub struct ReplicaPlan {
     pub(in crate::sim) hidden_size: u32,
     pub(in crate::sim) info: ReplicaInfo,
     pub(in crate::sim) api_time: Time,
+    pub(in crate::sim) api_time_per_token: Time,
     pub(in crate::sim) confidence: String,
     pub(in crate::sim) device: Device,
     /// GPUs of a node that it is in.
