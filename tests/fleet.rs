@@ -23,7 +23,7 @@ fn run(text: &str, fast_path: bool) -> RunResult {
     simulation.finish()
 }
 
-const ROUTERS: [&str; 16] = [
+const ROUTERS: [&str; 18] = [
     "{policy: round_robin}",
     "{policy: random}",
     "{policy: weighted, weights: [1, 2, 3, 4]}",
@@ -37,6 +37,8 @@ const ROUTERS: [&str; 16] = [
     "{policy: kv}",
     "{policy: kv, kv: {use_kv_events: false, router_ttl_secs: 5}, event_delay_ms: 20}",
     "{policy: kv, kv: {router_temperature: 0.5, overlap_score_credit_decay: 0.5, decode_active_request_weight: 2}}",
+    "{policy: kv, kv: {router_queue_threshold: 0.2, router_queue_policy: wspt}}",
+    "{policy: kv, event_delay_ms: 30, kv: {router_queue_threshold: 0.3, router_queue_policy: lcfs}}",
     "{policy: scorers}",
     "{policy: scorers, snapshot_interval_ms: 200}",
     "{policy: vllm_dp}",

@@ -16,6 +16,8 @@ pub enum Order {
     Fcfs,
     /// The smallest number first, then first come.
     Priority,
+    /// The greatest score first, by which a router orders a queue of its own, then first come.
+    Score,
     /// The tenant served least.
     Fair,
 }
@@ -44,12 +46,14 @@ pub struct AdmissionSpec {
 }
 
 /// A request as the queue needs to know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ticket {
     pub id: u32,
     pub tenant: u16,
     pub priority: i32,
     pub input_tokens: u32,
+    /// For [`Order::Score`] alone.
+    pub score: f64,
 }
 
 /// Why a request was turned away.
@@ -87,8 +91,8 @@ impl Tenant {
 pub struct Admission {
     spec: AdmissionSpec,
     tenants: Vec<Tenant>,
-    /// By priority, then order of coming; for [`Order::Priority`] alone.
-    ranked: BTreeMap<(i32, u64), Ticket>,
+    /// By rank, the lowest first, then order of coming; for [`Order::Priority`] and [`Order::Score`].
+    ranked: BTreeMap<(u64, u64), Ticket>,
     arrivals: u64,
     waiting: u32,
     /// What was charged beforehand for outputs, by request.
@@ -165,7 +169,11 @@ impl Admission {
         self.arrivals += 1;
         match self.spec.order {
             Order::Priority => {
-                self.ranked.insert((ticket.priority, self.arrivals), ticket);
+                let rank = i64::from(ticket.priority) - i64::from(i32::MIN);
+                self.ranked.insert((rank as u64, self.arrivals), ticket);
+            }
+            Order::Score => {
+                self.ranked.insert((!ascending(ticket.score), self.arrivals), ticket);
             }
             Order::Fcfs => Self::push(&mut self.tenants[0].waiting, ticket, front),
             Order::Fair => Self::push(&mut self.tenants[usize::from(ticket.tenant)].waiting, ticket, front),
@@ -179,7 +187,7 @@ impl Admission {
     /// Takes the one that goes next and charges its tenant.
     pub fn take_next(&mut self) -> Option<Ticket> {
         let ticket = match self.spec.order {
-            Order::Priority => self.ranked.pop_first().map(|(_, ticket)| ticket),
+            Order::Priority | Order::Score => self.ranked.pop_first().map(|(_, ticket)| ticket),
             Order::Fcfs => self.tenants[0].waiting.pop_front(),
             Order::Fair => {
                 let busy = self.tenants.iter_mut().filter(|tenant| !tenant.waiting.is_empty());
@@ -221,6 +229,13 @@ impl Admission {
     }
 }
 
+/// A number's bits in an order like its own; it is not NaN.
+fn ascending(number: f64) -> u64 {
+    // 0 and -0 are the same.
+    let bits = (number + 0.0).to_bits();
+    if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,7 +250,7 @@ mod tests {
     }
 
     fn ticket(id: u32, tenant: u16, input_tokens: u32) -> Ticket {
-        Ticket { id, tenant, priority: 0, input_tokens }
+        Ticket { id, tenant, priority: 0, input_tokens, score: 0.0 }
     }
 
     fn order(queue: &mut Admission) -> Vec<u32> {
@@ -247,12 +262,21 @@ mod tests {
         let mut fcfs = queue(Order::Fcfs, vec![tenant("a", 1.0), tenant("b", 1.0)], None);
         let mut priority = queue(Order::Priority, vec![tenant("a", 1.0), tenant("b", 1.0)], None);
         for (id, urgency) in [(1, 5), (2, 0), (3, 5), (4, -1)] {
-            let ticket = Ticket { id, tenant: (id % 2) as u16, priority: urgency, input_tokens: 10 };
+            let ticket = Ticket { id, tenant: (id % 2) as u16, priority: urgency, input_tokens: 10, score: 0.0 };
             assert_eq!(fcfs.come(ticket, Time::ZERO, true), Ok(()));
             assert_eq!(priority.come(ticket, Time::ZERO, true), Ok(()));
         }
         assert_eq!(order(&mut fcfs), [1, 2, 3, 4]);
         assert_eq!(order(&mut priority), [4, 2, 1, 3]);
+    }
+
+    #[test]
+    fn the_greatest_score_goes_first() {
+        let mut queue = queue(Order::Score, vec![tenant("a", 1.0)], None);
+        for (id, score) in [(1, 0.5), (2, -3.0), (3, 7.0), (4, -0.0), (5, 0.5), (6, 0.0), (7, -2.5)] {
+            queue.come(Ticket { score, ..ticket(id, 0, 10) }, Time::ZERO, true).unwrap();
+        }
+        assert_eq!(order(&mut queue), [3, 1, 5, 4, 6, 7, 2]);
     }
 
     /// Served after each: a 100, b 300, a 200, a 300 (a draw, the first), a 400, b 600.

@@ -31,6 +31,7 @@ use super::run::Run;
 use super::samples::Samples;
 use super::speculation::Speculation;
 use crate::cost::{CostModel, StepCost};
+use crate::kv::Held;
 use crate::units::Time;
 use crate::workload::Request;
 
@@ -198,11 +199,12 @@ impl Replica {
     }
 
     /// Leading tokens in memory of a prompt that is not here yet, where the cache can say.
-    pub fn held(&self, request: &Request) -> Option<u64> {
+    pub fn held(&self, request: &Request) -> Option<Held> {
         if self.lockstep.is_some() {
             return None;
         }
-        self.core.pool.held(request)
+        let device = self.core.pool.held(request)?;
+        Some(Held { device, below: self.core.pool.held_below(request, device) })
     }
 
     /// From now on keeps whose first token has come out, for `take_prefilled`.

@@ -16,6 +16,33 @@ pub struct Hit {
 /// Tokens by the tier below the GPU that they were in: host, disk, remote.
 pub type Below = [u32; 3];
 
+/// What is in memory of a prompt, tokens: leading ones on the GPU, and those that follow them by tier below.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    pub device: u64,
+    pub below: Below,
+}
+
+impl Held {
+    /// Tokens in any tier.
+    pub fn tokens(&self) -> u64 {
+        self.device + self.below.iter().map(|&tokens| u64::from(tokens)).sum::<u64>()
+    }
+
+    /// Of the first `most` tokens.
+    #[must_use]
+    pub fn at_most(self, most: u64) -> Held {
+        let device = self.device.min(most);
+        let mut left = most - device;
+        let below = self.below.map(|tokens| {
+            let tokens = u64::from(tokens).min(left);
+            left -= tokens;
+            tokens as u32
+        });
+        Held { device, below }
+    }
+}
+
 /// Contents that a cache has given up to take their blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evicted {
@@ -107,6 +134,11 @@ pub trait KvCache {
     /// Leading tokens in memory of a prompt that nobody here has opened; `None` where the cache does not say.
     fn held(&self, _request: &Request) -> Option<u64> {
         None
+    }
+
+    /// Tokens of that prompt in tiers below the GPU, behind the `device` first ones.
+    fn held_below(&self, _request: &Request, _device: u64) -> Below {
+        Below::default()
     }
 
     /// Leading tokens are in memory that this cache has not computed: the owner has taken the blocks, and others find them from now on.

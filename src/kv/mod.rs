@@ -11,7 +11,7 @@ pub mod radix;
 pub mod tiers;
 
 pub use block_tree::{BlockTree, Reuse};
-pub use cache::{Below, Evicted, Hit, KvCache};
+pub use cache::{Below, Evicted, Held, Hit, KvCache};
 pub use hash_chain::HashChain;
 pub use radix::RadixCache;
 pub use tiers::{LoadBack, Tier, TierUse, Tiered, Tiers, WritePolicy};

@@ -202,6 +202,7 @@ pub(super) fn group(
         Some(config) => RouterSpec::of_config(config, prefills, block, &format!("{prefill_path}.router")).map(Some),
         None => fleet::router(entry, prefills, block, path),
     };
+    let router = router.map(|router| router.map(|router| router.before(prefill.limits().max_num_batched_tokens, prefill.has_tiers())));
     let (router, decode_router) = match (router, decode_router) {
         (Ok(router), Ok(decode_router)) => (router, decode_router),
         (router, decode_router) => {
@@ -209,6 +210,11 @@ pub(super) fn group(
             return None;
         }
     };
+    if decode_router.queue().is_some() {
+        let message = "requests wait before the prefill pool, not between the pools";
+        errors.push(Diagnostic::error(format!("{decode_path}.router.kv.router_queue_threshold"), message, "say it of the prefill pool"));
+        return None;
+    }
     if decode_router.snapshot_interval > Time::ZERO {
         let hint = "leave it out, or choose a policy that looks at no engine";
         let message = "what the decode pool's router knows of engines is never old";

@@ -10,6 +10,7 @@ use crate::cluster::{Fleet, RouterSpec, Tournament};
 use crate::config::Diagnostic;
 use crate::config::schema::{FrameworkEntry, FrameworkKind, KvRouterConfig, RouterConfig};
 use crate::engine::Replica;
+use crate::kv::Held;
 use crate::metrics::Recorder;
 use crate::units::Time;
 use crate::workload::Request;
@@ -45,7 +46,8 @@ pub(super) fn group(
     }
     let block = replica.info.block_tokens;
     let dynamo = entry.config.dynamo.clone().unwrap_or_default();
-    let router = router(entry, count, block, path)?;
+    let router =
+        router(entry, count, block, path)?.map(|router| router.before(replica.limits().max_num_batched_tokens, replica.has_tiers()));
     if count == 1 && entry.router.is_some() {
         let message = "there is one replica, so nothing is routed";
         warnings.push(Diagnostic::warning(format!("{path}.router"), message, "say `replicas:`"));
@@ -115,7 +117,7 @@ impl Fleet for Engines<'_> {
         Signal { waiting, running, kv_usage: engine.kv_blocks_used() as f64 / engine.kv_blocks_total().max(1) as f64 }
     }
 
-    fn held(&mut self, replica: usize, request: &Request) -> Option<u64> {
+    fn held(&mut self, replica: usize, request: &Request) -> Option<Held> {
         self.settled(replica).held(request)
     }
 }

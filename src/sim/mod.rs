@@ -136,8 +136,10 @@ impl Simulation {
         let encode = self.encode.as_ref().map_or(Time::NEVER, Encode::next);
         let arrival = arrival.min(encode);
         let (event, replica) = self.events.first();
-        let (due, lets_in) =
-            self.operations.as_ref().map_or((Time::NEVER, false), |operations| (operations.next(), operations.ends_let_in()));
+        let (due, lets_in) = match &self.operations {
+            Some(operations) => (operations.next().min(self.router.next_news()), operations.ends_let_in()),
+            None => (Time::NEVER, false),
+        };
         let waits = self.waits_for_replies || lets_in;
         let look = self.router.next_snapshot(arrival.min(due), waits);
         let between = self.pools.as_ref().map_or(Time::NEVER, Pools::next);

@@ -260,7 +260,7 @@ impl Pools {
         let first = self.plan.prefill_replicas;
         let decode = &mut floor.replicas[first..];
         let chosen = self.decode_router.route(request, floor.now, &mut Engines::still(decode));
-        let cached = decode[chosen].held(request).unwrap_or(0);
+        let cached = decode[chosen].held(request).map_or(0, |held| held.device);
         let left = u64::from(request.input_tokens).saturating_sub(cached);
         let short = left < u64::from(rule.max_length) && (left as f64) < rule.max_ratio * f64::from(request.input_tokens);
         // The least busy prefill engine is taken for the one that would get it.

@@ -9,20 +9,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Fleet;
 use super::prefix_index::{Overlap, PrefixIndex};
+use super::queue::KvQueue;
 use super::ready::Ready;
+use crate::cluster::tournament::Tournament;
+use crate::kv::Held;
 use crate::math;
 use crate::rng::Stream;
 use crate::units::Time;
 use crate::workload::{Request, Segment, SegmentId};
 
-/// Credit of a block that is in host memory, and on disk.
-const HOST_CREDIT: f64 = 0.75;
-const DISK_CREDIT: f64 = 0.25;
-
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KvOptions {
     pub overlap_score_credit: f64,
     pub overlap_score_credit_decay: f64,
+    /// Credit of a block that is in host memory, and of one on disk or in a remote store.
+    pub host_cache_hit_weight: f64,
+    pub disk_cache_hit_weight: f64,
     pub prefill_load_scale: f64,
     pub decode_active_request_weight: f64,
     pub temperature: f64,
@@ -31,6 +33,9 @@ pub struct KvOptions {
     pub track_active_blocks: bool,
     /// Tokens in a block of the engines.
     pub block_size: u32,
+    /// The engines have tiers below the GPU.
+    pub lower_tiers: bool,
+    pub queue: Option<KvQueue>,
 }
 
 impl Default for KvOptions {
@@ -38,6 +43,8 @@ impl Default for KvOptions {
         KvOptions {
             overlap_score_credit: 1.0,
             overlap_score_credit_decay: 0.0,
+            host_cache_hit_weight: 0.75,
+            disk_cache_hit_weight: 0.25,
             prefill_load_scale: 1.0,
             decode_active_request_weight: 0.0,
             temperature: 0.0,
@@ -45,6 +52,8 @@ impl Default for KvOptions {
             ttl: Time::from_s(120.0),
             track_active_blocks: true,
             block_size: 16,
+            lower_tiers: false,
+            queue: None,
         }
     }
 }
@@ -73,7 +82,8 @@ impl KvOptions {
         let raw_prefill = (terms.active_prefill_tokens + terms.prompt_tokens) / block;
         let request_blocks = (terms.prompt_tokens / block).ceil();
         let decay = 1.0 / (1.0 + self.overlap_score_credit_decay * terms.excess_prefill / request_blocks.max(1.0));
-        let credit = self.overlap_score_credit * decay * terms.device_hit + HOST_CREDIT * terms.host_hit + DISK_CREDIT * terms.disk_hit;
+        let below = self.host_cache_hit_weight * terms.host_hit + self.disk_cache_hit_weight * terms.disk_hit;
+        let credit = self.overlap_score_credit * decay * terms.device_hit + below;
         self.prefill_load_scale * (raw_prefill - credit).max(0.0)
             + terms.potential_decode
             + self.decode_active_request_weight * terms.active_requests
@@ -122,6 +132,8 @@ pub struct KvRouter {
     order: BTreeSet<(u64, u32)>,
     /// The key of each in `order`, if it takes requests.
     keys: Vec<Option<u64>>,
+    /// With a queue: the least prefill of those that take requests, which have the others at `u64::MAX`.
+    prefills: Option<Tournament>,
 }
 
 /// A replica's cost for a request.
@@ -177,7 +189,27 @@ impl KvRouter {
             requests: vec![0; replicas],
             order: (0..replicas as u32).map(|replica| (0, replica)).collect(),
             keys: vec![Some(0); replicas],
+            prefills: options.queue.map(|_| Tournament::new(replicas, 0)),
         }
+    }
+
+    /// Every replica has more prefill in flight than the queue's threshold allows.
+    pub fn all_busy(&self) -> bool {
+        match (&self.prefills, self.options.queue) {
+            (Some(prefills), Some(queue)) => queue.is_busy(prefills.first().0),
+            _ => false,
+        }
+    }
+
+    /// Tokens of a prompt to compute at the replica that has most of it: what the queue goes by. Only holders of its beginning are asked.
+    pub fn new_tokens(&self, request: &Request, now: Time, fleet: &mut dyn Fleet, ready: &Ready) -> u64 {
+        let (_, holders) = self.index.few_holders(&request.segments, usize::MAX);
+        let cached = |replica: &u32| {
+            let overlap = self.index.overlap_of(&request.segments, *replica as usize, now);
+            self.effective(self.held(request, *replica as usize, overlap, fleet))
+        };
+        let most = holders.iter().filter(|&&replica| ready.is(replica as usize)).map(cached).max().unwrap_or(0);
+        u64::from(request.input_tokens).saturating_sub(most)
     }
 
     /// The cost of a replica's load, in tokens: what every cost there is at least, but for what the request itself adds.
@@ -190,6 +222,11 @@ impl KvRouter {
     }
 
     fn reorder(&mut self, replica: usize) {
+        if let Some(prefills) = &mut self.prefills
+            && self.keys[replica].is_some()
+        {
+            prefills.set(replica, self.prefill_tokens[replica]);
+        }
         if let Some(before) = self.keys[replica] {
             let key = self.load(replica).to_bits();
             if key != before {
@@ -209,16 +246,21 @@ impl KvRouter {
             self.order.insert((key, replica as u32));
             self.keys[replica] = Some(key);
         }
+        if let Some(prefills) = &mut self.prefills {
+            prefills.set(replica, if available { self.prefill_tokens[replica] } else { u64::MAX });
+        }
     }
 
-    fn terms(&self, query: &Query<'_>, replica: usize, overlap: Overlap, cached_tokens: u64) -> Terms {
+    fn terms(&self, query: &Query<'_>, replica: usize, overlap: Overlap, held: Held) -> Terms {
         let block = f64::from(self.options.block_size);
         let input_tokens = query.request.input_tokens;
         let new_active = u64::from(input_tokens - overlap.active.min(input_tokens));
         Terms {
             active_prefill_tokens: self.prefill_tokens[replica] as f64,
             prompt_tokens: f64::from(input_tokens),
-            device_hit: (cached_tokens / u64::from(self.options.block_size)) as f64,
+            device_hit: (held.device / u64::from(self.options.block_size)) as f64,
+            host_hit: f64::from(held.below[0] / self.options.block_size),
+            disk_hit: f64::from((held.below[1] + held.below[2]) / self.options.block_size),
             excess_prefill: self.prefill_tokens[replica].saturating_sub(query.least_prefill) as f64 / block,
             potential_decode: if self.options.track_active_blocks {
                 ((self.active_tokens[replica] + new_active) as f64 / block).ceil()
@@ -226,7 +268,6 @@ impl KvRouter {
                 0.0
             },
             active_requests: f64::from(self.requests[replica]),
-            ..Terms::default()
         }
     }
 
@@ -261,7 +302,9 @@ impl KvRouter {
             let costs: Vec<f64> = scores.iter().map(|score| score.cost).collect();
             let drawn = super::turns::Weighted::new(&weights(&costs, self.options.temperature)).choose(stream);
             let Score { replica, terms, .. } = scores[drawn];
-            (replica as usize, terms.device_hit as u64 * u64::from(self.options.block_size))
+            let tokens = |blocks: f64| blocks as u64 * u64::from(self.options.block_size);
+            let below = [tokens(terms.host_hit) as u32, tokens(terms.disk_hit) as u32, 0];
+            (replica as usize, self.effective(Held { device: tokens(terms.device_hit), below }))
         } else {
             let offset = stream.below(self.keys.len() as u64) as u32;
             self.cheapest(&self.query(request, now, ready), offset, fleet)
@@ -271,26 +314,44 @@ impl KvRouter {
     }
 
     /// The tokens of the prompt that the replica holds: by its own word with KV events.
-    fn held(&self, request: &Request, replica: usize, overlap: Overlap, fleet: &mut dyn Fleet) -> u64 {
+    fn held(&self, request: &Request, replica: usize, overlap: Overlap, fleet: &mut dyn Fleet) -> Held {
         let bound = u64::from(overlap.cached);
+        let whole = Held { device: bound, ..Held::default() };
         if bound == 0 || !self.options.kv_events {
-            return bound;
+            return whole;
         }
-        fleet.held(replica, request).unwrap_or(bound).min(bound)
+        fleet.held(replica, request).map_or(whole, |held| held.at_most(bound))
+    }
+
+    /// Tokens that count as cached: those below the GPU by their weights, as Dynamo rounds them.
+    fn effective(&self, held: Held) -> u64 {
+        let [host, disk, remote] = held.below.map(f64::from);
+        held.device + (self.options.host_cache_hit_weight * host + self.options.disk_cache_hit_weight * (disk + remote) + 0.5) as u64
+    }
+
+    /// At most the cost with so many tokens of overlap, wherever they are: terms with all of them on the GPU are given.
+    fn least_cost(&self, terms: Terms) -> f64 {
+        let there = self.options.cost(&terms);
+        if !self.options.lower_tiers {
+            return there;
+        }
+        let below = |host_hit, disk_hit| self.options.cost(&Terms { device_hit: 0.0, host_hit, disk_hit, ..terms });
+        there.min(below(terms.device_hit, 0.0)).min(below(0.0, terms.device_hit))
     }
 
     /// Looks at one replica: at its own word only if it may be the cheapest. Corrects the books.
     fn visit(&mut self, query: &Query<'_>, replica: usize, search: &mut Search, fleet: &mut dyn Fleet) {
         let overlap = self.index.overlap_of(&query.request.segments, replica, query.now);
         let bound = u64::from(overlap.cached);
-        let cost = |router: &KvRouter, cached| router.options.cost(&router.terms(query, replica, overlap, cached));
-        if search.may_be(cost(self, bound), replica) {
+        let all = Held { device: bound, ..Held::default() };
+        if search.may_be(self.least_cost(self.terms(query, replica, overlap, all)), replica) {
             let there = self.held(query.request, replica, overlap, fleet);
+            let cost = self.options.cost(&self.terms(query, replica, overlap, there));
             let block = u64::from(self.options.block_size);
-            if there / block < bound / block {
-                self.index.correct(query.request, replica, there);
+            if there.tokens() / block < bound / block {
+                self.index.correct(query.request, replica, there.tokens());
             }
-            search.offer(cost(self, there), replica, there);
+            search.offer(cost, replica, self.effective(there));
         }
     }
 
@@ -306,7 +367,7 @@ impl KvRouter {
         }
         // Those without load, from the random place on: the cost of one of them is at least that of one with the whole overlap.
         let most = Overlap { cached: before, active: before };
-        let idle = self.options.cost(&self.idle_terms(query, most));
+        let idle = self.least_cost(self.idle_terms(query, most));
         for from_offset in [true, false] {
             let range = if from_offset { offset..replicas } else { 0..offset };
             let mut next = range.start;
@@ -347,7 +408,11 @@ impl KvRouter {
         let block = f64::from(self.options.block_size);
         let tokens = f64::from(query.request.input_tokens);
         let decode = if self.options.track_active_blocks { (tokens - f64::from(overlap)).max(0.0) } else { 0.0 };
-        let credit = self.options.overlap_score_credit * f64::from(overlap / self.options.block_size);
+        let mut credit = self.options.overlap_score_credit;
+        if self.options.lower_tiers {
+            credit = credit.max(self.options.host_cache_hit_weight).max(self.options.disk_cache_hit_weight);
+        }
+        let credit = credit * f64::from(overlap / self.options.block_size);
         let cost = (load + self.options.prefill_load_scale * tokens + decode) / block - self.options.prefill_load_scale * credit;
         cost - 1e-9 * (load + tokens + credit + 1.0) * (1.0 + self.options.prefill_load_scale)
     }

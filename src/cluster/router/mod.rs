@@ -6,6 +6,7 @@ pub mod decisions;
 pub mod kv;
 mod loads;
 mod prefix_index;
+pub mod queue;
 mod ready;
 pub mod signals;
 mod spec;
@@ -13,6 +14,7 @@ pub mod turns;
 
 use std::collections::VecDeque;
 
+use crate::kv::Held;
 use crate::rng::{Purpose, Stream};
 use crate::units::Time;
 use crate::workload::Request;
@@ -20,6 +22,7 @@ use cache_aware::{CacheAware, CacheAwareOptions};
 use decisions::{Decision, Decisions, Score};
 use kv::{KvOptions, KvRouter};
 use loads::Loads;
+use queue::KvQueue;
 use ready::Ready;
 use signals::{ScorerWeights, Scorers, Signal, Signals};
 use turns::{Sessions, Turns, Weighted};
@@ -29,7 +32,7 @@ pub trait Fleet {
     fn signal(&mut self, replica: usize) -> Signal;
 
     /// Leading tokens of the prompt in the replica's memory; `None` when its kind of cache does not say.
-    fn held(&mut self, replica: usize, request: &Request) -> Option<u64>;
+    fn held(&mut self, replica: usize, request: &Request) -> Option<Held>;
 }
 
 /// A rule with its options.
@@ -62,6 +65,26 @@ impl RouterSpec {
     pub fn new(rule: Rule) -> RouterSpec {
         RouterSpec { rule, snapshot_interval: Time::ZERO, event_delay: Time::ZERO }
     }
+
+    /// In front of engines with these limits, with tiers of KV below the GPU or without.
+    #[must_use]
+    pub fn before(mut self, max_num_batched_tokens: u32, lower_tiers: bool) -> RouterSpec {
+        if let Rule::Kv(options) = &mut self.rule {
+            options.lower_tiers = lower_tiers;
+            if let Some(queue) = &mut options.queue {
+                queue.max_num_batched_tokens = max_num_batched_tokens;
+            }
+        }
+        self
+    }
+
+    /// The queue of its own that the router has.
+    pub fn queue(&self) -> Option<KvQueue> {
+        match &self.rule {
+            Rule::Kv(options) => options.queue,
+            _ => None,
+        }
+    }
 }
 
 enum State {
@@ -91,6 +114,10 @@ struct News {
 pub struct Router {
     state: State,
     replicas: usize,
+    /// There is nothing to choose and nothing to wait for.
+    idle: bool,
+    /// Requests wait in a queue of its own.
+    queues: bool,
     ready: Ready,
     stream: Stream,
     loads: Loads,
@@ -123,6 +150,8 @@ impl Router {
         Router {
             state,
             replicas,
+            idle: replicas == 1 && spec.queue().is_none(),
+            queues: spec.queue().is_some(),
             ready: Ready::new(replicas),
             stream: Stream::new(seed, Purpose::Routing, 0),
             loads: Loads::new(replicas, stale),
@@ -201,7 +230,7 @@ impl Router {
     /// The replica for a request that arrives at `now`, one of those available, of which there is at least one. The request counts as
     /// in flight from here on.
     pub fn route(&mut self, request: &Request, now: Time, fleet: &mut dyn Fleet) -> usize {
-        if self.replicas == 1 {
+        if self.idle {
             return 0;
         }
         self.hear(now);
@@ -252,11 +281,11 @@ impl Router {
 
     /// Whether it matters when prompts are computed.
     pub fn listens_for_prefills(&self) -> bool {
-        matches!(self.state, State::Kv(_)) && self.replicas > 1
+        matches!(self.state, State::Kv(_)) && !self.idle
     }
 
     fn tell(&mut self, news: News) {
-        if self.replicas == 1 {
+        if self.idle {
         } else if self.event_delay == Time::ZERO {
             self.take(news);
         } else {
@@ -264,7 +293,26 @@ impl Router {
         }
     }
 
-    fn hear(&mut self, now: Time) {
+    /// Requests have to wait: every replica is busy enough, by what the router knows.
+    pub fn holds_back(&self) -> bool {
+        matches!(&self.state, State::Kv(state) if state.all_busy())
+    }
+
+    /// Tokens of a prompt to compute at the replica that has most of it, as the router's queue counts them.
+    pub fn new_tokens(&self, request: &Request, now: Time, fleet: &mut dyn Fleet) -> u64 {
+        match &self.state {
+            State::Kv(state) => state.new_tokens(request, now, fleet, &self.ready),
+            _ => u64::from(request.input_tokens),
+        }
+    }
+
+    /// When the router hears something next that may let a request out of its queue; [`Time::NEVER`] without one.
+    pub fn next_news(&self) -> Time {
+        self.news.front().filter(|_| self.queues).map_or(Time::NEVER, |news| news.known)
+    }
+
+    /// Takes note of what is known by now.
+    pub fn hear(&mut self, now: Time) {
         while let Some(news) = self.news.front().copied().filter(|news| news.known <= now) {
             self.news.pop_front();
             self.take(news);
@@ -284,7 +332,7 @@ impl Router {
     /// [`Time::NEVER`] when it does not. `may_come_sooner`: requests before that may become known.
     pub fn next_snapshot(&self, arrival: Time, may_come_sooner: bool) -> Time {
         let interval = self.snapshot_interval;
-        if interval == Time::ZERO || self.replicas == 1 {
+        if interval == Time::ZERO || self.idle {
             return Time::NEVER;
         }
         let next = self.last_snapshot + interval;

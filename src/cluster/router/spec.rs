@@ -2,10 +2,11 @@
 
 use super::cache_aware::CacheAwareOptions;
 use super::kv::KvOptions;
+use super::queue::{KvQueue, QueueOrder};
 use super::signals::ScorerWeights;
 use super::{RouterSpec, Rule};
 use crate::config::Diagnostic;
-use crate::config::schema::{DynamoConfig, DynamoRouterMode, KvRouterConfig, LoadBalancing, RouterConfig, RouterPolicy};
+use crate::config::schema::{DynamoConfig, DynamoRouterMode, KvRouterConfig, LoadBalancing, RouterConfig, RouterPolicy, RouterQueuePolicy};
 use crate::units::Time;
 
 /// Of `prefix_hash`, where a document does not say.
@@ -46,7 +47,7 @@ impl RouterSpec {
                 eviction_interval: config.eviction_interval_s.map_or(own.eviction_interval, Time::from_s),
                 max_tree_tokens: config.max_tree_tokens.unwrap_or(own.max_tree_tokens),
             }),
-            RouterPolicy::Kv => Rule::Kv(kv(config.kv.as_ref(), block_size)),
+            RouterPolicy::Kv => Rule::Kv(kv(config.kv.as_ref(), block_size, &format!("{path}.kv"))?),
             RouterPolicy::Scorers => Rule::Scorers(ScorerWeights {
                 queue: config.queue_scorer.unwrap_or(scorers.queue),
                 kv_utilization: config.kv_cache_utilization_scorer.unwrap_or(scorers.kv_utilization),
@@ -81,11 +82,22 @@ impl RouterSpec {
     }
 }
 
-fn kv(config: Option<&KvRouterConfig>, block_size: u32) -> KvOptions {
+fn kv(config: Option<&KvRouterConfig>, block_size: u32, path: &str) -> Result<KvOptions, Diagnostic> {
     let (given, own) = (config.cloned().unwrap_or_default(), KvOptions::default());
-    KvOptions {
+    let order = match given.router_queue_policy.unwrap_or_default() {
+        RouterQueuePolicy::Fcfs => QueueOrder::Fcfs,
+        RouterQueuePolicy::Lcfs => QueueOrder::Lcfs,
+        RouterQueuePolicy::Wspt => QueueOrder::Wspt,
+    };
+    if given.router_queue_policy.is_some() && given.router_queue_threshold.is_none() {
+        let message = "has no effect: without a threshold nothing waits in the router";
+        return Err(Diagnostic::error(format!("{path}.router_queue_policy"), message, "say `router_queue_threshold`, or take it out"));
+    }
+    Ok(KvOptions {
         overlap_score_credit: given.overlap_score_credit.unwrap_or(own.overlap_score_credit),
         overlap_score_credit_decay: given.overlap_score_credit_decay.unwrap_or(own.overlap_score_credit_decay),
+        host_cache_hit_weight: given.router_host_cache_hit_weight.unwrap_or(own.host_cache_hit_weight),
+        disk_cache_hit_weight: given.router_disk_cache_hit_weight.unwrap_or(own.disk_cache_hit_weight),
         prefill_load_scale: given.prefill_load_scale.unwrap_or(own.prefill_load_scale),
         decode_active_request_weight: given.decode_active_request_weight.unwrap_or(own.decode_active_request_weight),
         temperature: given.router_temperature.unwrap_or(own.temperature),
@@ -93,7 +105,9 @@ fn kv(config: Option<&KvRouterConfig>, block_size: u32) -> KvOptions {
         ttl: given.router_ttl_secs.map_or(own.ttl, Time::from_s),
         track_active_blocks: given.router_track_active_blocks.unwrap_or(own.track_active_blocks),
         block_size: block_size.max(1),
-    }
+        lower_tiers: false,
+        queue: given.router_queue_threshold.map(|threshold| KvQueue { threshold, order, max_num_batched_tokens: u32::MAX }),
+    })
 }
 
 fn weights(config: &RouterConfig, replicas: u32, path: &str) -> Result<Vec<f64>, Diagnostic> {

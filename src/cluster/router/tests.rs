@@ -10,6 +10,8 @@ use crate::workload::{Segment, SegmentId};
 struct Said {
     signals: Vec<Signal>,
     held: Vec<u64>,
+    /// Host, disk, remote.
+    below: Vec<[u32; 3]>,
 }
 
 impl Fleet for Said {
@@ -17,9 +19,10 @@ impl Fleet for Said {
         self.signals.get(replica).copied().unwrap_or_default()
     }
 
-    fn held(&mut self, replica: usize, request: &Request) -> Option<u64> {
+    fn held(&mut self, replica: usize, request: &Request) -> Option<Held> {
         let all = request.segments.iter().map(|segment| u64::from(segment.tokens)).sum();
-        Some(self.held.get(replica).copied().unwrap_or(u64::MAX).min(all))
+        let device = self.held.get(replica).copied().unwrap_or(u64::MAX).min(all);
+        Some(Held { device, below: self.below.get(replica).copied().unwrap_or_default() })
     }
 }
 
@@ -204,6 +207,96 @@ fn every_term_of_dynamos_cost_counts() {
     assert_eq!(KvOptions::default().cost(&terms), 98.0);
 }
 
+/// The same with weights of one's own: 60 - (10 + 0.5 * 8 + 0.125 * 4) + 55.
+#[test]
+fn weights_of_lower_tiers_are_options() {
+    let terms = Terms {
+        active_prefill_tokens: 320.0,
+        prompt_tokens: 640.0,
+        device_hit: 10.0,
+        host_hit: 8.0,
+        disk_hit: 4.0,
+        potential_decode: 55.0,
+        ..Terms::default()
+    };
+    let options = KvOptions { host_cache_hit_weight: 0.5, disk_cache_hit_weight: 0.125, ..KvOptions::default() };
+    assert_eq!(options.cost(&terms), 100.5);
+    assert_eq!(KvOptions { host_cache_hit_weight: 0.0, disk_cache_hit_weight: 0.0, ..options }.cost(&terms), 105.0);
+}
+
+/// A prompt of 320 tokens that was sent to all three: one has two of its 20 blocks on the GPU and the rest on the host, one 10 on the GPU,
+/// one all on disk (half of it in a remote store, which counts as disk). Costs, of 20 blocks prefill and 20 decode: 40 - 2 - 0.75 * 18 = 24.5,
+/// 40 - 10 = 30, 40 - 0.25 * 20 = 35.
+#[test]
+fn blocks_in_lower_tiers_are_credited_by_their_weights() {
+    let options = KvOptions { lower_tiers: true, ..KvOptions::default() };
+    let mut router = router(Rule::Kv(options), 3);
+    let one = |id| request(id, 320, &[(0, 320)]);
+    let mut nothing = Said { held: vec![0; 3], ..Said::default() };
+    let mut seen = [false; 3];
+    for id in 0..3 {
+        seen[router.route(&one(id), Time::ZERO, &mut nothing)] = true;
+    }
+    assert_eq!(seen, [true; 3]);
+    for replica in 0..3 {
+        (0..3).for_each(|id| router.ended(replica, id, Time::ZERO));
+    }
+    let mut fleet = Said { held: vec![32, 160, 0], below: vec![[288, 0, 0], [0; 3], [0, 160, 160]], ..Said::default() };
+    let State::Kv(state) = &router.state else { unreachable!() };
+    let scores = state.scores(&one(9), Time::ZERO, &mut fleet, &router.ready);
+    assert_eq!(scores.iter().map(|score| score.cost).collect::<Vec<_>>(), [24.5, 30.0, 35.0]);
+    assert_eq!((scores[2].terms.host_hit, scores[2].terms.disk_hit), (0.0, 20.0));
+    // What counts as cached is no prefill in flight: 320 - 32 - 0.75 * 288 = 72 tokens.
+    assert_eq!(router.route(&one(9), Time::ZERO, &mut fleet), 0);
+    let State::Kv(state) = &router.state else { unreachable!() };
+    let again = state.scores(&one(10), Time::ZERO, &mut fleet, &router.ready);
+    assert_eq!(again[0].terms.active_prefill_tokens, 72.0);
+    // 92 + 72 tokens are 24.5 blocks and the request's own are there: 4.5 + 20 - 15.5 + 20.
+    assert_eq!(again[0].cost, 29.0);
+}
+
+/// A worker is busy above 0.5 * 2048 tokens of prefill in flight. Requests wait while all are, and no longer when one prompt is computed
+/// (or heard to be).
+#[test]
+fn requests_wait_while_all_workers_are_busy() {
+    for delay in [Time::ZERO, Time(50)] {
+        let queue = KvQueue { threshold: 0.5, order: queue::QueueOrder::Wspt, max_num_batched_tokens: 2048 };
+        let options = KvOptions { queue: Some(queue), ..KvOptions::default() };
+        let spec = RouterSpec { event_delay: delay, ..RouterSpec::new(Rule::Kv(options)) };
+        let mut router = Router::new(&spec, 2, 7);
+        let fleet = &mut Said { held: vec![512, 64], ..Said::default() };
+        let mut to = Vec::new();
+        for (id, tokens, held_back) in [(0, 1025, false), (1, 1024, false), (2, 1, true)] {
+            to.push(router.route(&request(id, tokens, &[]), Time::ZERO, fleet));
+            // 1024 tokens are not above the threshold; one more is.
+            assert_eq!(router.holds_back(), held_back, "{id}");
+        }
+        assert_ne!(to[0], to[1]);
+        router.prefilled(to[0], 0, Time(100));
+        assert_eq!(router.next_news(), if delay == Time::ZERO { Time::NEVER } else { Time(150) });
+        assert_eq!(router.holds_back(), delay > Time::ZERO);
+        router.hear(Time(149));
+        assert_eq!(router.holds_back(), delay > Time::ZERO);
+        router.hear(Time(150));
+        assert!(!router.holds_back());
+        // One that takes no requests is not waited for.
+        router.set_available(to[0], false);
+        assert!(router.holds_back());
+        router.ended(to[1], 1, Time(200));
+        router.ended(to[2], 2, Time(200));
+        router.ended(to[0], 0, Time(200));
+        router.hear(Time(300));
+        assert!(!router.holds_back());
+        router.set_available(to[0], true);
+        // The queue goes by what is to be computed where most of a prompt is: both have had it, one still has 512 tokens of it.
+        for id in 10..12 {
+            router.route(&request(id, 800, &[(0, 640)]), Time(400), &mut Said { held: vec![0, 0], ..Said::default() });
+        }
+        assert_eq!(router.new_tokens(&request(20, 800, &[(0, 640)]), Time(400), fleet), 800 - 512);
+        assert_eq!(router.new_tokens(&request(21, 800, &[(1, 640)]), Time(400), fleet), 800);
+    }
+}
+
 #[test]
 fn temperature_spreads_over_costs() {
     let found = weights(&[10.0, 20.0, 30.0], 0.5);
@@ -373,22 +466,31 @@ fn hashed_prefixes_move_only_from_the_replica_that_is_away() {
     assert_eq!(homes(&mut router), before);
 }
 
-/// Engines that have lost some of what was sent there, each in its own way.
-struct Forgetful(u64);
+/// Engines that have lost some of what was sent there, each in its own way; some have it in lower tiers (`true`).
+struct Forgetful(u64, bool);
 
 impl Fleet for Forgetful {
     fn signal(&mut self, _replica: usize) -> Signal {
         Signal::default()
     }
 
-    fn held(&mut self, replica: usize, request: &Request) -> Option<u64> {
+    fn held(&mut self, replica: usize, request: &Request) -> Option<Held> {
         let all: u64 = request.segments.iter().map(|segment| u64::from(segment.tokens)).sum();
         let first = request.segments.first().map_or(0, |segment| u64::from(segment.id.0));
-        match (replica as u64 * 7 + first * 3 + self.0 / 50) % 5 {
-            0 => Some(0),
-            1 => Some(all / 2 / 16 * 16),
-            _ => Some(all),
-        }
+        let device = match (replica as u64 * 7 + first * 3 + self.0 / 50) % 5 {
+            0 => 0,
+            1 => all / 2 / 16 * 16,
+            _ => all,
+        };
+        let left = (all - device) as u32 / 16 * 16;
+        let below = match (replica as u64 + self.0 / 30) % 4 {
+            _ if !self.1 => [0; 3],
+            0 => [left, 0, 0],
+            1 => [0, left, 0],
+            2 => [left.min(16), 0, left.saturating_sub(48)],
+            _ => [0; 3],
+        };
+        Some(Held { device, below })
     }
 }
 
@@ -403,6 +505,8 @@ fn dynamos_search_finds_what_scoring_all_finds() {
         KvOptions { track_active_blocks: false, overlap_score_credit: 2.5, ..plain },
         KvOptions { kv_events: false, ttl: Time(40), ..plain },
         KvOptions { prefill_load_scale: 0.0, ..plain },
+        KvOptions { lower_tiers: true, ..plain },
+        KvOptions { lower_tiers: true, overlap_score_credit: 0.2, host_cache_hit_weight: 1.0, overlap_score_credit_decay: 0.7, ..plain },
     ];
     for (case, options) in options.into_iter().enumerate() {
         for (replicas, in_flight) in [(3, 5), (90, 30), (90, 400), (200, 900)] {
@@ -413,7 +517,7 @@ fn dynamos_search_finds_what_scoring_all_finds() {
             let mut visited_ties = 0;
             for id in 0..1500 {
                 let now = Time(u64::from(id));
-                let fleet = &mut Forgetful(u64::from(id));
+                let fleet = &mut Forgetful(u64::from(id), options.lower_tiers);
                 // A text that all have, one that some have, one of a conversation, and a rest of its own.
                 let (some, talk) = (1 + stream.below(12) as u32, 100 + stream.below(150) as u32);
                 let one = request(id, 300 + stream.below(300) as u32, &[(0, 64), (some, 40), (talk * 20 + some, 100)]);

@@ -100,6 +100,23 @@ pub struct KvRouterConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub overlap_score_credit_decay: Option<f64>,
+    /// Blocks of credit for a block in host memory (with `kv_tiers`). Absent means 0.75.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub router_host_cache_hit_weight: Option<f64>,
+    /// Blocks of credit for a block on disk or in a remote store (with `kv_tiers`). Absent means 0.25.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub router_disk_cache_hit_weight: Option<f64>,
+    /// Requests wait in the router while every worker has more prompt tokens in flight than this times its `max_num_batched_tokens`.
+    /// Absent: they never do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub router_queue_threshold: Option<f64>,
+    /// Who of those that wait goes next. Absent means `fcfs`. A request's priority counts as seconds (`fcfs`, `lcfs`) or adds to its
+    /// weight (`wspt`); the larger is the more urgent, and a negative one counts for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_queue_policy: Option<RouterQueuePolicy>,
     /// Weight of prefill against decode. Absent means 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1000.0))]
@@ -122,6 +139,18 @@ pub struct KvRouterConfig {
     /// Count the blocks of requests in flight. Absent means true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router_track_active_blocks: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RouterQueuePolicy {
+    /// First come, first served.
+    #[default]
+    Fcfs,
+    /// Last come, first served.
+    Lcfs,
+    /// The fewest tokens to compute first, by weight.
+    Wspt,
 }
 
 /// NVIDIA Dynamo: which engine its workers run and how its frontend routes. Workers take every option of their engine.

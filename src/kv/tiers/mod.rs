@@ -541,6 +541,29 @@ impl KvCache for Tiered {
         self.device.held(request)
     }
 
+    /// As of the last thing that happened here.
+    fn held_below(&self, request: &Request, device: u64) -> Below {
+        let chunk = self.names.chunk();
+        let (mut below, mut start, mut position) = (Below::default(), 0, 0);
+        for segment in &request.segments {
+            let end = start + u64::from(segment.tokens);
+            let known = self.names.known(segment.id);
+            for (index, place) in (start / chunk..end / chunk).enumerate() {
+                debug_assert_eq!(position, place);
+                position = place + 1;
+                if position * chunk <= device {
+                    continue;
+                }
+                let slot = known.clone().nth(index);
+                let Some(level) = slot.and_then(|slot| self.level_of(slot, MOST)) else { return below };
+                let new = position * chunk - device.max(place * chunk);
+                below[self.levels[level].tier.kind.min(MOST - 1)] += new as u32;
+            }
+            start = end;
+        }
+        below
+    }
+
     fn loaded(&mut self, owner: u32, tokens: u64) {
         self.device.loaded(owner, tokens);
     }

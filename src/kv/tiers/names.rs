@@ -45,6 +45,12 @@ impl Names {
         chain.extend(slots.first_slot..slots.first_slot + slots.count);
     }
 
+    /// Slots of the chunks that end in a segment; none of one that has not been chained.
+    pub fn known(&self, SegmentId(id): SegmentId) -> std::ops::Range<u32> {
+        let slots = self.segments.get(id as usize).copied().flatten();
+        slots.map_or(0..0, |slots| slots.first_slot..slots.first_slot + slots.count)
+    }
+
     /// Slots of the chunks whose last token lies in tokens `from..to` of a segment; none of one that has not been chained.
     pub fn ending_in(&self, segment: u32, from: u32, to: u32) -> std::ops::Range<u32> {
         let Some(slots) = self.segments.get(segment as usize).copied().flatten() else { return 0..0 };

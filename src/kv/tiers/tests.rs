@@ -265,3 +265,60 @@ proptest! {
         }
     }
 }
+
+/// 8 blocks of 16 tokens on the GPU, chunks of 32; copying a chunk takes 1 µs. What is told of a prompt that has not come yet, by hand.
+#[test]
+fn what_is_held_is_told_by_tier() {
+    let rate = Rate { latency: Time::ZERO, chunk_ps: 1_000_000 };
+    let tier = |kind, chunks, policy| Tier { kind, chunks, read: rate, write: rate, policy };
+    let tiers = vec![tier(0, 3, WritePolicy::Through), tier(1, 100, WritePolicy::Through)];
+    let options = Tiers { chunk_tokens: 32, tiers, load: LoadBack::Serial, exclusive: false, promotes: false, prefetch: None };
+    let mut cache = Tiered::new(Box::new(HashChain::new(8, 16, true)), options);
+    let prompt = |id: u32, segments: &[(u32, u32)]| Request {
+        id,
+        profile: 0,
+        session: None,
+        turn: 0,
+        sent: Time::ZERO,
+        arrival: Time::ZERO,
+        input_tokens: segments.iter().map(|segment| segment.1).sum(),
+        output_tokens: 1,
+        max_tokens: 1,
+        ignore_eos: true,
+        hangs_up: Time::NEVER,
+        samples: 1,
+        priority: 0,
+        segments: segments.iter().map(|&(id, tokens)| Segment { id: SegmentId(id), tokens }).collect(),
+        output_segment: None,
+    };
+    let compute = |cache: &mut Tiered, request: &Request, at: Time| {
+        cache.at(at);
+        cache.open(0, request);
+        let tokens = u64::from(request.input_tokens);
+        assert_eq!(cache.lookup(0, tokens - 1).tokens, 0);
+        assert!(cache.grow(0, 0, tokens));
+        cache.computed(0, tokens, true);
+        cache.read(0);
+        cache.end(0, tokens, request);
+    };
+    // 100 tokens: 6 full blocks and 3 chunks, in two segments of 40 and 60.
+    let one = prompt(0, &[(0, 40), (1, 60)]);
+    compute(&mut cache, &one, Time::ZERO);
+    assert_eq!((cache.held(&one), cache.held_below(&one, 96)), (Some(96), [0; 3]));
+    // Its copies are complete by now. 80 other tokens take its last three blocks, and two of its chunks on the host.
+    compute(&mut cache, &prompt(1, &[(2, 80)]), Time(100_000_000));
+    cache.at(Time(200_000_000));
+    assert_eq!(cache.held(&one), Some(48));
+    // Of its chunks 0..32, 32..64, 64..96 the host gave up those used least recently; the disk has all. 16 of the second are on the GPU.
+    let below = cache.held_below(&one, 48);
+    assert_eq!(below.iter().sum::<u32>(), 48);
+    assert_eq!(below[2], 0);
+    // The same as an admission finds.
+    cache.open(0, &one);
+    let hit = cache.lookup(0, 96);
+    assert_eq!(hit.tokens, 96);
+    cache.acquire(0, 96);
+    assert_eq!(cache.below(0), below);
+    // Nothing is known of others.
+    assert_eq!(cache.held_below(&prompt(3, &[(9, 400)]), 0), [0; 3]);
+}

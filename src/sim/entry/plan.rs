@@ -129,6 +129,11 @@ impl ReplicaPlan {
         matches!(self.kv, KvPlan::HashChain { .. })
     }
 
+    /// Whether its KV has tiers below the GPU.
+    pub(in crate::sim) fn has_tiers(&self) -> bool {
+        self.tiers.is_some()
+    }
+
     pub(in crate::sim) fn limits(&self) -> &Limits {
         &self.limits
     }

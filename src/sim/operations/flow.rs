@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use super::{Due, InFlight, Phase, Place};
 use crate::cluster::admission::{Refusal, Ticket};
+use crate::cluster::router::queue::QueueOrder;
 use crate::engine::{RejectReason, UnderWay};
 use crate::sim::Simulation;
 use crate::sim::fleet::Engines;
@@ -30,6 +31,7 @@ impl Simulation {
     /// A try begins: into the queue, and on if there is room.
     fn enter(&mut self, id: u32) {
         let must_wait = !self.takes_requests();
+        let score = if must_wait { self.score(id) } else { 0.0 };
         let Some(operations) = &mut self.operations else { return };
         let Some(entry) = operations.requests.get_mut(&id) else { return };
         if operations.router_down > 0 || (must_wait && !operations.plan.queues) {
@@ -41,6 +43,7 @@ impl Simulation {
             tenant: operations.admission.tenant_of(entry.request.profile),
             priority: entry.request.priority,
             input_tokens: entry.request.input_tokens + entry.kept,
+            score,
         };
         match operations.admission.come(ticket, self.now, must_wait) {
             Ok(()) => {
@@ -55,8 +58,22 @@ impl Simulation {
         }
     }
 
+    /// By which the router's queue orders a request that comes now.
+    fn score(&mut self, id: u32) -> f64 {
+        let Some(operations) = &self.operations else { return 0.0 };
+        let (Some(order), Some(entry)) = (operations.plan.queue_order, operations.requests.get(&id)) else { return 0.0 };
+        let new_tokens = match order {
+            QueueOrder::Wspt => self.router.new_tokens(&entry.request, self.now, &mut Engines::still(&mut self.replicas)),
+            _ => 0,
+        };
+        order.score(entry.request.priority, self.now.as_s(), new_tokens)
+    }
+
     /// Whether there is a replica, or one in each pool, that takes a request.
     fn takes_requests(&self) -> bool {
+        if self.router.holds_back() {
+            return false;
+        }
         let Some(pools) = &self.pools else { return !self.router.available().is_empty() };
         let most = self.operations.as_ref().and_then(|operations| operations.plan.admission.max_in_flight_per_replica);
         let decoding = pools.decode_available();

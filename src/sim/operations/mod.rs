@@ -136,7 +136,7 @@ impl Operations {
 
     /// Whether the end of one request may send another one to any replica.
     pub(super) fn ends_let_in(&self) -> bool {
-        self.plan.admission.max_in_flight_per_replica.is_some()
+        self.plan.admission.max_in_flight_per_replica.is_some() || self.plan.router_queue
     }
 
     /// Requests that no replica has, and something may still become of.
@@ -215,6 +215,10 @@ impl Simulation {
 
     /// Does what is due now in the operation.
     pub(super) fn operate(&mut self) {
+        if self.router.next_news() <= self.now {
+            self.router.hear(self.now);
+            return self.let_in();
+        }
         let Some(operations) = &mut self.operations else { return };
         if operations.schedule.next() <= self.now {
             if let Some(event) = operations.schedule.take() {

@@ -1,11 +1,13 @@
 //! From a document's words to the operation of a run: defaults are filled in, and what cannot be honoured is refused.
 
+use crate::cluster::RouterSpec;
 use crate::cluster::admission::{AdmissionSpec, Order, TenantSpec};
 use crate::cluster::faults::{FaultSpec, Renewal, Scripted, Unit};
 use crate::cluster::planner::dynamo::Role;
 use crate::cluster::planner::threshold::{Limit, Policy, Select, Speed};
 use crate::cluster::planner::{Capability, DynamoSpec, PredictorSpec, Startup, StepTime, Target, ThresholdSpec};
 use crate::cluster::retries::RetrySpec;
+use crate::cluster::router::queue::{KvQueue, QueueOrder};
 use crate::config::Diagnostic;
 use crate::config::schema::{
     AdmissionOrder, AutoscalerConfig, DisaggregationConfig, Document, FaultConfig, FaultKind, FrameworkEntry, LoadPredictor, PlannerConfig,
@@ -81,6 +83,9 @@ pub(in crate::sim) struct OperationsPlan {
     pub admission: AdmissionSpec,
     /// Requests may wait before the replicas.
     pub queues: bool,
+    /// The router holds requests back while the replicas are busy; the order of its queue, unless the document says another.
+    pub router_queue: bool,
+    pub queue_order: Option<QueueOrder>,
 }
 
 impl OperationsPlan {
@@ -385,7 +390,8 @@ pub(in crate::sim) fn operations(
 ) -> Result<Option<OperationsPlan>, Diagnostic> {
     let Group { replicas, scale, .. } = group;
     let asked = document.faults.is_some() || document.retries.is_some() || document.admission.is_some() || document.tenants.is_some();
-    if !asked && scale.scalers.is_empty() {
+    let queue = group.router.as_ref().and_then(RouterSpec::queue);
+    if !asked && scale.scalers.is_empty() && queue.is_none() {
         return Ok(None);
     }
     let gpus: Vec<u32> = replicas.iter().map(|replica| replica.info.gpus.max(1)).collect();
@@ -408,8 +414,10 @@ pub(in crate::sim) fn operations(
         scalers: scale.scalers.clone(),
         faults: FaultSpec::default(),
         retries: document.retries.as_ref().map(retries),
-        admission: admission(document, workload)?,
-        queues: document.admission.is_some(),
+        admission: admission(document, workload, queue)?,
+        queues: document.admission.is_some() || queue.is_some(),
+        router_queue: queue.is_some(),
+        queue_order: queue.map(|queue| queue.order).filter(|_| document.admission.as_ref().is_none_or(|given| given.order.is_none())),
         gpus,
     };
     plan.faults = faults(document, &plan, replicas, warnings)?;
@@ -445,13 +453,20 @@ fn retries(given: &crate::config::schema::RetriesConfig) -> RetrySpec {
     }
 }
 
-fn admission(document: &Document, workload: &Workload) -> Result<AdmissionSpec, Diagnostic> {
+fn admission(document: &Document, workload: &Workload, queue: Option<KvQueue>) -> Result<AdmissionSpec, Diagnostic> {
     let given = document.admission.clone().unwrap_or_default();
-    let order = match given.order.unwrap_or_default() {
-        AdmissionOrder::Fcfs => Order::Fcfs,
-        AdmissionOrder::Priority => Order::Priority,
-        AdmissionOrder::Fair => Order::Fair,
+    let order = match given.order {
+        None if queue.is_some() => Order::Score,
+        None | Some(AdmissionOrder::Fcfs) => Order::Fcfs,
+        Some(AdmissionOrder::Priority) => Order::Priority,
+        Some(AdmissionOrder::Fair) => Order::Fair,
     };
+    if let (Some(_), Some(queue)) = (given.order, queue)
+        && queue.order != QueueOrder::Fcfs
+    {
+        let message = "the router's queue has an order already: `router_queue_policy`";
+        return Err(Diagnostic::error("admission.order", message, "say one of the two"));
+    }
     let profiles: Vec<&str> = workload.client_profiles.iter().flatten().map(|profile| profile.profile_name.as_str()).collect();
     let mut tenants = Vec::new();
     let mut tenant_of: Vec<Option<u16>> = vec![None; profiles.len()];
@@ -494,7 +509,7 @@ fn admission(document: &Document, workload: &Workload) -> Result<AdmissionSpec, 
         let name = if tenants.is_empty() { "all" } else { "others" };
         tenants.push(TenantSpec { name: name.to_owned(), weight: 1.0, max_queue: None, rate: None });
     }
-    if given.max_in_flight_per_replica.is_none() && order != Order::Fcfs {
+    if given.max_in_flight_per_replica.is_none() && order != Order::Fcfs && queue.is_none() {
         let message = "has no effect: nothing waits before the replicas while they take everything";
         return Err(Diagnostic::error("admission.order", message, "say `max_in_flight_per_replica`"));
     }
