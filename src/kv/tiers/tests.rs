@@ -290,6 +290,7 @@ fn what_is_held_is_told_by_tier() {
         priority: 0,
         segments: segments.iter().map(|&(id, tokens)| Segment { id: SegmentId(id), tokens }).collect(),
         output_segment: None,
+        images: Default::default(),
     };
     let compute = |cache: &mut Tiered, request: &Request, at: Time| {
         cache.at(at);
