@@ -50,6 +50,8 @@ pub mod engine;
 pub mod kv;
 pub mod math;
 pub mod metrics;
+mod object;
+mod order;
 pub mod plot;
 mod queue;
 pub mod report;

@@ -5,6 +5,23 @@
 
 pub use libm::{cbrt, cos, exp, exp2, expm1, lgamma, log as ln, log1p as ln_1p, log2, log10, pow, sin, sqrt, tanh};
 
+/// The product of two numbers, exact. In wasm, where a 128-bit product is a function call, a 64-bit one where that suffices.
+#[inline(always)]
+pub fn product(a: u64, b: u64) -> u128 {
+    if cfg!(target_arch = "wasm32") && a.leading_zeros() + b.leading_zeros() >= u64::BITS {
+        return u128::from(a * b);
+    }
+    u128::from(a) * u128::from(b)
+}
+
+/// Sum of `first + i * increment` for i from 0 to `terms - 1`, where it is sure to fit 64 bits: in picoseconds, steps of up to seventeen
+/// seconds and half a million of them.
+#[inline(always)]
+pub fn small_sum_of_ramp(first: u64, increment: u64, terms: u64) -> Option<u64> {
+    let fits = first < 1 << 44 && increment < 1 << 24 && terms < 1 << 19;
+    fits.then(|| first * terms + increment * (terms * terms.saturating_sub(1) / 2))
+}
+
 /// The p-norm of two non-negative numbers, `(a^p + b^p)^(1/p)`: a smooth maximum for p > 1.
 ///
 /// Scaled by the larger one, so it neither overflows nor falls below `max(a, b)`.
@@ -20,6 +37,23 @@ pub fn p_norm(a: f64, b: f64, p: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn products_and_sums_are_exact_wherever_they_are_computed() {
+        for a in [0, 1, 3, 0xffff_ffff, 1 << 32, u64::MAX] {
+            for b in [0, 1, 7, 0xffff_ffff, 1 << 32, u64::MAX] {
+                assert_eq!(product(a, b), u128::from(a) * u128::from(b));
+            }
+        }
+        let largest = [(1 << 44) - 1, (1 << 24) - 1, (1 << 19) - 1];
+        let sum = |[first, increment, terms]: [u64; 3]| {
+            (0..terms).map(|i| u128::from(first) + u128::from(i) * u128::from(increment)).sum::<u128>()
+        };
+        assert_eq!(small_sum_of_ramp(largest[0], largest[1], largest[2]).map(u128::from), Some(sum(largest)));
+        assert_eq!(small_sum_of_ramp(5, 2, 4), Some(5 + 7 + 9 + 11));
+        assert_eq!(small_sum_of_ramp(5, 2, 0), Some(0));
+        assert_eq!(small_sum_of_ramp(1 << 44, 0, 1), None);
+    }
 
     #[test]
     fn p_norm_is_a_smooth_maximum() {

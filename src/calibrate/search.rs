@@ -136,7 +136,7 @@ impl Search {
     fn reflect(&mut self) {
         self.doing = Doing::Nothing;
         self.moved += 1;
-        self.simplex.sort_by(|a, b| a.1.total_cmp(&b.1));
+        crate::order::sort_by(&mut self.simplex, |a, b| a.1.total_cmp(&b.1));
         let best = &self.simplex[0].0;
         let size = self.simplex.iter().flat_map(|(point, _)| differences(point, best)).fold(0.0_f64, |most, edge| most.max(edge.abs()));
         if self.simplex.len() > 1 && size > SMALL && self.moved <= MOST_CORNERS_MOVED && self.cost() > GOOD {

@@ -49,7 +49,7 @@ pub fn workload(benchmark: &Benchmark) -> Result<(Value, String), String> {
         }
     };
     let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by(|&a, &b| arrivals[a].total_cmp(&arrivals[b]));
+    crate::order::sort_by(&mut order, |&a, &b| arrivals[a].total_cmp(&arrivals[b]));
     arrivals.iter_mut().for_each(|arrival| *arrival = arrival.max(0.0));
     let mut text = String::from("arrival_s,input_tokens,output_tokens\n");
     for index in order {

@@ -55,7 +55,7 @@ pub fn find<'a, T>(
             (edits <= 2 + wanted.len() / 4 || contained).then_some((edits, own))
         })
         .collect();
-    near.sort();
+    crate::order::sort_by(&mut near, Ord::cmp);
     Err(UnknownName { what, name: name.to_owned(), near: near.into_iter().take(4).map(|(_, own)| own.to_owned()).collect() })
 }
 

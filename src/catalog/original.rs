@@ -105,7 +105,7 @@ fn model(name: &str, profile: &Map<String, Value>) -> Result<Model, Vec<String>>
         tied_embeddings,
         ..model.clone()
     });
-    variants.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
+    crate::order::sort_by(&mut variants, |a, b| distance(a).total_cmp(&distance(b)));
     let [nearest, ..] = variants;
     model = nearest;
     Ok(model)

@@ -13,7 +13,7 @@ pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Vec
     };
     let mut near: Vec<(usize, &str)> =
         candidates.map(|candidate| (distance_to(&candidate), candidate)).filter(|(distance, _)| *distance <= allowed).collect();
-    near.sort();
+    crate::order::sort_by(&mut near, Ord::cmp);
     near.truncate(3);
     near.into_iter().map(|(_, candidate)| candidate).collect()
 }

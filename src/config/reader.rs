@@ -3,6 +3,7 @@
 use super::check::{UnknownKeys, check};
 use super::node::{Node, Place};
 use super::{Diagnostic, Document, dialect, json, json_schema, migrate, validate, yaml};
+use crate::order::sort_by_key;
 
 /// Longest text that is read, bytes.
 pub const MAX_TEXT_BYTES: usize = 4 * 1024 * 1024;
@@ -138,12 +139,12 @@ fn read_node(mut node: Node, origin: Origin) -> Read {
         Err(_) => {}
     }
 
-    diagnostics.sort_by_key(Diagnostic::reading_order);
+    sort_by_key(&mut diagnostics, Diagnostic::reading_order);
     if diagnostics.iter().any(Diagnostic::is_error) {
         document = None;
     }
     if diagnostics.len() > MAX_DIAGNOSTICS {
-        diagnostics.sort_by_key(|finding| !finding.is_error());
+        sort_by_key(&mut diagnostics, |finding| !finding.is_error());
         let more = diagnostics.split_off(MAX_DIAGNOSTICS);
         let errors = more.iter().filter(|finding| finding.is_error()).count();
         let rest = format!("… and {} more, {errors} of them errors", more.len());

@@ -87,6 +87,8 @@ struct Cell {
 #[derive(Clone, Debug)]
 pub struct DecodeAttention {
     cells: Vec<Cell>,
+    /// The cell that was asked for last: the next one asked for is near.
+    latest: usize,
 }
 
 /// What a decode batch costs in one cell.
@@ -136,15 +138,18 @@ impl DecodeAttention {
                 }
             })
             .collect();
-        DecodeAttention { cells }
+        DecodeAttention { cells, latest: 0 }
     }
 
     /// Cost of `sequences` (at least 1) decodes with `context` tokens in all.
-    pub fn cost(&self, sequences: u32, context: u64) -> DecodeAttentionCost {
+    pub fn cost(&mut self, sequences: u32, context: u64) -> DecodeAttentionCost {
         let sequences = sequences.max(1);
         let mean = context / u64::from(sequences);
-        let index = self.cells.partition_point(|cell| cell.below <= mean).min(self.cells.len() - 1);
-        let cell = &self.cells[index];
+        let starts_by = |index: usize| index == 0 || self.cells[index - 1].below <= mean;
+        if !(starts_by(self.latest) && mean < self.cells[self.latest].below) {
+            self.latest = self.cells.partition_point(|cell| cell.below <= mean).min(self.cells.len() - 1);
+        }
+        let cell = &self.cells[self.latest];
         DecodeAttentionCost {
             fixed_ps: ((cell.fixed_us + f64::from(sequences) * cell.per_sequence_us) * US + 0.5) as u64,
             context_ps: cell.context_ps,

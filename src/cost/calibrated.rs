@@ -122,6 +122,8 @@ pub struct Calibrated {
     rows: [Vec<RowsCost>; 2],
     /// By sampled rows.
     sampled: Vec<RowsCost>,
+    /// By sequences that decode: the step without attention to contexts.
+    decodes: Vec<Option<StepCost>>,
 }
 
 impl Calibrated {
@@ -227,6 +229,7 @@ impl Calibrated {
             calibration_source: lookup.calibration().source.clone(),
             rows: [Vec::new(), Vec::new()],
             sampled: Vec::new(),
+            decodes: Vec::new(),
         })
     }
 
@@ -386,6 +389,28 @@ impl Calibrated {
         }
     }
 
+    /// A step in which so many sequences decode, without attention to contexts.
+    fn decode_but_attention(&mut self, sequences: u32) -> StepCost {
+        let index = sequences as usize;
+        if let Some(Some(known)) = self.decodes.get(index) {
+            return *known;
+        }
+        let launch = self.graphs.launch(sequences, true);
+        let rows = self.rows_cost(launch.rows, launch.captured).and(self.shared_cost());
+        let sampled = self.sampled_cost(sequences);
+        let states_ps = self.linear.map_or(0, |linear| ps(linear.decode_us(f64::from(sequences)) * self.device_time));
+        let step = Calibrated::step(rows, sampled, states_ps, self.host_ps(sequences, 0), launch.rows - sequences);
+        let step = StepCost { eager: !launch.captured, launch_ps: self.launch_ps(launch.captured, 1), ..step };
+        // Where ranks share experts, the rows of the others count too.
+        if self.exchange.is_none() && index < REMEMBERED_ROWS {
+            if index >= self.decodes.len() {
+                self.decodes.resize((index + 1).next_power_of_two(), None);
+            }
+            self.decodes[index] = Some(step);
+        }
+        step
+    }
+
     fn host_ps(&self, sequences: u32, new_requests: u32) -> u64 {
         let host = &self.host;
         ps(host.per_step_us + host.per_sequence_us * f64::from(sequences) + host.per_new_request_us * f64::from(new_requests))
@@ -424,17 +449,11 @@ impl Calibrated {
 impl CostModel for Calibrated {
     fn decode(&mut self, sequences: u32, context: u64) -> DecodeCost {
         let sequences = sequences.max(1);
-        let launch = self.graphs.launch(sequences, true);
-        let rows = self.rows_cost(launch.rows, launch.captured).and(self.shared_cost());
-        let sampled = self.sampled_cost(sequences);
-        let mut attention = self.decode_attention.cost(sequences, context);
-        attention.fixed_ps += self.linear.map_or(0, |linear| ps(linear.decode_us(f64::from(sequences)) * self.device_time));
-        let fixed = Calibrated::step(rows, sampled, attention.fixed_ps, self.host_ps(sequences, 0), launch.rows - sequences);
-        DecodeCost {
-            fixed: StepCost { eager: !launch.captured, launch_ps: self.launch_ps(launch.captured, 1), ..fixed },
-            context_ps: attention.context_ps,
-            valid_below_context: attention.valid_below_context,
-        }
+        let mut fixed = self.decode_but_attention(sequences);
+        let attention = self.decode_attention.cost(sequences, context);
+        fixed.device_ps += attention.fixed_ps;
+        fixed.parts.attention_ps += attention.fixed_ps;
+        DecodeCost { fixed, context_ps: attention.context_ps, valid_below_context: attention.valid_below_context }
     }
 
     fn of_group(&mut self, rows: u64) {

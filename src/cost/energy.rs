@@ -10,7 +10,7 @@ use super::footprint::Footprint;
 use super::model::StepParts;
 use crate::catalog::economics::PowerShares;
 use crate::catalog::{Device, Model};
-use crate::math::{exp, ln_1p};
+use crate::math::{exp, ln_1p, product};
 
 /// Femtojoules in a joule.
 pub const FJ_PER_J: f64 = 1e15;
@@ -94,16 +94,17 @@ impl EnergyRamp {
 
     /// The same where all numbers but the sums fit 64 bits.
     fn of_first_narrow(&self, steps: u64) -> Option<u128> {
-        let narrow = |wide: u128| u64::try_from(wide).ok();
+        let narrow = |wide: u128| u64::try_from(wide).ok().filter(|&narrow| narrow < 1 << 62);
         let drawn = (narrow(self.drawn)?, narrow(self.drawn_increment)?);
         let most = (narrow(self.most)?, narrow(self.most_increment)?);
+        let ((low, low_up), (high, high_up)) = if drawn.0 <= most.0 { (drawn, most) } else { (most, drawn) };
         if steps >= 1 << 31 {
             return None;
         }
-        let ((low, low_up), (high, high_up)) = if drawn.0 <= most.0 { (drawn, most) } else { (most, drawn) };
-        let sum = |first: u64, up: u64, steps: u64, pairs: u64| u128::from(first) * u128::from(steps) + u128::from(up) * u128::from(pairs);
         let pairs = |n: u64| n * n.saturating_sub(1) / 2;
-        if low_up <= high_up || low_up.checked_mul(steps - 1)?.checked_add(low)? <= high {
+        let sum = |first: u64, up: u64, steps: u64, pairs: u64| product(first, steps) + product(up, pairs);
+        // Where the lower line stays the lower one.
+        if low_up <= high_up || product(low_up - high_up, steps - 1) <= u128::from(high - low) {
             return Some(sum(low, low_up, steps, pairs(steps)));
         }
         let before = ((high - low) / (low_up - high_up)).saturating_add(1).min(steps);
@@ -170,27 +171,25 @@ impl PowerModel {
 
     /// Energy above idle of a run of steps.
     pub fn ramp(&self, work: &StepWork) -> EnergyRamp {
-        let wide = u128::from;
         let communication_ps = work.first_parts.communication_ps.min(work.first_device_ps);
         let decodes = u64::from(work.decode_sequences);
         let tokens = work.prefill_tokens + decodes + u64::from(work.padded_tokens);
-        // Products of two 64-bit numbers, which are one instruction each.
-        let drawn = wide(self.busy_mw) * wide(work.first_device_ps - communication_ps)
-            + wide(self.link_mw) * wide(communication_ps)
-            + wide(self.step_fj)
+        let drawn = product(self.busy_mw, work.first_device_ps - communication_ps)
+            + product(self.link_mw, communication_ps)
+            + u128::from(self.step_fj)
             + self.routed_fj(work)
-            + wide(tokens) * wide(self.token_fj)
-            + wide(tokens + work.first_context) * wide(self.context_fj)
-            + wide(decodes) * wide(self.state_fj)
-            + wide(u64::from(work.sampled_rows)) * wide(self.sampled_fj)
-            + wide(work.prefill_pairs + work.first_context) * wide(self.pair_fj);
-        let device_increment = wide(self.busy_mw) * wide(work.device_increment_ps);
-        EnergyRamp {
-            drawn,
-            drawn_increment: device_increment + wide(decodes) * wide(self.context_fj) + wide(decodes) * wide(self.pair_fj),
-            most: wide(self.span_mw) * wide(work.first_duration_ps),
-            most_increment: wide(self.span_mw) * wide(work.duration_increment_ps),
-        }
+            + product(tokens, self.token_fj)
+            + product(tokens + work.first_context, self.context_fj)
+            + product(decodes, self.state_fj)
+            + product(u64::from(work.sampled_rows), self.sampled_fj)
+            + product(work.prefill_pairs + work.first_context, self.pair_fj);
+        let (drawn_increment, most_increment) = if work.steps == 1 {
+            (0, 0)
+        } else {
+            let context_fj = product(decodes, self.context_fj) + product(decodes, self.pair_fj);
+            (product(self.busy_mw, work.device_increment_ps) + context_fj, product(self.span_mw, work.duration_increment_ps))
+        };
+        EnergyRamp { drawn, drawn_increment, most: product(self.span_mw, work.first_duration_ps), most_increment }
     }
 
     /// Reading the experts that balanced routing meets with the step's tokens, fJ.

@@ -13,6 +13,8 @@ pub struct Decodes {
     /// Of a pipeline: the batch its members travel in.
     lane: u16,
     clock: u64,
+    /// The clock modulo the block size.
+    phase: usize,
     count: u32,
     /// Sum over members of tokens in KV.
     context: u64,
@@ -35,6 +37,7 @@ impl Decodes {
             block_size: u64::from(block_size),
             lane,
             clock: 0,
+            phase: 0,
             count: 0,
             context: 0,
             residues: vec![0; block_size as usize],
@@ -69,12 +72,12 @@ impl Decodes {
 
     /// Blocks that the next `steps` steps take in all.
     pub fn blocks_needed(&self, steps: u64) -> u64 {
-        let cycles = steps / self.block_size;
-        let mut blocks = cycles * u64::from(self.count);
-        for ahead in 0..steps % self.block_size {
-            blocks += u64::from(self.residues[((self.clock + ahead) % self.block_size) as usize]);
+        if steps == 1 {
+            return u64::from(self.residues[self.phase]);
         }
-        blocks
+        let (cycles, rest) = if steps < self.block_size { (0, steps) } else { (steps / self.block_size, steps % self.block_size) };
+        let (to_end, from_start) = (&self.residues[self.phase..], &self.residues[..self.phase]);
+        cycles * u64::from(self.count) + to_end.iter().chain(from_start).take(rest as usize).map(|&count| u64::from(count)).sum::<u64>()
     }
 
     /// Largest number of steps, at most `limit`, that take no more than `free` blocks.
@@ -86,12 +89,12 @@ impl Decodes {
         let cycles = free / count;
         let mut left = free % count;
         let mut steps = cycles * self.block_size;
-        while steps < limit {
-            let needed = u64::from(self.residues[((self.clock + steps) % self.block_size) as usize]);
-            if needed > left {
+        // A whole cycle takes more than is left.
+        for &needed in self.residues[self.phase..].iter().chain(&self.residues[..self.phase]) {
+            if steps >= limit || u64::from(needed) > left {
                 break;
             }
-            left -= needed;
+            left -= u64::from(needed);
             steps += 1;
         }
         steps.min(limit)
@@ -172,6 +175,8 @@ impl Decodes {
     /// Moves the clock on by `steps` steps in which all members take part.
     pub fn advance(&mut self, steps: u64) {
         self.clock += steps;
+        let phase = self.phase as u64 + steps;
+        self.phase = if phase < self.block_size { phase } else { phase % self.block_size } as usize;
         self.context += steps * u64::from(self.count);
     }
 
@@ -184,7 +189,10 @@ impl Decodes {
     }
 
     fn residue(&self, joined: u64, computed: u64) -> usize {
-        // One division: this is where joining and leaving spend their time.
+        // Almost every block size is a power of two, and a division is where joining and leaving would spend their time.
+        if self.block_size.is_power_of_two() {
+            return (joined.wrapping_sub(computed) & (self.block_size - 1)) as usize;
+        }
         if joined >= computed {
             return ((joined - computed) % self.block_size) as usize;
         }

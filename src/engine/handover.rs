@@ -193,6 +193,13 @@ impl Replica {
 
     /// Before a batch is formed: decode legs whose KV is here take their seats.
     pub(super) fn seat_ready(&mut self, now: Time, observer: &mut impl Observer) {
+        if !self.handovers.ready.is_empty() {
+            self.seat_those_ready(now, observer);
+        }
+    }
+
+    #[inline(never)]
+    fn seat_those_ready(&mut self, now: Time, observer: &mut impl Observer) {
         while let Some(&id) = self.handovers.ready.front()
             && self.core.running_len() < self.core.limits.max_num_seqs
         {
@@ -211,8 +218,15 @@ impl Replica {
     /// After a batch is formed, when it has taken its blocks: memory for decode legs, first come first served. None while a request that
     /// lost its KV waits for some.
     pub(super) fn grant_memory(&mut self) {
+        if !self.handovers.offered.is_empty() {
+            self.grant_memory_to_offered();
+        }
+    }
+
+    #[inline(never)]
+    fn grant_memory_to_offered(&mut self) {
         let core = &mut self.core;
-        if self.handovers.offered.is_empty() || core.waiting.iter().any(|&id| core.jobs[id].was_scheduled) {
+        if core.waiting.iter().any(|&id| core.jobs[id].was_scheduled) {
             return;
         }
         while let Some(&id) = self.handovers.offered.front() {

@@ -70,8 +70,10 @@ pub struct Replica {
     cost: Box<dyn CostModel>,
     /// In place of `cost`, for an engine with stages.
     pipeline: Option<Pipeline>,
-    flights: VecDeque<Flight>,
-    spare_flights: Vec<Flight>,
+    /// Boxed, since they are moved more often than looked at.
+    flights: VecDeque<Box<Flight>>,
+    #[allow(clippy::vec_box, reason = "boxes that go back and forth between the two")]
+    spare_flights: Vec<Box<Flight>>,
     pub(super) form_at: Time,
     gaps: Vec<u64>,
     stalled_gaps: Vec<(u64, u32)>,
@@ -344,6 +346,13 @@ impl Replica {
 
     /// Lets go of the requests whose clients have given up.
     fn drop_hung_up(&mut self, observer: &mut impl Observer) {
+        if !self.hang_ups.pending.is_empty() {
+            self.drop_pending(observer);
+        }
+    }
+
+    #[inline(never)]
+    fn drop_pending(&mut self, observer: &mut impl Observer) {
         for id in std::mem::take(&mut self.hang_ups.pending) {
             let tokens = self.tokens_out(id);
             self.report_cancelled(id, tokens, observer);
@@ -419,7 +428,7 @@ impl Replica {
         self.core.now = now;
         self.core.pool.at(now);
         self.drop_hung_up(observer);
-        let mut lane = self.next_lane(false);
+        let mut lane = if self.pipeline.is_some() { self.next_lane(false) } else { None };
         let (steadiness, preempted) = loop {
             if let Some(lane) = lane {
                 self.core.switch_to(lane);
@@ -496,9 +505,10 @@ impl Replica {
             && !ending_before
         {
             let limit = limit.min(self.core.pool.next_ready(now));
-            let first = run;
             run.extend(&mut self.core, limit, self.pace.overlap, idle);
             if self.puts_off && run.steps > 1 {
+                let mut first = run;
+                first.steps = 1;
                 self.put_off = Some(PutOff { run: first, formed: now, bound: limit, idle, sequences, context });
                 // When the batch after it would be formed.
                 self.form_at = run.start + Time(run.span(if self.pace.overlap { run.steps - 1 } else { run.steps }));

@@ -5,6 +5,7 @@ use super::core::Core;
 use super::pipeline::Passage;
 use super::replica::Pace;
 use crate::cost::StepCost;
+use crate::math::small_sum_of_ramp;
 use crate::units::Time;
 
 /// Steps about to be put in flight: one, or several with the same batch.
@@ -76,6 +77,9 @@ impl Run {
 
     /// Time that the first `steps` steps take, ps.
     pub(super) fn span(&self, steps: u64) -> u64 {
+        if let Some(span) = small_sum_of_ramp(self.duration_ps, self.duration_increment_ps, steps) {
+            return span;
+        }
         let triangle = u128::from(steps) * u128::from(steps.saturating_sub(1)) / 2;
         let span = u128::from(steps) * u128::from(self.duration_ps) + triangle * u128::from(self.duration_increment_ps);
         u64::try_from(span).unwrap_or(u64::MAX)

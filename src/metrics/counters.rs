@@ -4,6 +4,7 @@ use super::ramp::{narrow, pairs, sum_of_ramp};
 use super::waits::Waits;
 use crate::engine::ledger::{HIT_CAUSES, MISS_CAUSES};
 use crate::engine::{Found, StepRun};
+use crate::math::product;
 
 /// What one replica did after the warm-up: steps that *end* after it, counted whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,7 +92,8 @@ impl Counters {
         }
         let step_ps = narrow(sum_of_ramp(run.first_duration_ps + skipped * run.duration_increment_ps, run.duration_increment_ps, steps));
         let growth_ps = narrow(sum_of_ramp(skipped * run.device_increment_ps, run.device_increment_ps, steps));
-        let first_context = run.first_context as u128 + skipped as u128 * run.decode_sequences as u128;
+        let decodes = u64::from(run.decode_sequences);
+        let first_context = run.first_context + skipped * decodes;
         self.steps += steps;
         self.decode_only_steps += if run.prefill_tokens == 0 { steps } else { 0 };
         self.output_tokens += tokens_of_first_step(run) + (steps - 1) * run.regular_gaps as u64;
@@ -103,7 +105,7 @@ impl Counters {
         self.drafted_tokens += run.drafted_tokens as u64;
         self.accepted_tokens += run.accepted_tokens as u64;
         self.padded_tokens += steps * run.padded_tokens as u64;
-        self.context_tokens += first_context * steps as u128 + run.decode_sequences as u128 * pairs(steps);
+        self.context_tokens += product(first_context, steps) + if steps == 1 { 0 } else { u128::from(decodes) * pairs(steps) };
         self.prefill_pairs += run.prefill_pairs as u128;
         self.step_ps += step_ps;
         self.device_ps += run.first_device_ps * steps + growth_ps;
@@ -111,7 +113,7 @@ impl Counters {
         self.attention_ps += run.first_parts.attention_ps * steps + growth_ps;
         self.communication_ps += run.first_parts.communication_ps * steps;
         self.other_ps += run.first_parts.other_ps * steps;
-        self.running_ps += run.running as u128 * step_ps as u128;
+        self.running_ps += product(u64::from(run.running), step_ps);
         self.waits.add(run, steps, step_ps);
         self.kv_wait_ps += run.kv_wait_ps;
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::result::{NEVER_PS, RunResult};
 use super::run_info::ReplicaInfo;
 use crate::cost::energy::FJ_PER_J;
+use crate::object::object;
 use crate::units::PS_PER_S;
 
 const J_PER_KWH: f64 = 3.6e6;
@@ -56,7 +57,7 @@ pub(super) fn energy(run: &RunResult) -> Value {
     let with_overhead = energy_j.map(|joules| joules * overhead);
     let gco2 = with_overhead.map(|joules| joules / J_PER_KWH * grid);
     let limit_w = run.info.replicas.iter().map(|info| info.power.map_or(0.0, |p| (p.idle_mw + p.span_mw) as f64 / 1e3)).sum::<f64>();
-    json!({
+    object!({
         "total_j": energy_j,
         "mean_power_w": power.map(|(watts, _)| watts),
         "mean_power_w_per_gpu": ratio(power.map(|(watts, _)| watts), gpus(run)),
@@ -105,7 +106,7 @@ pub(super) fn cost(run: &RunResult) -> Value {
     let million = bill.map(|usd| usd * 1e6);
     let mut sources: Vec<&str> = run.info.replicas.iter().map(|info| info.price_source.as_str()).collect();
     sources.dedup();
-    json!({
+    object!({
         "usd_per_hour": per_hour,
         "usd_per_gpu_hour": ratio(per_hour, paid_gpus),
         "usd_per_million_output_tokens": ratio(million, output_tokens(run)),

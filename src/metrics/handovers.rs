@@ -1,6 +1,7 @@
 //! What was moved between pools: one record a request that was prefilled by one engine and decoded by another. Empty in other runs.
 
-use serde_json::{Value, json};
+use crate::object::object;
+use serde_json::Value;
 
 use super::result::{NEVER_PS, RunResult};
 use super::statistics::{PERCENTILES, describe};
@@ -103,7 +104,7 @@ pub(super) fn section(run: &RunResult) -> Value {
     };
     let seconds = run.end_ps as f64 / 1e12;
     let pool = |role: &str| run.info.replicas.iter().filter(|replica| replica.role == role).count();
-    json!({
+    object!({
         "prefill_replicas": pool("prefill"),
         "decode_replicas": pool("decode"),
         "requests": counted.chunk_by(|a, b| a.request == b.request).count(),

@@ -1,6 +1,7 @@
 //! A histogram with logarithmic buckets that takes a whole run of steps at once.
 
 use super::ramp::{pairs, sum_of_ramp};
+use crate::math::product;
 
 /// Buckets in each factor of two: relative width 1/256 to 1/512.
 const BUCKETS_PER_OCTAVE: u64 = 1 << OCTAVE_BITS;
@@ -50,7 +51,10 @@ impl Histogram {
         self.smallest = if self.count == 0 { first_ps } else { self.smallest.min(first_ps) };
         self.largest = self.largest.max(last_ps);
         self.count += terms * times;
-        self.sum += sum_of_ramp(first_ps, increment_ps, terms) * times as u128;
+        self.sum += match u64::try_from(sum_of_ramp(first_ps, increment_ps, terms)) {
+            Ok(sum) => product(sum, times),
+            Err(_) => sum_of_ramp(first_ps, increment_ps, terms) * times as u128,
+        };
         let squares = if last_ps < 1 << 40 && terms < 1 << 20 && times < 1 << 26 {
             // Nothing of it can reach 128 bits.
             small_sum_of_squares(first_ps, increment_ps, terms) * times as u128
@@ -139,12 +143,12 @@ impl Histogram {
 
 /// Of values below 2^40 and fewer than 2^20 terms.
 fn small_sum_of_squares(first: u64, increment: u64, terms: u64) -> u128 {
-    let fixed = first as u128 * (first * terms) as u128;
+    let fixed = product(first, first * terms);
     if terms == 1 {
         return fixed;
     }
     let (pairs, squares) = (terms * (terms - 1), terms * (terms - 1) * (2 * terms - 1) / 6);
-    fixed + first as u128 * (increment * pairs) as u128 + (increment as u128 * increment as u128) * squares as u128
+    fixed + product(first, increment * pairs) + product(increment, increment) * squares as u128
 }
 
 fn sum_of_squares(first: u64, increment: u64, terms: u64) -> u128 {

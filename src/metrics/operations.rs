@@ -1,10 +1,11 @@
 //! The summary's section on the fleet's operation: replicas over time, what was paid, lost, tried again, and tenants.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::fleet_log::{FleetEvent, serving};
 use super::result::{RunResult, Status};
 use super::summary::{RequestTimes, counted_rows};
+use crate::object::object;
 use crate::units::PS_PER_S;
 
 /// Events that the summary names; it counts the others.
@@ -26,10 +27,10 @@ pub(super) fn operations(run: &RunResult) -> Value {
         .as_ref()
         .map(|slo| counted_rows(run).filter(|&row| succeeded(row) && !RequestTimes::of(&run.requests, row).meet(slo)).count());
     let (tenants, fairness) = tenants(run);
-    json!({
-        "replicas": { "mean": mean, "min": least, "max": most },
+    object!({
+        "replicas": object!({ "mean": mean, "min": least, "max": most }),
         "pools": pools(run),
-        "scaling": { "up": fleet.scale_ups, "down": fleet.scale_downs },
+        "scaling": object!({ "up": fleet.scale_ups, "down": fleet.scale_downs }),
         "gpu_hours": gpu_hours(run),
         "failures": fleet.failures,
         "without_service_s": fleet.without_service_ps(from, to) as f64 / PS_PER_S as f64,
@@ -52,13 +53,13 @@ const POOLS: [&str; 2] = ["prefill", "decode"];
 fn pools(run: &RunResult) -> Vec<Value> {
     let told = |(sizes, role): (&Vec<_>, &&str)| {
         let (mean, least, most) = serving(sizes, run.warm_up_ps, run.end_ps);
-        json!({ "role": role, "mean": mean, "min": least, "max": most })
+        object!({ "role": role, "mean": mean, "min": least, "max": most })
     };
     run.fleet.pools.iter().zip(&POOLS).map(told).collect()
 }
 
 fn event(event: &FleetEvent) -> Value {
-    json!({
+    object!({
         "at_s": event.at_ps as f64 / PS_PER_S as f64,
         "kind": event.kind,
         "replica": event.replica,
@@ -89,7 +90,7 @@ fn tenants(run: &RunResult) -> (Vec<Value>, Option<f64>) {
         let (input, output) = (sum(&run.requests.input_tokens), sum(&run.requests.output_tokens));
         let successful = of(Status::Success).count();
         let ttft: f64 = of(Status::Success).filter_map(|row| RequestTimes::of(&run.requests, row).ttft_ms).sum();
-        list.push(json!({
+        list.push(object!({
             "name": tenant.name,
             "weight": tenant.weight,
             "requests": rows().count(),

@@ -1,5 +1,7 @@
 //! Arithmetic of a run of steps whose durations grow evenly. No loops over steps: sums are closed forms, searches halve.
 
+use crate::math::small_sum_of_ramp;
+
 /// `steps` steps back to back from `start_ps`; step i (from 0) lasts `first_ps + i * increment_ps`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ramp {
@@ -11,6 +13,14 @@ pub struct Ramp {
 
 /// Sum of `first + i * increment` for i from 0 to `terms - 1`.
 pub fn sum_of_ramp(first: u64, increment: u64, terms: u64) -> u128 {
+    match small_sum_of_ramp(first, increment, terms) {
+        Some(sum) => sum as u128,
+        None => wide_sum_of_ramp(first, increment, terms),
+    }
+}
+
+#[inline(never)]
+fn wide_sum_of_ramp(first: u64, increment: u64, terms: u64) -> u128 {
     match narrow_pairs(terms) {
         Some(pairs) => first as u128 * terms as u128 + increment as u128 * pairs as u128,
         None => first as u128 * terms as u128 + (increment as u128).saturating_mul(pairs(terms)),
@@ -33,6 +43,9 @@ fn narrow_pairs(n: u64) -> Option<u64> {
 impl Ramp {
     /// When the first `n` steps are over.
     pub fn end_of(&self, n: u64) -> u64 {
+        if let Some(sum) = small_sum_of_ramp(self.first_ps, self.increment_ps, n) {
+            return self.start_ps.saturating_add(sum);
+        }
         narrow(self.start_ps as u128 + sum_of_ramp(self.first_ps, self.increment_ps, n))
     }
 

@@ -19,6 +19,7 @@ use super::timeline::{Gauges, StepsTold, Timeline};
 use crate::cost::{PowerModel, StepWork};
 use crate::engine::{Found, Observer, RejectReason, StepRun};
 use crate::kv::TierUse;
+use crate::order::sort_by_key;
 use crate::units::Time;
 use crate::workload::Request;
 
@@ -104,7 +105,7 @@ impl Recorder {
             }
         }
         self.requests.drop_unknown();
-        self.handovers.records.sort_by_key(|record| record.request);
+        sort_by_key(&mut self.handovers.records, |record| record.request);
         let mut result = RunResult {
             name: info.name.clone(),
             summary: serde_json::Value::Null,

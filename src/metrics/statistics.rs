@@ -85,7 +85,7 @@ pub fn describe_histogram_ms(histogram: &Histogram, percentiles: &[f64]) -> Valu
 /// sorting, and a larger one is looked for only among what lies above a smaller one.
 pub fn quantiles(values: &mut [f64], fractions: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..fractions.len()).collect();
-    order.sort_by(|&a, &b| fractions[a].total_cmp(&fractions[b]));
+    crate::order::sort_by(&mut order, |&a, &b| fractions[a].total_cmp(&fractions[b]));
     let mut found = vec![0.0; fractions.len()];
     let mut smaller = 0;
     for place in order {

@@ -13,6 +13,7 @@ use super::statistics::{PERCENTILES, describe, describe_histogram_ms};
 use super::tally::{EVENTS, Prefixes, Tally, event, times};
 use crate::config::schema::ServiceLevelObjective;
 use crate::engine::ledger::{HIT_CAUSES, MISS_CAUSES};
+use crate::object::object;
 use crate::units::PS_PER_S;
 
 /// Sums a run up.
@@ -103,7 +104,7 @@ impl RequestTimes {
 
 fn simulation(run: &RunResult, tally: &Tally) -> Value {
     let last_arrival_ps = tally.last_arrival_ps;
-    json!({
+    object!({
         "total_duration_s": seconds(run.end_ps),
         "warm_up_duration_s": seconds(run.warm_up_ps),
         "effective_duration_s": seconds(run.end_ps.saturating_sub(run.warm_up_ps)),
@@ -115,7 +116,7 @@ fn simulation(run: &RunResult, tally: &Tally) -> Value {
 fn requests(run: &RunResult, tally: &Tally) -> Value {
     let reasons: Map<String, Value> =
         REJECT_REASONS.iter().zip(tally.rejected).map(|((_, word), count)| ((*word).into(), json!(count))).collect();
-    json!({
+    object!({
         "total": tally.total,
         "successful": tally.successful,
         "failed": tally.total - tally.successful,
@@ -134,7 +135,7 @@ fn throughput(run: &RunResult, tally: &Tally, window_s: f64) -> Value {
     let output_tokens = run.counters.iter().map(|counters| counters.output_tokens).sum::<u64>() as f64;
     let arrivals_s = tally.last_arrival_ps.map_or(0.0, |last| seconds(last.saturating_sub(run.warm_up_ps)));
     let gpus = gpus(run) as f64;
-    json!({
+    object!({
         "requests_per_second": ratio(finished, window_s),
         "output_tokens_per_second": ratio(output_tokens, window_s),
         "input_tokens_per_second": ratio(input_tokens, window_s),
@@ -148,7 +149,7 @@ fn throughput(run: &RunResult, tally: &Tally, window_s: f64) -> Value {
 
 fn latency(run: &RunResult, percentiles: &[f64]) -> Value {
     let mut room = Vec::with_capacity(run.requests.len());
-    json!({
+    object!({
         "time_to_first_token_ms": describe(times(run, &mut room, |arrival, [_, first, _], _| span_ms(arrival, first)), percentiles),
         "time_per_output_token_ms": describe(times(run, &mut room, |_, [_, first, last], gaps| per_gap_ms(first, last, gaps)), percentiles),
         "end_to_end_latency_ms": describe(times(run, &mut room, |arrival, [_, _, last], _| span_ms(arrival, last)), percentiles),
@@ -158,7 +159,7 @@ fn latency(run: &RunResult, percentiles: &[f64]) -> Value {
 }
 
 fn goodput(slo: &ServiceLevelObjective, tally: &Tally, window_s: f64) -> Value {
-    json!({
+    object!({
         "slo": slo,
         "good_requests": tally.good,
         "share": ratio(tally.good as f64, tally.total as f64),
@@ -178,17 +179,17 @@ fn prefix_caching(run: &RunResult, prefixes: &Prefixes) -> Value {
     let Prefixes { events: [conversational, cross, lost, missed], prompt_tokens, cached_tokens, prefilled_tokens } = *prefixes;
     let prompts_done = conversational + cross + lost + missed;
     let hits = conversational + cross;
-    json!({
+    object!({
         "overall_hit_rate": ratio(hits as f64, prompts_done as f64),
         "conversational_hit_rate": ratio(conversational as f64, (conversational + lost) as f64),
         "cross_request_hit_rate": ratio(cross as f64, (cross + missed) as f64),
-        "event_counts": {
+        "event_counts": object!({
             "CONVERSATIONAL_HIT": conversational,
             "CROSS_REQUEST_HIT": cross,
             "MISS_FULL": missed,
             "FULL_HIT_NO_PREFILL_NEEDED": 0,
             "CONVERSATIONAL_MISS_UNEXPECTED_PROMPT": lost,
-        },
+        }),
         "average_cached_prefix_length": ratio(cached_tokens as f64, hits as f64),
         "average_tokens_prefilled": ratio(prefilled_tokens as f64, prompts_done as f64),
         "prefill_reduction_ratio": ratio(cached_tokens as f64, prompt_tokens as f64),
@@ -208,7 +209,7 @@ fn engine(run: &RunResult, tally: &Tally) -> Value {
     let wide = |of: fn(&Counters) -> u128| run.counters.iter().map(of).sum::<u128>() as f64;
     let window_ps = run.end_ps.saturating_sub(run.warm_up_ps) as f64;
     let peak = run.counters.iter().map(|c| c.kv_blocks_peak).sum::<u64>();
-    json!({
+    object!({
         "replicas": replicas(run),
         "gpus": gpus(run),
         "steps": sum(|c| c.steps),
@@ -227,11 +228,11 @@ fn engine(run: &RunResult, tally: &Tally) -> Value {
         "accepted_tokens": sum(|c| c.accepted_tokens),
         "preemptions": sum(|c| c.preemptions),
         "recomputed_tokens": tally.recomputed_tokens,
-        "kv_blocks": {
+        "kv_blocks": object!({
             "total": run.kv_blocks_total,
             "peak": peak,
             "peak_share": ratio(peak as f64, run.kv_blocks_total as f64),
-        },
+        }),
     })
 }
 
@@ -290,17 +291,17 @@ fn utilisation(run: &RunResult) -> Value {
     }
     let [gemm, attention, communication, other, host] = split;
     let idle = (gpu_ps - split.iter().sum::<f64>()).max(0.0);
-    json!({
+    object!({
         "compute": ratio(flops, possible_flops),
         "memory_bandwidth": ratio(bytes, possible_bytes),
-        "time": {
+        "time": object!({
             "gemm": ratio(gemm, gpu_ps),
             "attention": ratio(attention, gpu_ps),
             "communication": ratio(communication, gpu_ps),
             "other": ratio(other, gpu_ps),
             "host": ratio(host, gpu_ps),
             "idle": ratio(idle, gpu_ps),
-        },
+        }),
     })
 }
 
@@ -331,7 +332,7 @@ fn memory(run: &RunResult) -> Value {
             kv_bytes,
         } = info.memory;
         let unused_bytes = (total_bytes - weights_bytes - activations_bytes - other_bytes - states_bytes - kv_bytes).max(0.0);
-        let mut told = json!({
+        let mut told = object!({
             "entry": info.entry,
             "gpu_total_bytes": total_bytes,
             "usable_bytes": usable_bytes,
@@ -356,12 +357,12 @@ fn memory(run: &RunResult) -> Value {
 fn provenance(run: &RunResult) -> Value {
     let mut stacks: Vec<Value> = Vec::new();
     for info in &run.info.replicas {
-        let stack = json!({"entry": info.entry, "framework": info.framework, "model": info.model, "device": info.device, "gpus_per_replica": info.gpus});
+        let stack = object!({"entry": info.entry, "framework": info.framework, "model": info.model, "device": info.device, "gpus_per_replica": info.gpus});
         if !stacks.contains(&stack) {
             stacks.push(stack);
         }
     }
-    json!({
+    object!({
         "engine_version": env!("CARGO_PKG_VERSION"),
         "seed": run.info.seed,
         "confidence": run.info.confidence,

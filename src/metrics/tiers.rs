@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::counters::FoundTokens;
 use super::result::RunResult;
 use crate::kv::TierUse;
+use crate::object::object;
 use crate::units::PS_PER_S;
 
 /// Names of the tiers, by [`TierUse::kind`].
@@ -32,7 +33,7 @@ pub(super) fn section(run: &RunResult, window_s: f64) -> Value {
         let capacity = tokens(|tier| tier.capacity);
         section.insert(
             (*name).to_owned(),
-            json!({
+            object!({
                 "capacity_tokens": capacity,
                 "held_tokens": tokens(|tier| tier.held),
                 "peak_share": tokens(|tier| tier.peak) as f64 / capacity.max(1) as f64,

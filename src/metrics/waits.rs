@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::counters::Counters;
 use crate::engine::{HoldRule, StepRun};
+use crate::math::product;
+use crate::object::object;
 
 /// What was waited for after the warm-up, in steps that *end* after it, counted whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl Waits {
         if let Some(held) = run.held_back {
             self.held_ps[held.rule as usize] += step_ps;
         }
-        let sequence_ps = u128::from(run.decode_sequences) * u128::from(step_ps);
+        let sequence_ps = product(u64::from(run.decode_sequences), step_ps);
         match (run.prefill_tokens, run.decode_sequences) {
             (0, _) => {
                 self.decoding_alone_ps += sequence_ps;
@@ -48,7 +50,9 @@ impl Waits {
                 self.decoding_mixed_ps += sequence_ps;
             }
         }
-        self.decoding_stopped_ps += u128::from(run.stopped_decodes) * u128::from(step_ps);
+        if run.stopped_decodes > 0 {
+            self.decoding_stopped_ps += product(u64::from(run.stopped_decodes), step_ps);
+        }
     }
 
     /// Time in which the head of the queue was held back by `rule`, ps.
@@ -80,23 +84,23 @@ pub(super) fn section(counters: &[Counters], window_ps: f64) -> Value {
         let ps = counters.iter().map(|c| u128::from(c.waits.held_by(rule))).sum::<u128>() as f64;
         (rule.word().to_owned(), ratio(ps, window_ps))
     });
-    json!({
+    object!({
         "held_back": held.into_iter().collect::<Map<String, Value>>(),
-        "per_token_ms": {
+        "per_token_ms": object!({
             "decode_only": a_token(sum(|c| c.waits.decoding_alone_ps)),
             "mixed": a_token(sum(|c| c.waits.decoding_mixed_ps)),
             "stopped": a_token(sum(|c| c.waits.decoding_stopped_ps)),
-        },
-        "steps": {
+        }),
+        "steps": object!({
             "decode_only": ratio(decode_only, steps),
             "eager_decode_only": ratio(sum(|c| c.waits.eager_decode_steps.into()), decode_only),
             "mixed": ratio(mixed, steps),
             "prefill_only": ratio(alone, steps),
-        },
-        "mean_step_ms": {
+        }),
+        "mean_step_ms": object!({
             "decode_only": ratio(decode_only_ps / 1e9, decode_only),
             "mixed": ratio(mixed_ps / 1e9, mixed),
             "prefill_only": ratio(alone_ps / 1e9, alone),
-        },
+        }),
     })
 }

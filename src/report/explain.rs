@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::cluster::router::decisions::Decision;
 use crate::engine::{Doing, HeldBack, Member, Snapshot, Waiting};
 use crate::metrics::{ReplicaInfo, Work};
+use crate::object::object;
 use crate::sim::{Moment, ReplicaMoment};
 use crate::units::Time;
 
@@ -24,7 +25,7 @@ fn name(request: u32) -> String {
 
 /// The moment as one object; times in s and ms, requests by name.
 pub fn moment_json(moment: &Moment) -> Value {
-    json!({
+    object!({
         "run": moment.run,
         "at_s": moment.at.as_s(),
         "replicas": moment.replicas.iter().enumerate().map(|(index, replica)| json!({
@@ -40,7 +41,7 @@ pub fn moment_json(moment: &Moment) -> Value {
 }
 
 fn decision_json(decision: &Decision) -> Value {
-    json!({
+    object!({
         "request": name(decision.request), "at_s": decision.at.as_s(), "chosen": decision.chosen, "of": decision.candidates,
         "unit": decision.score.word(), "greatest_wins": decision.score.greatest_wins(),
         "scores": decision.scores.iter().map(|(replica, score)| json!([replica, score])).collect::<Vec<Value>>(),
@@ -50,7 +51,7 @@ fn decision_json(decision: &Decision) -> Value {
 fn step_json(step: &Snapshot, info: &ReplicaInfo) -> Value {
     let parts = parts(step);
     let tokens = Tokens::of(step);
-    json!({
+    object!({
         "start_s": step.start.as_s(),
         "end_s": step.end.as_s(),
         "duration_ms": step.end.since(step.start).as_ms(),
@@ -58,19 +59,19 @@ fn step_json(step: &Snapshot, info: &ReplicaInfo) -> Value {
         "parts": parts.iter().map(|(key, label, ps)| json!({"key": key, "label": label, "ms": *ps as f64 / 1e9})).collect::<Vec<Value>>(),
         "largest_part": parts.iter().max_by_key(|part| part.2).map(|part| part.0),
         "floors": floors(step, &info.work).map(|floors| json!({"compute_ms": floors.compute_ms, "memory_ms": floors.memory_ms})),
-        "tokens": {
+        "tokens": object!({
             "prefill": tokens.prefill, "decode": tokens.decode, "padding": step.padded_tokens,
             "budget": step.max_num_batched_tokens,
-        },
+        }),
         "eager": step.eager,
-        "sequences": {"prefill": tokens.prefills, "decode": tokens.decode, "left_out": tokens.left_out, "limit": step.max_num_seqs},
+        "sequences": object!({"prefill": tokens.prefills, "decode": tokens.decode, "left_out": tokens.left_out, "limit": step.max_num_seqs}),
         "members": step.members.iter().map(member_json).collect::<Vec<Value>>(),
-        "queue": {"length": step.waiting, "first": step.queue.iter().map(|w| waiting_json(w, step.start)).collect::<Vec<Value>>()},
+        "queue": object!({"length": step.waiting, "first": step.queue.iter().map(|w| waiting_json(w, step.start)).collect::<Vec<Value>>()}),
         "held_back": step.held_back.map(|held| json!({
             "request": name(held.request), "rule": held.rule.word(), "because": held.rule.because(), "unit": held.rule.unit(),
             "needed": held.needed, "available": held.available, "sentence": sentence(held),
         })),
-        "kv_blocks": {"used": step.kv_blocks_used, "total": step.kv_blocks_total},
+        "kv_blocks": object!({"used": step.kv_blocks_used, "total": step.kv_blocks_total}),
     })
 }
 
@@ -81,14 +82,14 @@ fn member_json(member: &Member) -> Value {
         Doing::LeftOut => ("left_out", 0, None),
     };
     let completes = matches!(member.doing, Doing::Prefill { completes: true, .. });
-    json!({
+    object!({
         "request": name(member.request), "doing": doing, "tokens": new, "past_tokens": past, "completes_prompt": completes,
         "context_tokens": member.context, "generated_tokens": member.generated,
     })
 }
 
 fn waiting_json(waiting: &Waiting, now: Time) -> Value {
-    json!({
+    object!({
         "request": name(waiting.request), "tokens": waiting.tokens, "waited_ms": now.since(waiting.arrival).as_ms(),
         "preempted": waiting.preempted,
     })

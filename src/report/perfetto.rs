@@ -6,9 +6,10 @@
 
 use std::io::{self, Write};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::metrics::{LoggedSteps, NEVER_PS, RunResult, Status};
+use crate::object::object;
 
 /// Steps drawn singly at most, over all runs; beyond, a stretch of equal steps is one slice.
 const MOST_SLICES: u64 = 200_000;
@@ -36,7 +37,7 @@ pub fn perfetto(runs: &[RunResult], out: impl Write) -> io::Result<Vec<String>> 
         for (index, info) in run.info.replicas.iter().enumerate() {
             process = requests_process + 1 + index as u64;
             trace.process(process, &format!("{}: replica {index} ({} on {})", run.name, info.framework, info.device))?;
-            trace.event(&json!({"ph": "M", "name": "thread_name", "pid": process, "tid": 1, "args": {"name": "steps"}}))?;
+            trace.event(&object!({"ph": "M", "name": "thread_name", "pid": process, "tid": 1, "args": object!({"name": "steps"})}))?;
             for steps in run.steps.runs.iter().filter(|steps| usize::from(steps.replica) == index) {
                 trace.steps(process, steps, singly)?;
             }
@@ -50,7 +51,11 @@ pub fn perfetto(runs: &[RunResult], out: impl Write) -> io::Result<Vec<String>> 
             ));
         }
     }
-    write!(trace.out, "\n],\"otherData\":{}}}", json!({"program": "LLMPerfOracle", "version": env!("CARGO_PKG_VERSION"), "notes": notes}))?;
+    write!(
+        trace.out,
+        "\n],\"otherData\":{}}}",
+        object!({"program": "LLMPerfOracle", "version": env!("CARGO_PKG_VERSION"), "notes": notes})
+    )?;
     trace.out.flush()?;
     Ok(notes)
 }
@@ -70,7 +75,7 @@ impl<W: Write> Trace<W> {
     }
 
     fn process(&mut self, pid: u64, name: &str) -> io::Result<()> {
-        self.event(&json!({"ph": "M", "name": "process_name", "pid": pid, "tid": 0, "args": {"name": name}}))
+        self.event(&object!({"ph": "M", "name": "process_name", "pid": pid, "tid": 0, "args": object!({"name": name})}))
     }
 
     fn steps(&mut self, pid: u64, steps: &LoggedSteps, singly: bool) -> io::Result<()> {
@@ -86,25 +91,27 @@ impl<W: Write> Trace<W> {
             let name = if steps_each > 1 { format!("{kind}, {steps_each} steps") } else { kind.clone() };
             let parts = &steps.parts;
             let ms = |ps: u64| ps as f64 / 1e9;
-            self.event(&json!({
+            self.event(&object!({
                 "ph": "X", "name": name, "cat": "step", "pid": pid, "tid": 1, "ts": us(start), "dur": us(end - start),
-                "args": {
+                "args": object!({
                     "prefill_tokens": steps.prefill_tokens, "decodes": steps.decode_sequences, "padded_tokens": steps.padded_tokens,
                     "running": steps.running, "waiting": steps.waiting, "held_back": steps.held_back.map(|rule| rule.because()),
-                    "first_step_ms": {
+                    "first_step_ms": object!({
                         "gemm": ms(parts.gemm_ps), "attention": ms(parts.attention_ps), "communication": ms(parts.communication_ps),
                         "other": ms(parts.other_ps), "host": ms(parts.host_ps),
-                    },
-                },
+                    }),
+                }),
             }))?;
         }
         let end = steps.start_of(steps.steps);
         let counters = [("KV blocks", steps.kv_blocks.0), ("running", steps.running.into()), ("waiting", steps.waiting.into())];
         for (name, value) in counters {
-            self.event(&json!({"ph": "C", "name": name, "pid": pid, "ts": us(steps.start_ps), "args": {"value": value}}))?;
+            self.event(&object!({"ph": "C", "name": name, "pid": pid, "ts": us(steps.start_ps), "args": object!({"value": value})}))?;
         }
         if steps.kv_blocks.1 != steps.kv_blocks.0 {
-            self.event(&json!({"ph": "C", "name": "KV blocks", "pid": pid, "ts": us(end), "args": {"value": steps.kv_blocks.1}}))?;
+            self.event(
+                &object!({"ph": "C", "name": "KV blocks", "pid": pid, "ts": us(end), "args": object!({"value": steps.kv_blocks.1})}),
+            )?;
         }
         Ok(())
     }
@@ -124,10 +131,10 @@ impl<W: Write> Trace<W> {
             let id = format!("{pid}.{}", r.id[row]);
             let name = format!("req_{}", u64::from(r.id[row]) + 1);
             let mut async_event = |ph: &str, name: &str, ts: u64, args: Value| {
-                self.event(&json!({"ph": ph, "cat": "request", "id": id, "name": name, "pid": pid, "tid": 0, "ts": us(ts), "args": args}))
+                self.event(&object!({"ph": ph, "cat": "request", "id": id, "name": name, "pid": pid, "tid": 0, "ts": us(ts), "args": args}))
             };
             let end = ended(row);
-            let args = json!({
+            let args = object!({
                 "prompt_tokens": r.input_tokens[row], "output_tokens": r.output_tokens[row], "cached_tokens": r.cached_tokens[row],
                 "preemptions": r.preemptions[row], "replica": r.replica[row],
             });
@@ -136,11 +143,11 @@ impl<W: Write> Trace<W> {
             for (phase, pair) in ["queued", "prefill", "decode"].into_iter().zip(instants.windows(2)) {
                 // What never came lasts to the end.
                 if pair[0] != NEVER_PS && pair[0] < end {
-                    async_event("b", phase, pair[0], json!({}))?;
-                    async_event("e", phase, pair[1].min(end), json!({}))?;
+                    async_event("b", phase, pair[0], object!({}))?;
+                    async_event("e", phase, pair[1].min(end), object!({}))?;
                 }
             }
-            async_event("e", &name, end, json!({}))?;
+            async_event("e", &name, end, object!({}))?;
         }
         Ok((count > MOST_REQUESTS).then(|| format!("{}: {MOST_REQUESTS} of {count} requests are drawn", run.name)))
     }

@@ -161,7 +161,7 @@ pub fn why(names: &[&str], summaries: &[&Value]) -> Vec<Finding> {
     };
     let token_ms = summaries.iter().map(token_ms).fold(0.0, f64::max);
     let mut findings: Vec<Finding> = CAUSES.iter().filter_map(|cause| finding(cause, names, summaries, token_ms)).collect();
-    findings.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+    crate::order::sort_by(&mut findings, |a, b| b.weight.total_cmp(&a.weight));
     findings.truncate(MOST);
     findings
 }

@@ -303,8 +303,10 @@ fn with_calibration(entry: &FrameworkEntry, files: &dyn Files, path: &str) -> Re
     }
     let hint = "such a file holds `{\"device_time\": 1.1, \"host_time\": 0.9}`";
     let bytes = files.read(file).map_err(|why| Diagnostic::error(&at, why, hint))?;
-    let read: OwnCalibration =
-        serde_json::from_slice(&bytes).map_err(|error| Diagnostic::error(&at, format!("{file} holds no calibration: {error}"), hint))?;
+    let value = serde_json::from_slice::<serde_json::Value>(&bytes);
+    let read: OwnCalibration = value
+        .and_then(serde_json::from_value)
+        .map_err(|error| Diagnostic::error(&at, format!("{file} holds no calibration: {error}"), hint))?;
     let sound = |factor: Option<f64>| factor.is_none_or(|factor| (0.01..=1000.0).contains(&factor));
     let request = read.per_request_ms.is_none_or(|ms| (0.0..=60_000.0).contains(&ms));
     if read.file.is_some() || !sound(read.device_time) || !sound(read.host_time) || !request {

@@ -294,13 +294,16 @@ impl Generated {
 
     /// Names what the request shares, and keeps its conversation until the reply has ended.
     fn contents(&mut self, pending: &mut Pending, id: u32) -> (Box<[Segment]>, Option<SegmentId>) {
-        let conversation = pending.conversation.take();
         let goes_on = pending.turn + 1 < pending.turns;
+        let chain = &self.profiles[usize::from(pending.profile)].chains[pending.chain as usize];
+        if !goes_on && pending.conversation.is_none() && chain.is_empty() {
+            return (Box::default(), None);
+        }
+        let conversation = pending.conversation.take();
         let with_history = self.rules.accumulate && conversation.is_some();
         let mut segments = match conversation {
             Some(conversation) if with_history => conversation.segments,
             _ => {
-                let chain = &self.profiles[usize::from(pending.profile)].chains[pending.chain as usize];
                 let leading = fitting(chain, pending.input).0;
                 if leading.len() < chain.len() {
                     self.changed.prefix_cut += 1;
@@ -341,8 +344,9 @@ impl Generated {
 }
 
 fn priority(lengths: &Lengths, stream: &mut Stream) -> i32 {
+    let drawn = lengths.priority.sample(stream);
     // `as` saturates.
-    lengths.priority.sample(stream).round_ties_even() as i32
+    if f64::from(drawn as i32) == drawn { drawn as i32 } else { drawn.round_ties_even() as i32 }
 }
 
 /// The prompt's length, raised where the profile's own prefix would leave no token for the client's text.

@@ -134,6 +134,12 @@ impl Sampler {
 
     /// The next length, in whole tokens: round half to even, at least 1, at most [`MAX_TOKENS`], which adds one to `clamped`.
     pub fn sample_tokens(&self, stream: &mut Stream, clamped: &mut u64) -> u32 {
+        if let Law::Constant(value) = self.law
+            && let whole @ 1..=MAX_TOKENS = value as u32
+            && f64::from(whole) == value
+        {
+            return whole;
+        }
         let value = self.sample(stream).round_ties_even();
         if value > f64::from(MAX_TOKENS) {
             *clamped += 1;

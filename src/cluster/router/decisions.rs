@@ -60,7 +60,7 @@ pub struct Decisions(VecDeque<Decision>);
 impl Decisions {
     pub fn keep(&mut self, mut decision: Decision) {
         let sign = if decision.score.greatest_wins() { -1.0 } else { 1.0 };
-        decision.scores.sort_by(|a, b| (sign * a.1).total_cmp(&(sign * b.1)).then(a.0.cmp(&b.0)));
+        crate::order::sort_by(&mut decision.scores, |a, b| (sign * a.1).total_cmp(&(sign * b.1)).then(a.0.cmp(&b.0)));
         decision.scores.truncate(CANDIDATES);
         if self.0.len() == KEPT {
             self.0.pop_front();

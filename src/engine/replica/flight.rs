@@ -68,7 +68,7 @@ impl Replica {
 
         // Tokens whose predecessor is more than this step away.
         self.gaps.clear();
-        if core.batch.decodes {
+        if core.batch.decodes && !core.paused.is_empty() {
             let starved = &core.batch.starved;
             let jobs = &core.jobs;
             let gaps = &mut self.gaps;
@@ -85,7 +85,7 @@ impl Replica {
             });
         }
         self.stalled_gaps.clear();
-        if core.batch.decodes {
+        if core.batch.decodes && !core.stalled.is_empty() {
             let groups = core.stalled.drain(..).filter(|(_, count)| *count > 0);
             self.stalled_gaps.extend(groups.map(|(last_token, count)| ((end - last_token).0, count)));
         }
@@ -101,7 +101,9 @@ impl Replica {
             regular_gaps = 0;
         }
 
-        self.accept_drafts(&mut flight);
+        if self.speculation.is_some() {
+            self.accept_drafts(&mut flight);
+        }
         let core = &mut self.core;
         let accepted_tokens = flight.accepted.iter().map(|(_, tokens)| tokens).sum();
 
@@ -217,7 +219,9 @@ impl Replica {
             }
             core.decodes.advance(run.steps);
         }
-        core.rejoin_starved();
+        if !core.batch.starved.is_empty() {
+            core.rejoin_starved();
+        }
         // The end that the batch before yields will be known when the next one is formed.
         while let Some(&id) = core.stopping.first() {
             let decoded = core.batch.decodes && core.jobs[id].left == u64::MAX;

@@ -58,7 +58,7 @@ impl Replica {
             });
         }
         // Several replies to one prompt are one request.
-        told.sort_by_key(|what| what.request);
+        crate::order::sort_by_key(&mut told, |what| what.request);
         told.dedup_by(|next, what| {
             let same = next.request == what.request;
             if same {
@@ -78,7 +78,7 @@ impl Replica {
             true => flight.yields(job, id, 1 + u64::from(flight.last_step_start > now)),
             false => 0,
         };
-        self.tokens_scheduled(id).saturating_sub(self.flights.iter().map(to_come).sum::<u64>() as u32)
+        self.tokens_scheduled(id).saturating_sub(self.flights.iter().map(|flight| to_come(flight)).sum::<u64>() as u32)
     }
 
     fn jobs_here(&self) -> Vec<super::JobId> {

@@ -215,7 +215,7 @@ impl Raw {
         }
         if !self.rows.is_sorted_by_key(|row| row.time) {
             self.warnings.push(Diagnostic::warning(PATH, "the rows were not in order of time and have been sorted", ""));
-            self.rows.sort_by_key(|row| row.time);
+            crate::order::sort_by_key(&mut self.rows, |row| row.time);
         }
         let mut turns = vec![0u16; self.sessions as usize];
         for row in &mut self.rows {

@@ -30,14 +30,18 @@ pub fn thrown(failure: impl std::fmt::Display) -> JsValue {
 
 /// A plain object; absent values are `null`.
 pub fn to_object(value: &(impl Serialize + ?Sized)) -> Thrown<JsValue> {
+    // By way of a JSON value, so that each type is written in one way only: the module is smaller for it.
     // Reached by `error` itself, so no `thrown` here.
-    value.serialize(&Serializer::json_compatible()).map_err(|failure| JsValue::from_str(&failure.to_string()))
+    let said = |failure: &dyn std::fmt::Display| JsValue::from_str(&failure.to_string());
+    let value = serde_json::to_value(value).map_err(|failure| said(&failure))?;
+    value.serialize(&Serializer::json_compatible()).map_err(|failure| said(&failure))
 }
 
 /// Reads a plain object, by way of its JSON text: serde-wasm-bindgen looks only at the keys it knows, so a misspelt one would
 /// pass unseen. A key whose value is `undefined` is absent.
 pub fn from_object<T: DeserializeOwned>(value: &JsValue, what: &str) -> Thrown<T> {
-    serde_json::from_str(&json_text(value, what)?).map_err(|failure| thrown(format!("{what}: {failure}")))
+    let read = serde_json::from_str::<serde_json::Value>(&json_text(value, what)?).and_then(serde_json::from_value);
+    read.map_err(|failure| thrown(format!("{what}: {failure}")))
 }
 
 /// An object's JSON text.

@@ -47,7 +47,7 @@ impl Sglang {
     pub(super) fn preempt_for(&self, core: &mut Core, room: &mut Room, head: JobId, set_aside: &mut Vec<JobId>) -> bool {
         let Some(rules) = self.options.priority.filter(|rules| rules.preempts) else { return false };
         let mut running: Vec<JobId> = core.running().filter(|&id| core.jobs[id].stage == Stage::Decoding).collect();
-        running.sort_by_key(|&id| (rules.urgency(core, id), Reverse(core.jobs[id].admission)));
+        crate::order::sort_by_key(&mut running, |&id| (rules.urgency(core, id), Reverse(core.jobs[id].admission)));
         let extend = core.jobs[head].target() - core.cached(head).tokens;
         let wanted = extend + u64::from(core.jobs[head].request.max_tokens.min(CLIP));
         let mut lacking = wanted as f64 - (room.memory(core) as f64 - room.expected);
