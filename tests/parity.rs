@@ -175,8 +175,8 @@ impl CostModel for PromptOnly {
     }
 }
 
-/// `requests` requests of 1024/1024 tokens by `clients` clients, on a vLLM engine with 2048 blocks of 64 tokens.
-fn closed_loop(clients: u32, requests: u32, cost: Box<dyn CostModel>) -> [f64; 3] {
+/// `requests` requests of `input`/`output` tokens by `clients` clients, on a vLLM engine with `blocks` blocks of 64 tokens.
+fn closed_loop((clients, requests): (u32, u32), (input, output): (u32, u32), blocks: u64, cost: Box<dyn CostModel>) -> [f64; 3] {
     let limits = Limits {
         max_num_batched_tokens: 8192,
         max_num_seqs: 256,
@@ -187,7 +187,7 @@ fn closed_loop(clients: u32, requests: u32, cost: Box<dyn CostModel>) -> [f64; 3
         watermark_blocks: 0,
         speculative_tokens: 0,
     };
-    let core = Core::new(limits, Box::new(HashChain::new(2048, 64, true)));
+    let core = Core::new(limits, Box::new(HashChain::new(blocks, 64, true)));
     let pace = Pace { overlap: false, fast_path: true, horizon: Time::NEVER };
     let mut replica = Replica::new(0, core, Box::new(Vllm::default()), cost, pace);
     let mut arrivals = Vec::new();
@@ -204,15 +204,15 @@ fn closed_loop(clients: u32, requests: u32, cost: Box<dyn CostModel>) -> [f64; 3
                 turn: 0,
                 sent: now,
                 arrival: now,
-                input_tokens: 1024,
-                output_tokens: 1024,
-                max_tokens: 1024,
+                input_tokens: input,
+                output_tokens: output,
+                max_tokens: output,
                 ignore_eos: true,
                 hangs_up: Time::NEVER,
                 priority: 0,
                 samples: 1,
                 images: Default::default(),
-                segments: [Segment { id: SegmentId(id), tokens: 1024 }].into(),
+                segments: [Segment { id: SegmentId(id), tokens: input }].into(),
                 output_segment: None,
             };
             assert!(!replica.arrive(request, &mut log), "turned away");
@@ -228,20 +228,32 @@ fn closed_loop(clients: u32, requests: u32, cost: Box<dyn CostModel>) -> [f64; 3
     let count = f64::from(requests);
     let times = |id: usize| log.outcomes[id].first_token.zip(log.outcomes[id].finish).expect("it ended");
     let ttft: f64 = (0..arrivals.len()).map(|id| times(id).0.as_ms() - arrivals[id].as_ms()).sum();
-    let tpot: f64 = (0..arrivals.len()).map(|id| (times(id).1.as_ms() - times(id).0.as_ms()) / 1023.0).sum();
-    [ttft / count, tpot / count, 1024.0 * count / now.as_ms() * 1000.0]
+    let tpot: f64 = (0..arrivals.len()).map(|id| (times(id).1.as_ms() - times(id).0.as_ms()) / f64::from(output - 1)).sum();
+    [ttft / count, tpot / count, f64::from(output) * count / now.as_ms() * 1000.0]
 }
 
 /// With generated tokens computed again for the price of a decode, the rest of the difference goes too.
 #[test]
 fn undercharged_recomputation_explains_vllm_under_kv_pressure() {
     let timing = PolynomialTiming { kv_pool_tokens: 131_072 };
-    let ours = closed_loop(256, 1024, Box::new(timing));
-    let theirs = closed_loop(256, 1024, Box::new(PromptOnly { timing, prompt: 1024 }));
+    let run = |cost| closed_loop((256, 1024), (1024, 1024), 2048, cost);
+    let (ours, theirs) = (run(Box::new(timing)), run(Box::new(PromptOnly { timing, prompt: 1024 })));
     for ((ours, theirs), published) in ours.into_iter().zip(theirs).zip(PRESSURE) {
         assert!((theirs / published - 1.0).abs() < 0.001, "{theirs} against {published}");
         assert!((ours / published - 1.0).abs() > 2.0 * (theirs / published - 1.0).abs(), "{ours} {theirs} {published}");
     }
+}
+
+/// The same at short prompts and long replies, where most of what is lost was generated: 300/900 tokens, 128 clients, 512 requests, 1024
+/// blocks of 64. vLLM's own rule takes 2.3 % longer to the first token than the other simulator says, all but 1 % of it for that charge.
+#[test]
+fn undercharged_recomputation_explains_short_prompts_too() {
+    let published = [5_326.240_812, 45.981_038_959, 2_251.474_264_843];
+    let timing = PolynomialTiming { kv_pool_tokens: 65_536 };
+    let run = |cost| closed_loop((128, 512), (300, 900), 1024, cost);
+    agree(run(Box::new(PromptOnly { timing, prompt: 300 })), published);
+    let ours = run(Box::new(timing));
+    assert!((1.015..1.03).contains(&(ours[0] / published[0])) && (1.005..1.015).contains(&(ours[1] / published[1])), "{ours:?}");
 }
 
 /// Two more cases of it, run with aisimulate-core 0.13.0: 512/1024 tokens, 128 clients, 512 requests, room for 1024 blocks of 64; and
@@ -261,6 +273,24 @@ fn sglang_agrees_under_kv_pressure_at_other_lengths() {
     let load = |clients| format!("concurrency: {clients}\n  ignore_eos: false");
     agree(simulate_prompts(&engine, 512, &load(128), 512, 1024), [35_842.350_267, 40.103_295, 1_548.276_170]);
     agree(simulate_prompts(&engine, 300, &load(64), 2000, 500), [22_097.909_945, 35.760_366, 734.639_251]);
+}
+
+/// And in pages of 64 tokens, without the latch and the weight: 1024/1024 and 2000/500 agree. At 512/1024, where three times as many run, mean
+/// TTFT is 2.5 % and mean TPOT 1.4 % apart: half of that is the page that SGLang keeps free for each request it admits, and which the other
+/// simulator does not; the rest is not explained.
+#[test]
+fn sglang_agrees_under_kv_pressure_in_pages_but_for_many_short_requests() {
+    let engine = |pages: u32| {
+        let own = format!("{pages}\n    sglang: {{batch_is_full_latch: false}}");
+        SGLANG.replace("block_size: 1\n", "block_size: 64\n").replace("1048576", &own)
+    };
+    let load = |clients| format!("concurrency: {clients}\n  ignore_eos: false");
+    agree(simulate_prompts(&engine(2048), 1024, &load(256), 1024, 1024), [70_178.595_238, 43.331_445, 2_066.706_617]);
+    agree(simulate_prompts(&engine(1024), 300, &load(64), 2000, 500), [23_215.647_894, 35.740_113, 717.224_208]);
+    let theirs = [36_841.554_518, 39.922_243_917, 1_524.153_270];
+    let ours = simulate_prompts(&engine(1024), 512, &load(128), 512, 1024);
+    let apart: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| (ours / theirs - 1.0).abs()).collect();
+    assert!(apart[0] < 0.03 && apart[1] < 0.015 && apart[2] < 0.01, "{apart:?}");
 }
 
 /// Without the latch and without the weight of `ignore_eos`, SGLang's case of the same load agrees too.
