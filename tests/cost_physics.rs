@@ -186,7 +186,7 @@ fn four_bit_kv_saves_its_bytes_but_for_the_unpacking() {
         (bytes(Dtype::Fp8) / bytes(Dtype::Nvfp4) - 1.78).abs() < 0.01 && (bytes(Dtype::Bf16) / bytes(Dtype::Nvfp4) - 3.56).abs() < 0.01
     );
     for engine in Engine::ALL {
-        let mut slope = |kv_dtype| {
+        let slope = |kv_dtype| {
             let plain = spec(catalog.device("B200").unwrap(), catalog.model("Llama-3.1-70B").unwrap(), engine, 1, Dtype::Fp8);
             Calibrated::new(catalog, &CalibratedSpec { kv_dtype, ..plain }).unwrap().decode(64, 64 * 16_384).context_ps as f64
         };

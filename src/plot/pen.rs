@@ -190,7 +190,7 @@ fn dashed(points: &[Point], pattern: &[f64], clip: Rect) -> Vec<Vec<Point>> {
     let length = |a: Point, b: Point| crate::math::sqrt((b.0 - a.0) * (b.0 - a.0) + (b.1 - a.1) * (b.1 - a.1));
     let total: f64 = points.windows(2).map(|p| length(p[0], p[1])).sum();
     let jagged = total > 4.0 * (clip.right - clip.left + clip.bottom - clip.top);
-    let measure = |phase: usize, a: Point, b: Point| if jagged && phase % 2 == 0 { (b.0 - a.0).abs() } else { length(a, b) };
+    let measure = |phase: usize, a: Point, b: Point| if jagged && phase.is_multiple_of(2) { (b.0 - a.0).abs() } else { length(a, b) };
 
     let mut strokes = Vec::new();
     let mut phase = 0;

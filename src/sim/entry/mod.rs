@@ -490,7 +490,7 @@ fn no_such_cache(engine: Engine, model: &Model, device: &Device, kv_dtype: Dtype
     let data_centre = DATA_CENTRE_BLACKWELL.iter().any(|name| device.name.starts_with(name));
     let why = if model.mla.is_some() {
         format!("{} keeps no latent KV as nvfp4", engine.label())
-    } else if !data_centre && !(workstation && engine == Engine::Sglang) {
+    } else if !(data_centre || workstation && engine == Engine::Sglang) {
         format!("{} keeps no KV as nvfp4 on {}", engine.label(), device.name)
     } else {
         return None;
