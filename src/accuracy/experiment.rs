@@ -257,6 +257,7 @@ impl Requests {
     fn csv(mut self, record: &Record) -> (String, f64) {
         let prefix = record.prefix.as_ref().filter(|_| record.prefix_caching != Some(false));
         let distinct = prefix.and_then(|prefix| prefix.distinct_prompts).unwrap_or(0) as usize;
+        let distinct = distinct.min(self.input.len());
         let Some(prefix) = prefix.filter(|_| distinct > 0) else {
             let mut text = String::from("arrival_s,input_tokens,output_tokens\n");
             for ((arrival, input), output) in self.arrival_s.iter().zip(&self.input).zip(&self.output) {

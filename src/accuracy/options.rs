@@ -237,8 +237,9 @@ pub(super) fn trtllm(record: &Record) -> Map<String, Value> {
 
 /// One batch, whole prompts in one step, no server in front.
 pub(super) fn static_batch(batch: u32, record: &Record, config: &mut Map<String, Value>) {
-    let prompt = record.input.fixed.unwrap_or(0.0).max(1.0) as u64;
-    let length = prompt + record.output.fixed.unwrap_or(0.0).max(1.0) as u64;
+    let tokens = |count: Option<f64>| count.unwrap_or(0.0).clamp(1.0, 1e7) as u64;
+    let prompt = tokens(record.input.fixed);
+    let length = prompt + tokens(record.output.fixed);
     let step = (u64::from(batch) * prompt).max(length).clamp(1, 1_048_576);
     let limits = [
         ("max_num_seqs", "max_batch_size", u64::from(batch)),

@@ -166,8 +166,19 @@ impl Record {
     }
 }
 
-/// Reads records, one a line; a line that is none gives its number and why.
+/// Reads records, one a line; a line that is none gives its number and why. Null is as good as absent.
 pub fn records(text: &str) -> Vec<Result<Record, String>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines.map(|(index, line)| serde_json::from_str(line).map_err(|error| format!("line {}: {error}", index + 1))).collect()
+    let read = |line: &str| serde_json::from_value(without_nulls(serde_json::from_str(line)?));
+    lines.map(|(index, line)| read(line).map_err(|error: serde_json::Error| format!("line {}: {error}", index + 1))).collect()
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(key, value)| (key, without_nulls(value))).collect())
+        }
+        other => other,
+    }
 }

@@ -58,6 +58,12 @@ pub struct Replayed {
 }
 
 impl Replayed {
+    /// What stands in the place of a record that cannot be read.
+    pub fn unread(place: &str, why: String) -> Replayed {
+        let record = Record { id: place.to_owned(), set: "unread".to_owned(), ..Record::default() };
+        Replayed::new(&record, Err(why))
+    }
+
     pub(super) fn new(record: &Record, outcome: Result<(Experiment, RunResult), String>) -> Replayed {
         let measured_only = || {
             let numbers = record.measured.iter().filter_map(|(name, value)| Some((name, number(value)?)));

@@ -19,7 +19,7 @@ use super::moe::Experts;
 use super::part::Part;
 use super::rates::{Arithmetic, Lookup, US};
 use super::shapes::{Product, check_split, products, quantises_experts_only};
-use crate::catalog::calibration::LaunchMode;
+use crate::catalog::calibration::{LaunchMode, MoeConstants, PrefillAttentionConstants};
 use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model};
 
 /// Share of the memory bandwidth that element-wise kernels reach, and their launch: AIConfigurator's formula, not a measurement.
@@ -140,9 +140,13 @@ impl Calibrated {
         let device = &lookup.sustained(device);
 
         let sixteen = Arithmetic::of(device, Dtype::Bf16);
-        let gemm_16bit = Gemm { arithmetic: sixteen, bandwidth, constants: lookup.gemm(&sixteen)?.clone() };
+        let mut constants = lookup.gemm(&sixteen)?.clone();
+        constants.compute = lookup.eased(constants.compute);
+        let gemm_16bit = Gemm { arithmetic: sixteen, bandwidth, constants };
         let arithmetic = Arithmetic::of(device, dtype);
-        let gemm = Gemm { arithmetic, bandwidth, constants: lookup.gemm(&arithmetic)?.clone() };
+        let mut constants = lookup.gemm(&arithmetic)?.clone();
+        constants.compute = lookup.eased(constants.compute);
+        let gemm = Gemm { arithmetic, bandwidth, constants };
 
         let ep = spec.part.ep.max(1);
         let experts = match model.moe {
@@ -150,7 +154,10 @@ impl Calibrated {
             Some(moe) => Some(Experts {
                 arithmetic: arithmetic.with_unit_of(device, lookup.moe(dtype)?.activations),
                 bandwidth,
-                constants: lookup.moe(dtype)?.clone(),
+                constants: {
+                    let own = lookup.moe(dtype)?.clone();
+                    MoeConstants { compute: lookup.eased(own.compute), ..own }
+                },
                 experts: f64::from(moe.experts) / f64::from(ep),
                 experts_per_token: f64::from(moe.experts_per_token) / f64::from(ep),
                 hidden: f64::from(model.hidden_size),
@@ -160,10 +167,11 @@ impl Calibrated {
         };
         let read = bytes_to_read(kv_dtype, kv_bytes, device);
         let (layer, prefill_attention) = match model.mla {
-            None => (
-                DecodeLayer::grouped(model, tp, device, read, lookup.decode_attention(kv_dtype)?),
-                PrefillAttention::grouped(model, tp, device, read, lookup.prefill_attention(kv_dtype)?),
-            ),
+            None => (DecodeLayer::grouped(model, tp, device, read, lookup.decode_attention(kv_dtype)?), {
+                let own = lookup.prefill_attention(kv_dtype)?.clone();
+                let constants = PrefillAttentionConstants { compute: lookup.eased(own.compute), ..own };
+                PrefillAttention::grouped(model, tp, device, read, &constants)
+            }),
             Some(_) => (
                 DecodeLayer::latent(model, tp, device, kv_bytes, lookup.mla_decode(kv_dtype)?),
                 PrefillAttention::latent(model, tp, device, kv_bytes, lookup.mla_prefill(kv_dtype)?),

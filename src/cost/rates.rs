@@ -72,6 +72,8 @@ pub(super) struct Lookup<'a> {
     own_confidence: Confidence,
     typical: &'a Calibration,
     engine: Engine,
+    /// The part of the lost time of products that a borrowing device loses too: see [`Lookup::eased`].
+    lost: f64,
     pub confidence: Confidence,
 }
 
@@ -80,7 +82,10 @@ impl<'a> Lookup<'a> {
         let missing = || CannotModel::NoConstants { device: device.name.clone(), what: "calibration file".to_owned() };
         let (own, own_confidence) = catalog.calibration_of(device).ok_or_else(missing)?;
         let typical = catalog.calibrations.iter().find(|calibration| calibration.device.is_none()).ok_or_else(missing)?;
-        Ok(Lookup { own, own_confidence, typical, engine, confidence: own_confidence })
+        let of_lender = own.reference.bf16_flops / own.reference.memory_bytes_per_s;
+        let balance = device.bf16_flops / device.memory_bytes_per_s / of_lender;
+        let lost = if own_confidence == Confidence::Borrowed && balance.is_finite() { balance.clamp(0.0, 1.0) } else { 1.0 };
+        Ok(Lookup { own, own_confidence, typical, engine, lost, confidence: own_confidence })
     }
 
     pub fn calibration(&self) -> &'a Calibration {
@@ -98,6 +103,14 @@ impl<'a> Lookup<'a> {
             int8_flops: scaled(device.int8_flops),
             ..device.clone()
         }
+    }
+
+    /// A share of the peak as a borrowing device reaches it. What a kernel loses against the peak is time in which operands come and
+    /// tiles start and end; that time is the lender's, and weighs less where multiplying takes longer: a chip with the lender's memory
+    /// and a fraction of its peak (H20, GeForce cards) comes closer to it.
+    pub fn eased(&self, share: f64) -> f64 {
+        let share = share.clamp(0.01, 1.0);
+        1.0 / (1.0 + (1.0 / share - 1.0) * self.lost)
     }
 
     /// This device's constants, its own engine's first; else typical ones.

@@ -62,23 +62,25 @@ impl Files for Builtin {
     }
 }
 
+/// A record, or why it is none, and the files beside it.
+type Work = (Result<Record, String>, Box<dyn Files + Sync>);
+
 pub fn accuracy(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.kernels {
         let fits = accuracy::kernels::fits(catalog::builtin());
         return out(&format!("{}\n{}", accuracy::kernels::by_operation(&fits), accuracy::kernels::every_fit(&fits)));
     }
-    let mut work: Vec<(Record, Box<dyn Files + Sync>)> = Vec::new();
+    let mut work: Vec<Work> = Vec::new();
     for path in &arguments.files {
         let text = fs::read_to_string(path).map_err(|error| Failure::Message(format!("cannot read {}: {error}", path.display())))?;
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
         for record in accuracy::records(&text) {
-            let record = record.map_err(|why| Failure::Message(format!("{}: {why}", path.display())))?;
-            work.push((record, Box::new(Beside(folder.clone()))));
+            work.push((record.map_err(|why| format!("{}: {why}", path.display())), Box::new(Beside(folder.clone()))));
         }
     }
     if arguments.files.is_empty() {
         for record in accuracy::records(RUNS) {
-            work.push((record.map_err(Failure::Message)?, Box::new(Builtin)));
+            work.push((record, Box::new(Builtin)));
         }
     }
     let factors = Factors { host: arguments.host, device: arguments.device };
@@ -96,7 +98,7 @@ pub fn accuracy(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Replays on all cores; the order of the results is that of the records.
-fn replay_all(work: &[(Record, Box<dyn Files + Sync>)], factors: Factors) -> Vec<Replayed> {
+fn replay_all(work: &[Work], factors: Factors) -> Vec<Replayed> {
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Replayed)>> = Mutex::new(Vec::with_capacity(work.len()));
     let threads = thread::available_parallelism().map_or(1, |count| count.get()).min(work.len().max(1));
@@ -107,7 +109,10 @@ fn replay_all(work: &[(Record, Box<dyn Files + Sync>)], factors: Factors) -> Vec
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     work.get(index).map(|each| (index, each))
                 } {
-                    let replayed = accuracy::replay(record, files.as_ref(), factors);
+                    let replayed = match record {
+                        Ok(record) => accuracy::replay(record, files.as_ref(), factors),
+                        Err(why) => Replayed::unread(why.split(": ").next().unwrap_or_default(), why.clone()),
+                    };
                     done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((index, replayed));
                 }
             });
