@@ -22,6 +22,7 @@ fn cost(device: &str, model: Model, tp: u32) -> Calibrated {
         sorts_logits: false,
         mixed_steps_add: false,
         device_time: 1.0,
+        expert_skew: 0.7,
     };
     Calibrated::new(builtin(), &spec).unwrap()
 }

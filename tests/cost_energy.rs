@@ -24,6 +24,7 @@ fn spec(device: &str, model: &str, tp: u32, dtype: Dtype) -> CalibratedSpec {
         sorts_logits: false,
         mixed_steps_add: false,
         device_time: 1.0,
+        expert_skew: 0.7,
         device,
     }
 }

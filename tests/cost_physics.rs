@@ -21,6 +21,7 @@ fn spec(device: &Device, model: &Model, engine: Engine, tp: u32, dtype: Dtype) -
         sorts_logits: false,
         mixed_steps_add: false,
         device_time: 1.0,
+        expert_skew: 0.7,
     }
 }
 

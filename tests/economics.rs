@@ -83,3 +83,24 @@ fn an_unknown_grid_is_refused_with_those_there_are() {
     let both = config::read_value(&document("H100-SXM", "Llama-3.1-8B", 1, 8, json!({"grid": "sweden", "gco2_per_kwh": 1.0})));
     assert!(plan(&both.document.unwrap(), &NoFiles).is_err());
 }
+
+/// The chart of power and the summary's energy are the same: GPUs of replicas that are not there draw nothing, idle ones their idle power.
+#[test]
+fn stopped_replicas_draw_nothing_in_the_chart_either() {
+    let text = include_str!("../configs/presets/autoscaling-h100@1.yaml");
+    for run in run::simulate(text, &NoFiles) {
+        let power = run.power_w().unwrap();
+        let bin_ps = run.series.bin_ps;
+        let width = |bin: usize| bin_ps.min(run.end_ps.saturating_sub(bin as u64 * bin_ps)) as f64 * 1e-12;
+        let joules: f64 = power.iter().enumerate().map(|(bin, watts)| watts * width(bin)).sum();
+        assert!(
+            (joules / at(&run, "/energy/total_j") - 1.0).abs() < 0.01,
+            "{}: {joules} J, {} told",
+            run.name,
+            at(&run, "/energy/total_j")
+        );
+        // The scaled fleets are not always whole, so this was not all the same.
+        let there: u64 = (0..run.info.replicas.len()).map(|replica| run.fleet.paid_ps(replica, 0, run.end_ps)).sum();
+        assert_eq!(there < run.info.replicas.len() as u64 * run.end_ps, run.name != "six replicas", "{}", run.name);
+    }
+}

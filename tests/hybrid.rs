@@ -239,6 +239,7 @@ fn spec(device: &str, name: &str, engine: Engine, tp: u32) -> CalibratedSpec {
         sorts_logits: false,
         mixed_steps_add: false,
         device_time: 1.0,
+        expert_skew: 0.7,
     }
 }
 

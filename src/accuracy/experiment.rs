@@ -102,7 +102,9 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
     let in_process = record.option_flag("server") == Some(false) || engine == Engine::Trtllm && load.offline.is_some();
     let mut calibration = Map::new();
     if factors != Factors::default() {
-        calibration.extend([("host_time".to_owned(), json!(factors.host)), ("device_time".to_owned(), json!(factors.device))]);
+        let skew = factors.skew * crate::cost::EXPERT_SKEW;
+        let given = [("host_time", factors.host), ("device_time", factors.device), ("launch_time", factors.launch), ("expert_skew", skew)];
+        calibration.extend(given.map(|(key, factor)| (key.to_owned(), json!(factor))));
     }
     if at_server || in_process {
         calibration.insert("per_request_ms".into(), json!(0));

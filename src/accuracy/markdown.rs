@@ -127,8 +127,8 @@ fn row(text: &mut String, name: &str, quantity: &str, errors: &Errors) {
 /// How the predictions move when an assumption does.
 fn sensitivity(text: &mut String, runs: &[Replayed], variants: &[Variant<'_>]) {
     text.push_str(
-        "## What the assumptions do\n\nHost time is an assumption, and kernels of one kind differ between versions and cards. With all of either changed by \
-         a factor, predictions move (median over all runs, and the largest tenth) and the check sets' errors become:\n\n\
+        "## What the assumptions do\n\nHost time, the time of launches without a CUDA graph and the skew of experts are assumptions, and kernels of one kind differ between versions and \
+         cards. With one of them changed by a factor, predictions move (median over all runs, and the largest tenth) and the check sets' errors become:\n\n\
          | change | quantity | predictions move by | p90 | median error then |\n|---|---|---|---|---|\n",
     );
     for (name, varied) in variants {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::experiment::Experiment;
 use super::record::Record;
+use crate::cost::PowerModel;
 use crate::metrics::{NEVER_PS, RunResult, Status};
 
 /// One metric: what was measured and what is predicted.
@@ -32,7 +33,8 @@ impl Comparison {
             "itl" => "itl",
             "e2e" => "e2e",
             "output" | "total" | "req" | "tok" | "input" => "throughput",
-            "power" | "energy" => "power",
+            "power" => "power",
+            "energy" => "energy",
             _ => "other",
         }
     }
@@ -76,6 +78,10 @@ fn predict(name: &str, measured: f64, times: &Times, rates: &Rates, run: &RunRes
         "tok_s_per_gpu" | "output_tok_s_per_gpu" => rates.output.map(|rate| rate / rates.gpus),
         "total_tok_s_per_gpu" => rates.input.zip(rates.output).map(|(input, output)| (input + output) / rates.gpus),
         "batch_mean" => rates.batch,
+        "power_avg_w" => rates.power.map(|[mean, _]| mean),
+        "power_avg_frac_tdp" => rates.power.filter(|_| rates.limit_w > 0.0).map(|[mean, _]| mean / rates.limit_w),
+        "power_peak_frac_tdp" => rates.power.filter(|_| rates.limit_w > 0.0).map(|[_, peak]| peak / rates.limit_w),
+        "energy_per_token_j" => rates.power.zip(rates.output).filter(|(_, output)| *output > 0.0).map(|([mean, _], output)| mean / output),
         _ => None,
     };
     if rate.is_some() {
@@ -172,6 +178,9 @@ struct Rates {
     input: Option<f64>,
     requests: Option<f64>,
     batch: Option<f64>,
+    /// Of all GPUs, W: mean, and the highest bin; and the power limit of all.
+    power: Option<[f64; 2]>,
+    limit_w: f64,
     gpus: f64,
 }
 
@@ -187,13 +196,15 @@ impl Rates {
             input: throughput("input_tokens_per_second"),
             requests: throughput("requests_per_second"),
             batch: run.summary["engine"]["mean_running"].as_f64(),
+            power: power(run, 0, run.end_ps),
+            limit_w: limit_w(run),
             gpus,
         }
     }
 
     /// From when `batch` requests have their first token until all but `batch` have ended.
     fn steady(batch: usize, run: &RunResult, gpus: f64) -> Rates {
-        let none = Rates { output: None, input: None, requests: None, batch: None, gpus };
+        let none = Rates { output: None, input: None, requests: None, batch: None, power: None, limit_w: limit_w(run), gpus };
         let requests = &run.requests;
         let sorted = |column: &[u64]| {
             let mut column: Vec<u64> = column.iter().copied().filter(|time| *time != NEVER_PS).collect();
@@ -218,8 +229,30 @@ impl Rates {
             tokens += if last > first { inside / (last - first) as f64 * f64::from(requests.output_tokens[row]) } else { 0.0 };
         }
         let window = (to - from) as f64;
-        Rates { output: Some(tokens / (window * 1e-12)), batch: Some(held / window), ..none }
+        Rates { output: Some(tokens / (window * 1e-12)), batch: Some(held / window), power: power(run, from, to), ..none }
     }
+}
+
+/// Power limit of all GPUs, W; 0 where one's is not known.
+fn limit_w(run: &RunResult) -> f64 {
+    let limit = |power: PowerModel| (power.idle_mw + power.span_mw) as f64 / 1e3;
+    run.info.replicas.iter().map(|info| info.power.map(limit)).sum::<Option<f64>>().unwrap_or(0.0)
+}
+
+/// Power of all GPUs from `from` to `to`, W: mean and highest bin. Bins that the window cuts count with their share.
+fn power(run: &RunResult, from: u64, to: u64) -> Option<[f64; 2]> {
+    let bin_ps = run.series.bin_ps.max(1);
+    let (mut energy, mut span, mut peak) = (0.0, 0.0, 0.0_f64);
+    for (bin, watts) in run.power_w()?.into_iter().enumerate() {
+        let start = bin as u64 * bin_ps;
+        let inside = start.saturating_add(bin_ps).min(to).saturating_sub(start.max(from)) as f64;
+        if inside > 0.0 {
+            energy += watts * inside;
+            span += inside;
+            peak = peak.max(watts);
+        }
+    }
+    (span > 0.0).then_some([energy / span, peak])
 }
 
 /// A metric's measured value, where it is a number.

@@ -35,11 +35,17 @@ const SLICE: u64 = 1 << 20;
 pub struct Factors {
     pub host: f64,
     pub device: f64,
+    /// Launches without a graph.
+    pub launch: f64,
+    /// The experts' skew, over the assumed one.
+    pub skew: f64,
 }
+
+const AS_IT_IS: Factors = Factors { host: 1.0, device: 1.0, launch: 1.0, skew: 1.0 };
 
 impl Default for Factors {
     fn default() -> Factors {
-        Factors { host: 1.0, device: 1.0 }
+        AS_IT_IS
     }
 }
 
@@ -68,9 +74,13 @@ pub fn simulate(record: &Record, files: &dyn Files, factors: Factors) -> Result<
 }
 
 /// What a study of sensitivity changes: a name and the factors.
-pub const VARIANTS: [(&str, Factors); 4] = [
-    ("host time x 0.5", Factors { host: 0.5, device: 1.0 }),
-    ("host time x 2", Factors { host: 2.0, device: 1.0 }),
-    ("device time - 10 %", Factors { host: 1.0, device: 0.9 }),
-    ("device time + 10 %", Factors { host: 1.0, device: 1.1 }),
+pub const VARIANTS: [(&str, Factors); 8] = [
+    ("host time x 0.5", Factors { host: 0.5, ..AS_IT_IS }),
+    ("host time x 2", Factors { host: 2.0, ..AS_IT_IS }),
+    ("launches without a graph x 0.5", Factors { launch: 0.5, ..AS_IT_IS }),
+    ("launches without a graph x 1.5", Factors { launch: 1.5, ..AS_IT_IS }),
+    ("skew of experts x 0.5", Factors { skew: 0.5, ..AS_IT_IS }),
+    ("skew of experts x 1.5", Factors { skew: 1.5, ..AS_IT_IS }),
+    ("device time - 10 %", Factors { device: 0.9, ..AS_IT_IS }),
+    ("device time + 10 %", Factors { device: 1.1, ..AS_IT_IS }),
 ];

@@ -60,6 +60,8 @@ pub struct CalibratedSpec {
     pub mixed_steps_add: bool,
     /// Factor on every device time, from a measurement of one's own; 1 without one.
     pub device_time: f64,
+    /// Exponent of the experts' popularity; `EXPERT_SKEW` unless a document has another one.
+    pub expert_skew: f64,
 }
 
 /// Cost that depends only on the number of rows: everything in the layers but attention.
@@ -162,6 +164,7 @@ impl Calibrated {
                 experts_per_token: f64::from(moe.experts_per_token) / f64::from(ep),
                 hidden: f64::from(model.hidden_size),
                 width: f64::from(moe.expert_intermediate_size.div_ceil((tp * spec.part.ranks).div_ceil(ep))),
+                skew: spec.expert_skew,
                 matrices: model.feed_forward_matrices() as f64,
             }),
         };

@@ -28,6 +28,7 @@ pub use footprint::Footprint;
 pub use graphs::Graphs;
 pub use memory::{DoesNotFit, Drafter, MemoryBudget, MemorySpec};
 pub use model::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
+pub use moe::EXPERT_SKEW;
 pub use part::Part;
 pub use shapes::{weight_bytes_of_part, weight_bytes_per_rank};
 pub use speculative::Speculative;

@@ -15,7 +15,7 @@ use crate::catalog::calibration::MoeConstants;
 use crate::math::{exp, ln, ln_1p, p_norm};
 
 /// How the popularity of experts falls with their rank. An assumption: even routing would be 0.
-const POPULARITY: f64 = 0.7;
+pub const EXPERT_SKEW: f64 = 0.7;
 
 /// The expert layers of one model on one device.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct Experts {
     pub hidden: f64,
     /// Width of one expert's share on one GPU.
     pub width: f64,
+    /// Exponent of the experts' popularity.
+    pub skew: f64,
     /// Matrices of an expert: three when gated.
     pub matrices: f64,
 }
@@ -36,7 +38,7 @@ impl Experts {
     /// Experts of a layer that at least one of the tokens chooses.
     pub fn active(&self, tokens: f64) -> f64 {
         let rows = tokens * self.experts_per_token;
-        let weight = |rank: u32| exp(-POPULARITY * ln(f64::from(rank)));
+        let weight = |rank: u32| exp(-self.skew * ln(f64::from(rank)));
         let total: f64 = (1..=self.count()).map(weight).sum();
         let met: f64 = (1..=self.count()).map(|rank| 1.0 - exp(rows * ln_1p(-(weight(rank) / total).min(1.0 - 1e-12)))).sum();
         // Experts of one token are distinct.

@@ -272,16 +272,27 @@ pub struct RunResult {
 }
 
 impl RunResult {
-    /// Power of all GPUs in each bin of the series, W, idle ones included; none when one's power is not known.
+    /// Power of all GPUs in each bin of the series, W, idle ones included and those that are not there left out; none when one's power is not
+    /// known.
     pub fn power_w(&self) -> Option<Vec<f64>> {
-        let idle_mw = self.info.replicas.iter().map(|info| info.power.map(|power| power.idle_mw)).sum::<Option<u64>>()?;
+        let idle_mw = self.info.replicas.iter().map(|info| info.power.map(|power| power.idle_mw)).collect::<Option<Vec<u64>>>()?;
+        let all_mw: u64 = idle_mw.iter().sum();
         if self.info.replicas.is_empty() {
             return None;
         }
         // 1 fJ a ps is 1 mW. The last bin may reach beyond the end of the simulation.
         let bin_ps = self.series.bin_ps;
         let width = |bin: usize| bin_ps.min(self.end_ps.saturating_sub(bin as u64 * bin_ps)).max(1) as f64;
-        let watts = |(bin, &energy_fj): (usize, &u128)| (idle_mw as f64 + energy_fj as f64 / width(bin)) / 1e3;
+        let idle = |bin: usize| {
+            if !self.fleet.kept {
+                return all_mw as f64;
+            }
+            let from_ps = bin as u64 * bin_ps;
+            let to_ps = from_ps.saturating_add(width(bin) as u64);
+            let there = |(replica, &mw): (usize, &u64)| mw as f64 * self.fleet.paid_ps(replica, from_ps, to_ps) as f64 / width(bin);
+            idle_mw.iter().enumerate().map(there).sum()
+        };
+        let watts = |(bin, &energy_fj): (usize, &u128)| (idle(bin) + energy_fj as f64 / width(bin)) / 1e3;
         Some(self.series.energy_fj.iter().enumerate().map(watts).collect())
     }
 

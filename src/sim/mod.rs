@@ -12,6 +12,7 @@ mod moment;
 mod operations;
 pub mod plan;
 mod pools;
+pub mod sensitivity;
 
 pub use entry::is_modelled;
 pub use moment::{Inspection, Moment, NoMoment, ReplicaMoment};

@@ -298,7 +298,8 @@ fn with_calibration(entry: &FrameworkEntry, files: &dyn Files, path: &str) -> Re
     let Some(calibration) = &entry.config.calibration else { return Ok(entry) };
     let Some(file) = &calibration.file else { return Ok(entry) };
     let at = format!("{path}.config.calibration.file");
-    if calibration.device_time.is_some() || calibration.host_time.is_some() || calibration.per_request_ms.is_some() {
+    let factors = [calibration.device_time, calibration.host_time, calibration.launch_time, calibration.expert_skew, calibration.tier_rate];
+    if factors.iter().any(Option::is_some) || calibration.per_request_ms.is_some() {
         return Err(Diagnostic::error(at, "is given beside the factors themselves", "keep one of the two"));
     }
     let hint = "such a file holds `{\"device_time\": 1.1, \"host_time\": 0.9}`";
@@ -309,7 +310,13 @@ fn with_calibration(entry: &FrameworkEntry, files: &dyn Files, path: &str) -> Re
         .map_err(|error| Diagnostic::error(&at, format!("{file} holds no calibration: {error}"), hint))?;
     let sound = |factor: Option<f64>| factor.is_none_or(|factor| (0.01..=1000.0).contains(&factor));
     let request = read.per_request_ms.is_none_or(|ms| (0.0..=60_000.0).contains(&ms));
-    if read.file.is_some() || !sound(read.device_time) || !sound(read.host_time) || !request {
+    if read.file.is_some()
+        || !sound(read.device_time)
+        || !sound(read.host_time)
+        || !sound(read.launch_time)
+        || !sound(read.tier_rate)
+        || !request
+    {
         return Err(Diagnostic::error(
             at,
             format!("{file} holds no factors from 0.01 to 1000, or a per_request_ms that is not from 0 to 60000"),

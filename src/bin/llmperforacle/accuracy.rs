@@ -83,7 +83,7 @@ pub fn accuracy(arguments: &Arguments) -> Result<(), Failure> {
             work.push((record, Box::new(Builtin)));
         }
     }
-    let factors = Factors { host: arguments.host, device: arguments.device };
+    let factors = Factors { host: arguments.host, device: arguments.device, ..Factors::default() };
     let runs = replay_all(&work, factors);
     if arguments.markdown {
         let varied: Vec<(&str, Vec<Replayed>)> =

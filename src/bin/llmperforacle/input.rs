@@ -70,11 +70,16 @@ fn read_text(path: &Path, is_stdin: bool) -> Result<String, String> {
 impl Input {
     /// Makes the document ready to run; findings have their places in the text.
     pub fn plan(&self) -> Result<Plan, Vec<Diagnostic>> {
+        self.plan_of(&self.document)
+    }
+
+    /// Another version of the document made ready, with the same files.
+    pub fn plan_of(&self, document: &Document) -> Result<Plan, Vec<Diagnostic>> {
         let locate = |mut findings: Vec<Diagnostic>| {
             config::locate(&self.text, &self.name, &mut findings);
             findings
         };
-        let plan = sim::plan(&self.document, &self.files).map_err(locate)?;
+        let plan = sim::plan(document, &self.files).map_err(locate)?;
         Ok(Plan { warnings: locate(plan.warnings), ..plan })
     }
 }

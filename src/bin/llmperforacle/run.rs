@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use llmperforacle::config::Diagnostic;
 use llmperforacle::metrics::RunResult;
 use llmperforacle::report;
-use llmperforacle::sim::Simulation;
+use llmperforacle::sim::{self, Simulation};
 use llmperforacle::units::Time;
 use serde_json::{Map, Value};
 
@@ -46,6 +46,10 @@ pub struct Arguments {
     /// The stretch of simulated seconds that the trace shows, such as `10..12.5`; all of it otherwise.
     #[arg(long, value_name = "FROM..TO", value_parser = stretch, requires = "perfetto")]
     window: Option<(Time, Time)>,
+    /// Run again with each assumption changed (host time, launches, skew of experts, tiers, start-up; device time by a tenth), and say how far
+    /// the results move.
+    #[arg(long)]
+    sensitivity: bool,
     /// Take every decode step singly. Slow; the results are the same to the last bit.
     #[arg(long)]
     no_fast_path: bool,
@@ -83,6 +87,8 @@ fn output_format(text: &str) -> Result<OutputFormat, String> {
 struct Outcome {
     input: Input,
     runs: Vec<RunResult>,
+    /// With `--sensitivity`, the same with one assumption changed.
+    varied: Vec<report::Varied>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -107,6 +113,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         write_trace(&outcome, arguments)?;
         if talk {
             out(&closing(&outcome))?;
+            if arguments.sensitivity {
+                out(&report::sensitivity_text(&outcome.runs, &outcome.varied))?;
+            }
         }
         outcomes.push(outcome);
     }
@@ -165,7 +174,31 @@ fn simulate(input: Input, arguments: &Arguments, talk: bool) -> Result<Outcome, 
         tell(&input.name, &simulation.warnings());
         runs.push(simulation.finish());
     }
-    Ok(Outcome { input, runs })
+    let varied = if arguments.sensitivity { vary(&input)? } else { Vec::new() };
+    Ok(Outcome { input, runs, varied })
+}
+
+/// The document again for each assumption and factor.
+fn vary(input: &Input) -> Result<Vec<report::Varied>, Failure> {
+    let mut varied = Vec::new();
+    for assumption in sim::sensitivity::ASSUMPTIONS {
+        for factor in assumption.factors {
+            let Some(document) = assumption.changed(&input.document, factor) else { continue };
+            let fail = |diagnostics: Vec<Diagnostic>| {
+                tell(&input.name, &diagnostics);
+                Failure::Explained
+            };
+            let plan = input.plan_of(&document).map_err(fail)?;
+            let mut runs = Vec::new();
+            for run in &plan.runs {
+                let mut simulation = Simulation::new(run).map_err(fail)?;
+                while !simulation.advance(SLICE).done {}
+                runs.push(simulation.finish());
+            }
+            varied.push(report::Varied { assumption: assumption.name, factor, runs });
+        }
+    }
+    Ok(varied)
 }
 
 fn write_trace(outcome: &Outcome, arguments: &Arguments) -> Result<(), Failure> {
@@ -216,12 +249,21 @@ fn why(runs: &[RunResult]) -> String {
     format!("\n{}\n{lines}", if runs.len() > 1 { "What separates them" } else { "What it waited for" })
 }
 
+fn with_sensitivity(outcome: &Outcome) -> Value {
+    let mut summary = report::summary(&outcome.runs);
+    if !outcome.varied.is_empty() {
+        summary["sensitivity"] = report::sensitivity_json(&outcome.runs, &outcome.varied);
+    }
+    summary
+}
+
 fn as_json(outcomes: &[Outcome]) -> Value {
     match outcomes {
-        [outcome] => report::summary(&outcome.runs),
+        [outcome] if outcome.varied.is_empty() => report::summary(&outcome.runs),
+        [outcome] => with_sensitivity(outcome),
         _ => {
             let by_file: Map<String, Value> =
-                outcomes.iter().map(|outcome| (outcome.input.name.clone(), report::summary(&outcome.runs))).collect();
+                outcomes.iter().map(|outcome| (outcome.input.name.clone(), with_sensitivity(outcome))).collect();
             Value::Object([("documents".to_string(), Value::Object(by_file))].into_iter().collect())
         }
     }

@@ -315,6 +315,18 @@ pub struct OwnCalibration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub host_time: Option<f64>,
+    /// Factor on the time of launching a kernel without a CUDA graph, beside `host_time`. Absent means 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub launch_time: Option<f64>,
+    /// How popular experts are: that of rank r is chosen with a probability proportional to r^-x; 0 is even. Absent means 0.7, an assumption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 4.0))]
+    pub expert_skew: Option<f64>,
+    /// Factor on the rates of all `kv_tiers`. Absent means 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.001, max = 1000.0))]
+    pub tier_rate: Option<f64>,
     /// Host time of each request before the engine sees it (HTTP, tokenizer), ms, instead of the built-in assumption. Not changed by
     /// `host_time`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -20,6 +20,7 @@ use crate::catalog::{Catalog, Confidence, Device, Dtype, Engine, HostTime, Model
 use crate::cluster::network::KvShape;
 use crate::config::Diagnostic;
 use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, FrameworkKind, MixedStepCost, Sampling};
+use crate::cost::EXPERT_SKEW;
 use crate::cost::memory::{Drafter, MemorySpec};
 use crate::cost::transfer::Hop;
 use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, PolynomialTiming, PowerModel};
@@ -212,6 +213,7 @@ impl Parts<'_> {
         let own = self.config.calibration.clone().unwrap_or_default();
         let drafting = Drafting::of(&self, catalog)?;
         let mut host = scaled(self.host(defaults.host), own.host_time.unwrap_or(1.0));
+        host.per_launch_us *= own.launch_time.unwrap_or(1.0);
         if let Some(ms) = own.per_request_ms {
             (host.per_request_api_ms, host.per_prompt_token_api_us) = (ms, 0.0);
         }
@@ -228,6 +230,7 @@ impl Parts<'_> {
             sorts_logits: self.config.sampling == Some(Sampling::TopP),
             mixed_steps_add: self.config.mixed_step_cost == Some(MixedStepCost::Sum),
             device_time: own.device_time.unwrap_or(1.0),
+            expert_skew: own.expert_skew.unwrap_or(EXPERT_SKEW),
         };
         let calibrated = Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
 

@@ -80,8 +80,9 @@ pub(super) fn tiers(parts: &Parts<'_>, kind: FrameworkKind, pool: &Pool) -> Resu
             1 => (7.0, 5.0, 80.0),
             _ => (12.5, 12.5, 500.0),
         };
-        let read_gb_s = tier.bandwidth_gb_s.unwrap_or(read_gb_s);
-        let write_gb_s = tier.write_bandwidth_gb_s.or(tier.bandwidth_gb_s).unwrap_or(write_gb_s);
+        let factor = parts.config.calibration.as_ref().and_then(|own| own.tier_rate).unwrap_or(1.0);
+        let read_gb_s = tier.bandwidth_gb_s.unwrap_or(read_gb_s) * factor;
+        let write_gb_s = tier.write_bandwidth_gb_s.or(tier.bandwidth_gb_s).unwrap_or(write_gb_s) * factor;
         // Every GPU has a link to the host; a disk and the network serve all of them.
         let moved = if kind == 0 { rank_bytes } else { bytes };
         let latency = Time::from_us(tier.latency_us.unwrap_or(latency_us));

@@ -19,10 +19,10 @@ use crate::sim::fleet::Group;
 use crate::units::Time;
 
 /// Assumed: no framework publishes start-up times.
-const PROVISION_S: f64 = 30.0;
-const WEIGHTS_GB_PER_S: f64 = 2.0;
-const COMPILE_S: f64 = 40.0;
-const WARM_UP_S: f64 = 5.0;
+pub(in crate::sim) const PROVISION_S: f64 = 30.0;
+pub(in crate::sim) const WEIGHTS_GB_PER_S: f64 = 2.0;
+pub(in crate::sim) const COMPILE_S: f64 = 40.0;
+pub(in crate::sim) const WARM_UP_S: f64 = 5.0;
 const GPUS_PER_NODE: u32 = 8;
 
 /// What decides on the number of replicas.
