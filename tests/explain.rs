@@ -121,3 +121,63 @@ fn the_cost_split_adds_up() {
     let floor = told["floors"]["compute_ms"].as_f64().unwrap().max(told["floors"]["memory_ms"].as_f64().unwrap());
     assert!(floor > 0.0 && floor < sum, "{floor} of {sum}");
 }
+
+/// Two engines, a prompt for each at 0; the second fails at 5 ms for 50 ms, and its request is tried again on the first.
+const FLEET: &str = "
+simulation: {random_seed: 1}
+hardware_profile: {node: H100-SXM}
+workload: {trace: {path: trace.csv, format: plain_csv}}
+faults: {events: [{at_s: 0.005, kind: gpu, index: 1, duration_s: 0.05}]}
+retries: {initial_backoff_ms: 0}
+frameworks_to_test:
+- name: fleet
+  type: VLLM
+  replicas: 2
+  router: {policy: least_loaded}
+  startup: {provision_s: 0, compile_s: 0, warm_up_s: 0.001, weights_gb_per_s: 100000}
+  config: {model_profile_id: Llama-3.1-8B, async_scheduling: false, timing: {fixed: {prefill_ms: 10, decode_ms: 1}}}
+";
+
+#[test]
+fn a_moment_of_a_fleet_tells_choices_failures_and_retries() {
+    let plan = planned(FLEET, "arrival_s,input_tokens,output_tokens\n0,100,11\n0,200,300\n0.02,100,1\n");
+    let moment = look(&plan, Time::from_ms(30.0)).unwrap();
+    assert_eq!(moment.rule, "least_loaded");
+    // The third comes when the first, alone, is in flight with the second on replica 0; there is no other.
+    let told: Vec<_> = moment.routing.iter().map(|d| (d.request, d.chosen, d.candidates)).collect();
+    assert_eq!(told, [(0, 0, 2), (1, 1, 2), (1, 0, 1), (2, 0, 1)]);
+    assert_eq!(moment.routing[3].scores, [(0, 2.0)]);
+    let [retry] = &moment.retries[..] else { panic!("{:?}", moment.retries) };
+    assert_eq!((retry.at, retry.request, retry.refused, retry.next), (Time::from_ms(5.0), 1, false, Some((2, Time::from_ms(5.0)))));
+    let text = report::moment_text(&moment);
+    for line in [
+        "Router: least_loaded",
+        "0.000000 s  req_2 to replica 1 of 2; requests in flight (the least wins): 1: 0.0000, 0: 1.0000",
+        "0.005000 s  req_2 to replica 0 of 1; requests in flight (the least wins): 0: 1.0000",
+        "0.005000 s  replica 1 fails",
+        "one request lost",
+        "0.005000 s  req_2 was lost: try 2 at 0.005000 s",
+    ] {
+        assert!(text.contains(line), "no {line:?} in\n{text}");
+    }
+    let json = report::moment_json(&moment);
+    assert_eq!((json["rule"].as_str(), json["fleet_events"][0]["kind"].as_str()), (Some("least_loaded"), Some("failed")));
+    assert_eq!((json["retries"][0]["request"].as_str(), json["retries"][0]["next_try"]["number"].as_u64()), (Some("req_2"), Some(2)));
+    // What comes later is not told, and what came before is told in full later.
+    assert!(look(&plan, Time::from_ms(4.0)).unwrap().events.is_empty());
+    let later = look(&plan, Time::from_ms(100.0)).unwrap();
+    assert_eq!(later.events[..1], moment.events[..1]);
+    assert!(report::moment_text(&later).contains("replica 1 serves"), "{}", report::moment_text(&later));
+}
+
+/// Twelve candidates: the best eight are named, the others counted. One engine alone has no router to tell of.
+#[test]
+fn many_candidates_are_counted() {
+    let many = FLEET.replace("replicas: 2", "replicas: 12").replace("policy: least_loaded", "policy: kv");
+    let text = report::moment_text(
+        &look(&planned(&many, "arrival_s,input_tokens,output_tokens\n0,100,90\n0,200,90\n"), Time::from_ms(30.0)).unwrap(),
+    );
+    assert!(text.contains("of 12; cost, blocks (the least wins): ") && text.contains(" … and 4 more"), "{text}");
+    let alone = planned(BY_HAND, G1);
+    assert!(!report::moment_text(&look(&alone, Time::from_ms(15.0)).unwrap()).contains("Router"));
+}

@@ -1,11 +1,12 @@
 //! A moment of a run, for a terminal and for programs: each replica's step, its batch, its cost split, the queue and the rule that
 //! held its head back. Formats only.
 
+mod fleet;
+
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::cluster::router::decisions::Decision;
 use crate::engine::{Doing, HeldBack, Member, Snapshot, Waiting};
 use crate::metrics::{ReplicaInfo, Work};
 use crate::object::object;
@@ -36,15 +37,10 @@ pub fn moment_json(moment: &Moment) -> Value {
             "last_step_ended_s": (replica.last_end > Time::ZERO).then(|| replica.last_end.as_s()),
             "steps": replica.steps.iter().map(|step| step_json(step, &replica.info)).collect::<Vec<Value>>(),
         })).collect::<Vec<Value>>(),
-        "routing": moment.routing.iter().map(decision_json).collect::<Vec<Value>>(),
-    })
-}
-
-fn decision_json(decision: &Decision) -> Value {
-    object!({
-        "request": name(decision.request), "at_s": decision.at.as_s(), "chosen": decision.chosen, "of": decision.candidates,
-        "unit": decision.score.word(), "greatest_wins": decision.score.greatest_wins(),
-        "scores": decision.scores.iter().map(|(replica, score)| json!([replica, score])).collect::<Vec<Value>>(),
+        "rule": moment.rule,
+        "routing": moment.routing.iter().map(fleet::decision_json).collect::<Vec<Value>>(),
+        "fleet_events": moment.events.iter().map(fleet::event_json).collect::<Vec<Value>>(),
+        "retries": moment.retries.iter().map(fleet::retry_json).collect::<Vec<Value>>(),
     })
 }
 
@@ -201,6 +197,7 @@ pub fn moment_text(moment: &Moment) -> String {
             push_step(&mut text, step, info);
         }
     }
+    fleet::push(&mut text, moment);
     text
 }
 

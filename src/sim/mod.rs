@@ -16,6 +16,7 @@ pub mod sensitivity;
 
 pub use entry::is_modelled;
 pub use moment::{Inspection, Moment, NoMoment, ReplicaMoment};
+pub use operations::Retry;
 pub use plan::{Files, NoFiles, Plan, RunPlan, plan};
 
 use crate::cluster::{Router, Tournament};

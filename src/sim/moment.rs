@@ -1,11 +1,15 @@
 //! A look at one moment of a run: everything is simulated up to it, then each replica's step under way is told.
 
+use super::operations::Retry;
 use super::{RunPlan, Simulation};
 use crate::cluster::router::decisions::Decision;
 use crate::config::Diagnostic;
 use crate::engine::{Probe, Snapshot};
-use crate::metrics::ReplicaInfo;
+use crate::metrics::{FleetEvent, ReplicaInfo};
 use crate::units::Time;
+
+/// Events of a fleet that a moment tells of: the latest.
+const EVENTS_TOLD: usize = 24;
 
 /// One replica at a moment.
 #[derive(Clone, Debug)]
@@ -25,8 +29,13 @@ pub struct Moment {
     pub run: String,
     pub at: Time,
     pub replicas: Vec<ReplicaMoment>,
-    /// The latest choices of the router, in order of time.
+    /// The router's rule, as documents name it, and its latest choices, in order of time.
+    pub rule: &'static str,
     pub routing: Vec<Decision>,
+    /// What happened to the fleet last: scaling, failures, drains. In order of time.
+    pub events: Vec<FleetEvent>,
+    /// The latest tries that failed, and what became of the requests. In order of time.
+    pub retries: Vec<Retry>,
 }
 
 /// Why there is nothing to see.
@@ -52,6 +61,9 @@ impl Inspection {
         let mut simulation = Simulation::new(plan)?;
         simulation.replicas.iter_mut().for_each(|replica| replica.watch(at));
         simulation.router.watch();
+        if let Some(operations) = &mut simulation.operations {
+            operations.watch();
+        }
         let horizon = simulation.horizon;
         simulation.horizon = at.min(horizon);
         Ok(Inspection { simulation, at, horizon })
@@ -80,6 +92,12 @@ impl Inspection {
                 replica.probe().map_or((Vec::new(), Time::ZERO), |probe| (probe.found().to_vec(), Probe::last_end(probe)));
             ReplicaMoment { info: info.clone(), steps, last_end, next: replica.next_event() }
         });
-        Ok(Moment { run: simulation.plan.name.clone(), at: self.at, replicas: replicas.collect(), routing })
+        let replicas = replicas.collect();
+        let (run, rule) = (simulation.plan.name.clone(), simulation.plan.router.rule.name());
+        let retries = simulation.operations.as_ref().map(|operations| operations.tried_again()).unwrap_or_default();
+        let log = &simulation.recorder.fleet_log().events;
+        let until = log.partition_point(|event| event.at_ps <= self.at.0);
+        let events = log[until.saturating_sub(EVENTS_TOLD)..until].to_vec();
+        Ok(Moment { run, at: self.at, replicas, rule, routing, events, retries })
     }
 }

@@ -5,7 +5,9 @@
 //! is cheap enough by the router's books is asked what it holds. The search ends when no bound is below the least cost found, which is
 //! after a few replicas where few have the prompt or most have it: the replica is the same as by scoring all (`scores`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
 
 use super::Fleet;
 use super::prefix_index::{Overlap, PrefixIndex};
@@ -123,7 +125,7 @@ const FEW_HOLDERS: usize = 32;
 pub struct KvRouter {
     options: KvOptions,
     index: PrefixIndex,
-    sent: BTreeMap<u32, Sent>,
+    sent: FxHashMap<u32, Sent>,
     prefill_tokens: Vec<u64>,
     /// Tokens of prompts in flight, equal contents once.
     active_tokens: Vec<u64>,
@@ -183,7 +185,7 @@ impl KvRouter {
         KvRouter {
             options,
             index: PrefixIndex::new(replicas, ttl),
-            sent: BTreeMap::new(),
+            sent: FxHashMap::default(),
             prefill_tokens: vec![0; replicas],
             active_tokens: vec![0; replicas],
             requests: vec![0; replicas],

@@ -51,6 +51,25 @@ pub enum Rule {
     VllmDp,
 }
 
+impl Rule {
+    /// Its name in documents.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Rule::RoundRobin => "round_robin",
+            Rule::Random => "random",
+            Rule::Weighted(_) => "weighted",
+            Rule::LeastLoaded => "least_loaded",
+            Rule::PowerOfTwo => "power_of_two",
+            Rule::SessionAffinity => "session_affinity",
+            Rule::PrefixHash { .. } => "prefix_hash",
+            Rule::CacheAware(_) => "cache_aware",
+            Rule::Kv(_) => "kv",
+            Rule::Scorers(_) => "scorers",
+            Rule::VllmDp => "vllm_dp",
+        }
+    }
+}
+
 /// A router as planned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouterSpec {

@@ -14,6 +14,70 @@ struct Holder {
     touched: Time,
 }
 
+/// The holders of one segment, in order of replicas: most segments have one.
+#[derive(Clone, Debug, Default)]
+enum Holders {
+    #[default]
+    None,
+    One(Holder),
+    Many(Vec<Holder>),
+}
+
+impl Holders {
+    fn all(&self) -> &[Holder] {
+        match self {
+            Holders::None => &[],
+            Holders::One(holder) => std::slice::from_ref(holder),
+            Holders::Many(holders) => holders,
+        }
+    }
+
+    fn all_mut(&mut self) -> &mut [Holder] {
+        match self {
+            Holders::None => &mut [],
+            Holders::One(holder) => std::slice::from_mut(holder),
+            Holders::Many(holders) => holders,
+        }
+    }
+
+    /// Where the replica is, or would be.
+    fn place(&self, replica: u32) -> Result<usize, usize> {
+        self.all().binary_search_by_key(&replica, |holder| holder.replica)
+    }
+
+    fn insert(&mut self, at: usize, holder: Holder) {
+        match self {
+            Holders::None => *self = Holders::One(holder),
+            Holders::One(first) => {
+                let mut both = vec![*first];
+                both.insert(at, holder);
+                *self = Holders::Many(both);
+            }
+            Holders::Many(holders) => holders.insert(at, holder),
+        }
+    }
+
+    fn retain(&mut self, mut keeps: impl FnMut(&Holder) -> bool) {
+        match self {
+            Holders::None => {}
+            Holders::One(holder) => {
+                if !keeps(holder) {
+                    *self = Holders::None;
+                }
+            }
+            Holders::Many(holders) => holders.retain(keeps),
+        }
+    }
+
+    fn remove(&mut self, at: usize) {
+        match self {
+            Holders::None => {}
+            Holders::One(_) => *self = Holders::None,
+            Holders::Many(holders) => drop(holders.remove(at)),
+        }
+    }
+}
+
 /// What a replica may hold of a prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overlap {
@@ -26,8 +90,8 @@ pub struct Overlap {
 /// Holders of segments, and the overlap of the prompt looked at last.
 #[derive(Debug)]
 pub struct PrefixIndex {
-    /// By segment, in order of replicas.
-    holders: Vec<Vec<Holder>>,
+    /// By segment.
+    holders: Vec<Holders>,
     /// How long a holder counts after its last request has been sent; [`Time::NEVER`]: until it is forgotten.
     ttl: Time,
     overlaps: Vec<Overlap>,
@@ -66,7 +130,7 @@ impl PrefixIndex {
                 }
                 kept
             });
-            for holder in holders {
+            for holder in holders.all() {
                 let overlap = &mut self.overlaps[holder.replica as usize];
                 if overlap.cached == start {
                     overlap.cached += segment.tokens;
@@ -95,11 +159,12 @@ impl PrefixIndex {
         let mut overlap = Overlap::default();
         for segment in segments {
             let Some(holders) = self.holders.get(segment.id.0 as usize) else { break };
-            let Ok(at) = holders.binary_search_by_key(&(replica as u32), |holder| holder.replica) else { break };
-            if !self.counts(&holders[at], now) {
+            let Ok(at) = holders.place(replica as u32) else { break };
+            let holder = &holders.all()[at];
+            if !self.counts(holder, now) {
                 break;
             }
-            if overlap.active == overlap.cached && holders[at].in_flight > 0 {
+            if overlap.active == overlap.cached && holder.in_flight > 0 {
                 overlap.active += segment.tokens;
             }
             overlap.cached += segment.tokens;
@@ -111,7 +176,7 @@ impl PrefixIndex {
     pub fn few_holders(&self, segments: &[Segment], few: usize) -> (u32, Vec<u32>) {
         let mut before = 0;
         for segment in segments {
-            let holders = self.holders.get(segment.id.0 as usize).map_or(&[][..], Vec::as_slice);
+            let holders = self.holders.get(segment.id.0 as usize).map_or(&[][..], Holders::all);
             if holders.len() <= few {
                 return (before, holders.iter().map(|holder| holder.replica).collect());
             }
@@ -183,7 +248,7 @@ impl PrefixIndex {
             }
             let mut held: Vec<(Time, u32)> = Vec::new();
             for (id, holders) in self.holders.iter().enumerate() {
-                let there = holders.iter().find(|holder| holder.replica as usize == replica && holder.in_flight == 0);
+                let there = holders.all().iter().find(|holder| holder.replica as usize == replica && holder.in_flight == 0);
                 held.extend(there.map(|holder| (holder.touched, id as u32)));
             }
             // Of those sent together the later segments go first: they follow the earlier ones.
@@ -220,8 +285,8 @@ impl PrefixIndex {
 
     fn forget(&mut self, segment: Segment, replica: usize) {
         let Some(holders) = self.holders.get_mut(segment.id.0 as usize) else { return };
-        if let Ok(at) = holders.binary_search_by_key(&(replica as u32), |holder| holder.replica)
-            && holders[at].in_flight == 0
+        if let Ok(at) = holders.place(replica as u32)
+            && holders.all()[at].in_flight == 0
         {
             holders.remove(at);
             self.remembered[replica] -= u64::from(segment.tokens);
@@ -231,20 +296,16 @@ impl PrefixIndex {
     fn holder(&mut self, segment: Segment, replica: usize) -> &mut Holder {
         let id = segment.id.0 as usize;
         if self.holders.len() <= id {
-            self.holders.resize_with(id + 1, Vec::new);
+            self.holders.resize_with(id + 1, Holders::default);
             self.lengths.resize(id + 1, 0);
         }
         self.lengths[id] = segment.tokens;
         let holders = &mut self.holders[id];
-        let at = holders.binary_search_by_key(&(replica as u32), |holder| holder.replica).unwrap_or_else(|at| {
+        let at = holders.place(replica as u32).unwrap_or_else(|at| {
             self.remembered[replica] += u64::from(segment.tokens);
-            if holders.is_empty() {
-                // Most segments are held by one.
-                holders.reserve_exact(1);
-            }
             holders.insert(at, Holder { replica: replica as u32, in_flight: 0, touched: Time::ZERO });
             at
         });
-        &mut holders[at]
+        &mut holders.all_mut()[at]
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Due, InFlight, Phase, Place};
+use super::{Due, InFlight, Phase, Place, Retry};
 use crate::cluster::admission::{Refusal, Ticket};
 use crate::cluster::router::queue::QueueOrder;
 use crate::engine::{RejectReason, UnderWay};
@@ -287,15 +287,25 @@ impl Simulation {
 
     /// Has a request tried again after a while, if it may be.
     fn try_later(&mut self, id: u32, rejected: bool) -> bool {
-        let Some(operations) = &mut self.operations else { return false };
+        let next = self.next_try(id, rejected);
+        if let Some(operations) = &mut self.operations {
+            operations.note(Retry { at: self.now, request: id, refused: rejected, next });
+        }
+        next.is_some()
+    }
+
+    /// Number and time of its next try, which is on its way from here on.
+    fn next_try(&mut self, id: u32, rejected: bool) -> Option<(u32, Time)> {
+        let operations = self.operations.as_mut()?;
         let under_way = operations.requests.len() as u32;
-        let Some(retries) = operations.retries.as_mut().filter(|retries| !rejected || retries.spec().rejected) else { return false };
-        let Some(entry) = operations.requests.get_mut(&id) else { return false };
-        let Some(wait) = retries.grant(entry.attempts, under_way) else { return false };
+        let retries = operations.retries.as_mut().filter(|retries| !rejected || retries.spec().rejected)?;
+        let entry = operations.requests.get_mut(&id)?;
+        let begins = self.now + retries.grant(entry.attempts, under_way)?;
         entry.attempts += 1;
-        operations.due.push(Reverse((self.now + wait, Due::Again(id))));
+        let attempt = entry.attempts;
+        operations.due.push(Reverse((begins, Due::Again(id))));
         self.recorder.again(id);
-        true
+        Some((attempt, begins))
     }
 
     pub(super) fn again(&mut self, id: u32) {

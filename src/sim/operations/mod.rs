@@ -9,7 +9,7 @@ pub(super) mod plan;
 mod scaling;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use super::Simulation;
 use crate::cluster::admission::Admission;
@@ -84,6 +84,20 @@ enum Due {
     Scale(u32),
 }
 
+/// What became of a try that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    pub at: Time,
+    pub request: u32,
+    /// It did not get in; else it was lost.
+    pub refused: bool,
+    /// Number of the next try and when it begins; none: the request was given up.
+    pub next: Option<(u32, Time)>,
+}
+
+/// Retries kept for somebody who looks at one moment.
+const RETRIES_KEPT: usize = 24;
+
 /// Everything about the operation of a run.
 pub(super) struct Operations {
     plan: OperationsPlan,
@@ -95,6 +109,8 @@ pub(super) struct Operations {
     router_down: u32,
     requests: BTreeMap<u32, InFlight>,
     due: BinaryHeap<Reverse<(Time, Due)>>,
+    /// The latest; kept only when asked for.
+    tried_again: Option<VecDeque<Retry>>,
 }
 
 impl Operations {
@@ -121,12 +137,32 @@ impl Operations {
             router_down: 0,
             requests: BTreeMap::new(),
             due: BinaryHeap::new(),
+            tried_again: None,
             plan: plan.clone(),
         };
         for (which, scaler) in operations.scalers.iter().enumerate() {
             operations.due.push(Reverse((scaler.next(), Due::Scale(which as u32))));
         }
         operations
+    }
+
+    /// Keeps the latest retries.
+    pub(super) fn watch(&mut self) {
+        self.tried_again = Some(VecDeque::new());
+    }
+
+    /// The latest retries, when they are kept.
+    pub(super) fn tried_again(&self) -> Vec<Retry> {
+        self.tried_again.iter().flatten().copied().collect()
+    }
+
+    fn note(&mut self, retry: Retry) {
+        if let Some(kept) = &mut self.tried_again {
+            if kept.len() == RETRIES_KEPT {
+                kept.pop_front();
+            }
+            kept.push_back(retry);
+        }
     }
 
     /// When something happens next.
