@@ -46,6 +46,8 @@ pub enum Purpose {
     QueueOrder = 15,
     /// Waits before second tries, by run.
     Retries = 16,
+    /// Which LoRA adapter serves, by first request (or row of the trace).
+    Adapters = 17,
     /// Images of a prompt, by first request and turn (or row of the trace).
     Images = 18,
 }

@@ -34,6 +34,7 @@ fn budget_with(case: &Case, change: impl FnOnce(&mut MemorySpec)) -> Result<Memo
         max_num_seqs: defaults.max_num_seqs,
         block_size: defaults.block_size,
         graphs: &graphs,
+        adapter_bytes_per_layer: 0.0,
         drafter: None,
         states: StateOptions::default(),
     };

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use llmperforacle::cost::{CostModel, DecodeCost, PowerModel, Prefill, StepCost, StepParts};
 use llmperforacle::engine::policies::trtllm::{Capacity, Chunking, TrtllmOptions};
 use llmperforacle::engine::policies::vllm::VllmOptions;
-use llmperforacle::engine::{Bunches, Core, Limits, Pace, PolicySpec, Replica};
+use llmperforacle::engine::{Bunches, Core, Limits, LoraSpec, Pace, PolicySpec, Replica};
 use llmperforacle::kv::{BlockTree, HashChain, KvCache, LoadBack, Reuse};
 use llmperforacle::metrics::{Recorder, RunResult, Status};
 use llmperforacle::units::Time;
@@ -78,6 +78,7 @@ struct Case {
     beside: u64,
     /// Tiers below the KV memory.
     below: Option<engines::Below>,
+    lora: Option<LoraSpec>,
 }
 
 /// Gap before it in us, prompt, output, shared prefix (group, tokens), declared limit beyond the output, us until the client
@@ -131,7 +132,9 @@ fn trtllm() -> impl Strategy<Value = PolicySpec> {
 fn case(policy: impl Strategy<Value = PolicySpec>, fetches: bool) -> impl Strategy<Value = Case> {
     let load = prop_oneof![Just(LoadBack::Serial), (1u32..40).prop_map(LoadBack::Layers)];
     let load = (load, any::<bool>()).prop_map(move |(load, fetch)| if fetches && fetch { LoadBack::Fetch } else { load });
-    (plain_case(policy), engines::below(load, false)).prop_map(|(case, below)| Case { below, ..case })
+    // vLLM makes places, TensorRT-LLM counts ranks.
+    let lora = engines::adapters(!fetches, false);
+    (plain_case(policy), engines::below(load, false), lora).prop_map(|(case, below, lora)| Case { below, lora, ..case })
 }
 
 fn plain_case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value = Case> {
@@ -183,12 +186,13 @@ fn plain_case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value 
             bunch,
             beside,
             below: None,
+            lora: None,
         },
     )
 }
 
 fn requests(case: &Case) -> Vec<Request> {
-    engines::requests(case.requests.iter().map(
+    let requests = engines::requests(case.requests.iter().map(
         |&(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us, priority, samples)| engines::Draft {
             gap_us,
             input_tokens,
@@ -200,7 +204,8 @@ fn requests(case: &Case) -> Vec<Request> {
             priority,
             samples,
         },
-    ))
+    ));
+    engines::with_adapters(requests, case.lora.as_ref())
 }
 
 fn memory(case: &Case) -> Box<dyn KvCache> {
@@ -222,9 +227,13 @@ fn plain_memory(case: &Case) -> Box<dyn KvCache> {
 }
 
 fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
-    let core = Core::new(case.limits.clone(), memory(case));
+    let mut core = Core::new(case.limits.clone(), memory(case));
+    if let Some(lora) = &case.lora {
+        core.serve_adapters(lora.clone());
+    }
     let pace = Pace { overlap: case.overlap, fast_path, horizon: case.horizon };
-    let mut replica = Replica::new(0, core, case.policy.build(), Box::new(case.cost.clone()), pace);
+    let cost = engines::cost_of_adapters(Box::new(case.cost.clone()), case.lora.as_ref());
+    let mut replica = Replica::new(0, core, case.policy.build(), cost, pace);
     if let Some(interval) = case.bunch {
         replica.bunch(Bunches { interval, at_multiples: case.caching });
     }
@@ -263,7 +272,8 @@ fn ends_and_conserves(case: &Case) -> Result<(), TestCaseError> {
     if never_pauses {
         prop_assert!(r.preemptions.iter().all(|&preemptions| preemptions == 0));
     }
-    if passes_over || case.below.as_ref().is_some_and(|below| case.caching && below.fetches()) {
+    // Others pass those whose adapter has no place.
+    if passes_over || case.lora.is_some() || case.below.as_ref().is_some_and(|below| case.caching && below.fetches()) {
         return Ok(());
     }
     if matches!(&case.policy, PolicySpec::Vllm(options) if options.priority) {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use llmperforacle::cost::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
 use llmperforacle::engine::policies::sglang::{Order, Priorities, Sglang, SglangOptions};
-use llmperforacle::engine::{Core, Limits, Pace, Replica};
+use llmperforacle::engine::{Core, Limits, LoraSpec, Pace, Replica};
 use llmperforacle::kv::{KvCache, LoadBack, RadixCache};
 use llmperforacle::metrics::{Recorder, RunResult};
 use llmperforacle::units::Time;
@@ -58,6 +58,7 @@ struct Case {
     requests: Vec<Draft>,
     /// Tiers below the KV memory.
     below: Option<engines::Below>,
+    lora: Option<LoraSpec>,
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -115,8 +116,17 @@ fn case() -> impl Strategy<Value = Case> {
     let shape = (prop_oneof![Just(1u32), Just(4u32), Just(16u32)], 8u64..120, any::<bool>());
     let horizon = prop_oneof![4 => Just(Time::NEVER), 1 => (1u64..5_000_000_000).prop_map(Time)];
     let load = prop_oneof![Just(LoadBack::Serial), (1u32..40).prop_map(LoadBack::Layers)];
-    (limits, options, cost, shape, horizon, prop::collection::vec(request, 1..40), engines::below(load, true)).prop_map(
-        |(limits, options, cost, (page, pages, overlap), horizon, requests, below)| Case {
+    (
+        limits,
+        options,
+        cost,
+        shape,
+        horizon,
+        prop::collection::vec(request, 1..40),
+        engines::below(load, true),
+        engines::adapters(false, true),
+    )
+        .prop_map(|(limits, options, cost, (page, pages, overlap), horizon, requests, below, lora)| Case {
             limits,
             options,
             page,
@@ -126,24 +136,26 @@ fn case() -> impl Strategy<Value = Case> {
             cost,
             requests,
             below,
-        },
-    )
+            lora,
+        })
 }
 
 fn requests(case: &Case) -> Vec<Request> {
-    engines::requests(case.requests.iter().map(|&(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us, samples)| {
-        engines::Draft {
-            gap_us,
-            input_tokens,
-            output_tokens,
-            prefix,
-            undeclared,
-            patience_us,
-            ignore_eos: undeclared == 0 && output_tokens % 2 == 0,
-            priority: (output_tokens % 3) as i32,
-            samples,
-        }
-    }))
+    let requests =
+        engines::requests(case.requests.iter().map(|&(gap_us, input_tokens, output_tokens, prefix, undeclared, patience_us, samples)| {
+            engines::Draft {
+                gap_us,
+                input_tokens,
+                output_tokens,
+                prefix,
+                undeclared,
+                patience_us,
+                ignore_eos: undeclared == 0 && output_tokens % 2 == 0,
+                priority: (output_tokens % 3) as i32,
+                samples,
+            }
+        }));
+    engines::with_adapters(requests, case.lora.as_ref())
 }
 
 fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
@@ -152,9 +164,13 @@ fn run(case: &Case, fast_path: bool) -> (RunResult, u64, u64) {
         Some(below) if case.options.caching => below.under(memory),
         _ => memory,
     };
-    let core = Core::new(case.limits.clone(), memory);
+    let mut core = Core::new(case.limits.clone(), memory);
+    if let Some(lora) = &case.lora {
+        core.serve_adapters(lora.clone());
+    }
     let pace = Pace { overlap: case.overlap, fast_path, horizon: case.horizon };
-    let replica = Replica::new(0, core, Box::new(Sglang::new(case.options.clone())), Box::new(case.cost.clone()), pace);
+    let cost = engines::cost_of_adapters(Box::new(case.cost.clone()), case.lora.as_ref());
+    let replica = Replica::new(0, core, Box::new(Sglang::new(case.options.clone())), cost, pace);
     engines::drive(replica, Recorder::new(Time::ZERO, None), requests(case), case.horizon)
 }
 
@@ -173,7 +189,7 @@ proptest! {
         prop_assert_eq!(used, 0, "memory leaked");
         let r = &result.requests;
         prop_assert_eq!(r.len(), case.requests.len());
-        if case.options.order == Order::Fcfs && case.options.priority.is_none() && case.below.is_none() {
+        if case.options.order == Order::Fcfs && case.options.priority.is_none() && case.below.is_none() && case.lora.is_none() {
             // First come, first served: nobody is admitted for the first time before an earlier one (but for one whose KV is on its
             // way up from a lower tier).
             let served: Vec<u64> = (0..r.len()).filter(|&row| r.status[row] == 1).map(|row| r.scheduled_ps[row]).collect();
@@ -366,6 +382,7 @@ proptest! {
                 ignore_eos: true,
                 hangs_up: Time::NEVER,
                 priority: 0,
+                adapter: 0,
                 samples: 1,
                 images: Default::default(),
                 segments: segments.into(),

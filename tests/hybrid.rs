@@ -187,6 +187,7 @@ fn budget(engine: Engine, name: &str, tp: u32, states: StateOptions) -> MemoryBu
         max_num_seqs: 64,
         block_size: if engine == Engine::Vllm { unified_block(model(name), tp, 2.0, 16) } else { defaults.block_size },
         graphs: &graphs,
+        adapter_bytes_per_layer: 0.0,
         drafter: None,
         states,
     })

@@ -259,6 +259,7 @@ fn check(blocks: usize, reuse: Reuse, moves: &[Move]) -> Result<(), TestCaseErro
                     ignore_eos: true,
                     hangs_up: Time::NEVER,
                     priority: 0,
+                    adapter: 0,
                     samples: 1,
                     images: Default::default(),
                     segments: segments_here.into(),

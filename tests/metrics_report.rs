@@ -29,6 +29,7 @@ fn request(id: u32, arrival_s: f64, input_tokens: u32, output_tokens: u32, sessi
         ignore_eos: true,
         hangs_up: Time::NEVER,
         priority: 0,
+        adapter: 0,
         samples: 1,
         images: Default::default(),
         segments: Box::new([]),
@@ -61,6 +62,7 @@ fn step(start_s: f64, duration_s: f64, steps: u64, decodes: u32, prefill: u64, f
         padded_tokens: 1,
         eager: false,
         kv_wait_ps: 0,
+        adapters: Default::default(),
         stopped_decodes: 0,
         held_back: None,
         wasted_sequences: 0,
@@ -316,6 +318,8 @@ fn the_table_of_metrics_and_the_summary_cover_each_other() {
     // Sections that are null in a run without operations and without images.
     result.info.encode_pool = Some(Default::default());
     result.fleet.kept = true;
+    // And one that is null without LoRA adapters.
+    result.counters[0].adapters.batch_ps = 1;
     let summary = llmperforacle::metrics::summary(&result);
     let mut paths = Vec::new();
     leaves(&summary, String::new(), &mut paths);

@@ -210,6 +210,7 @@ fn closed_loop((clients, requests): (u32, u32), (input, output): (u32, u32), blo
                 ignore_eos: true,
                 hangs_up: Time::NEVER,
                 priority: 0,
+                adapter: 0,
                 samples: 1,
                 images: Default::default(),
                 segments: [Segment { id: SegmentId(id), tokens: input }].into(),

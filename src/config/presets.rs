@@ -34,7 +34,7 @@ macro_rules! preset {
 }
 
 /// The first is the one that the page opens with.
-static PRESETS: [Preset; 15] = [
+static PRESETS: [Preset; 16] = [
     preset!(
         "stacks-h100",
         2,
@@ -124,6 +124,12 @@ static PRESETS: [Preset; 15] = [
         1,
         "The original project's quick start",
         "The example that the original project's generate-config writes: Llama2-7B on one GPU of 312 TFLOP/s, ten short requests a second."
+    ),
+    preset!(
+        "lora-h100",
+        1,
+        "32 LoRA adapters on one H100: how many together?",
+        "Chat on Llama-3.1-8B with 32 adapters, a few of which get most requests. With few places on the GPU, requests wait for one and adapters come and go; with many, steps compute more different adapters."
     ),
 ];
 

@@ -40,6 +40,8 @@ pub struct MemorySpec<'a> {
     pub max_num_seqs: u32,
     pub block_size: u32,
     pub graphs: &'a Graphs,
+    /// Memory that LoRA adapters take for each layer, bytes.
+    pub adapter_bytes_per_layer: f64,
     /// A model that drafts tokens beside it, with weights and KV of its own.
     pub drafter: Option<Drafter<'a>>,
     /// Of SGLang's pool of states, for models that have them.
@@ -58,6 +60,7 @@ pub struct Drafter<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MemoryBudget {
     pub total: f64,
+    /// Of the model, of what drafts for it, and of LoRA adapters.
     pub weights: f64,
     /// Largest working set of a step. Estimated.
     pub activations: f64,
@@ -121,7 +124,9 @@ impl MemoryBudget {
     /// The parts, with whatever number of blocks comes out (0 when nothing is left).
     fn fill(spec: &MemorySpec<'_>) -> MemoryBudget {
         let total = spec.device.memory_bytes;
-        let weights = weight_bytes_of_part(spec.model, spec.part, spec.tp, spec.dtype) + drafter_weight_bytes(spec);
+        let weights = weight_bytes_of_part(spec.model, spec.part, spec.tp, spec.dtype)
+            + drafter_weight_bytes(spec)
+            + spec.adapter_bytes_per_layer * f64::from(spec.model.layers);
         let activations = activation_bytes(spec);
         let graphs = GRAPH * f64::from(spec.graphs.count());
         let rest = if spec.tp * spec.part.stages * spec.part.ranks > 1 { REST_IN_GROUP } else { REST_ALONE };

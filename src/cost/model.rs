@@ -119,6 +119,17 @@ impl DecodeCost {
     }
 }
 
+/// LoRA adapters of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AdapterMix {
+    /// Tokens of the step that an adapter serves.
+    pub rows: u64,
+    /// Their ranks, summed over those tokens.
+    pub rank_rows: u64,
+    /// Ranks of the different adapters, summed.
+    pub ranks: u64,
+}
+
 /// Step times of one engine on its GPUs.
 pub trait CostModel {
     /// A decode-only step of `sequences` (at least 1) with `context` tokens of KV in all, including the tokens being computed.
@@ -128,6 +139,9 @@ pub trait CostModel {
 
     /// The ranks of a group compute `rows` tokens in all in the step that is asked for next; they share their experts.
     fn of_group(&mut self, _rows: u64) {}
+
+    /// LoRA adapters of the step that is asked for next.
+    fn of_adapters(&mut self, _mix: AdapterMix) {}
 
     /// A step with prefill (at least one piece), with or without decodes. `context` is the sum over the decodes.
     fn mixed(&mut self, prefills: &[Prefill], sequences: u32, context: u64) -> StepCost;

@@ -4,7 +4,7 @@
 //! context's KV is read once for each sequence. Drafting is K decode steps of the drafter, one after the other, over the same
 //! contexts; prompts pass through the drafter too, since it needs their KV.
 
-use super::model::{CostModel, DecodeCost, Prefill, StepCost};
+use super::model::{AdapterMix, CostModel, DecodeCost, Prefill, StepCost};
 
 /// A cost model of verification and drafting.
 pub struct Speculative {
@@ -36,6 +36,18 @@ impl CostModel for Speculative {
             cost.valid_below_context = cost.valid_below_context.min(draft.valid_below_context);
         }
         cost
+    }
+
+    fn of_group(&mut self, rows: u64) {
+        self.verifier.of_group(rows);
+        // A drafted token of each sequence is one row.
+        if let Some(drafter) = &mut self.drafter {
+            drafter.of_group(rows.div_ceil(u64::from(self.drafted) + 1));
+        }
+    }
+
+    fn of_adapters(&mut self, mix: AdapterMix) {
+        self.verifier.of_adapters(mix);
     }
 
     fn mixed(&mut self, prefills: &[Prefill], sequences: u32, context: u64) -> StepCost {

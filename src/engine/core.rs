@@ -8,6 +8,7 @@ use super::held::{HeldBack, HoldRule};
 use super::job::{Arena, Job, JobId, Leg, Stage};
 use super::lanes::Lanes;
 use super::ledger::{Causes, HitCause, Ledger};
+use super::lora::Adapters;
 use super::observer::{Found, RejectReason};
 use crate::cost::Prefill;
 use crate::kv::{Hit, KvCache};
@@ -122,6 +123,8 @@ pub struct Core {
     /// When the batch is being formed.
     pub now: Time,
     pub(super) ledger: Ledger,
+    /// None without LoRA adapters.
+    pub(super) lora: Option<Box<Adapters>>,
     /// Waiting requests that hold blocks for KV that is on its way or has come.
     pub fetched: u32,
     /// End of the last batch formed: when the tokens before the next batch come out.
@@ -154,6 +157,7 @@ impl Core {
             admissions: 0,
             now: Time::ZERO,
             ledger: Ledger::default(),
+            lora: None,
             fetched: 0,
             last_end: Time::ZERO,
             last_decode_end: Time::ZERO,
@@ -242,12 +246,14 @@ impl Core {
         self.admissions += 1;
         self.jobs[id].admission = self.admissions;
         self.jobs[id].position = self.running.push(id);
+        self.seat_adapter(self.jobs[id].request.adapter);
     }
 
     /// A running request is one no more.
     pub(super) fn leave_seat(&mut self, id: JobId) {
         self.running.remove(self.jobs[id].position);
         self.running.compact(&mut self.jobs);
+        self.unseat_adapter(self.jobs[id].request.adapter);
     }
 
     /// Starts a new batch.
@@ -259,6 +265,10 @@ impl Core {
 
     /// A policy says which rule keeps a waiting request out of the batch, what it would have needed and what was there.
     pub fn hold_back(&mut self, id: JobId, rule: HoldRule, needed: u64, available: u64) {
+        // Those behind a head without a place for its adapter have reasons of their own.
+        if self.held_back.is_some_and(|held| held.rule == HoldRule::AdapterSlots) {
+            return;
+        }
         self.held_back = Some(HeldBack { request: self.jobs[id].request.id, rule, needed, available });
     }
 
@@ -298,6 +308,7 @@ impl Core {
         job.stage = Stage::Prefilling;
         job.admission = self.admissions;
         job.position = self.running.push(id);
+        let adapter = job.request.adapter;
         if cached == 0 && !job.was_scheduled && job.request.segments.is_empty() {
             job.was_scheduled = true;
             self.events.push(Event::ScheduledAlone { request: job.request.id, prompt_tokens: job.request.input_tokens });
@@ -305,6 +316,8 @@ impl Core {
             self.tell_admission(id, cached);
         }
         self.prefilling.push(id);
+        self.seat_adapter(adapter);
+        self.admit_adapter(adapter);
         Some(id)
     }
 
@@ -442,9 +455,8 @@ impl Core {
         job.computed = 0;
         job.encoded = 0;
         job.stage = Stage::Waiting;
-        self.running.remove(job.position);
         self.events.push(Event::Preempted { request: job.request.id });
-        self.running.compact(&mut self.jobs);
+        self.leave_seat(id);
         self.waiting.push_front(id);
     }
 
@@ -474,9 +486,8 @@ impl Core {
         self.pool.preempt(id, job.computed + u64::from(self.with_next_block), &job.request);
         job.computed = 0;
         job.stage = Stage::Leaving;
-        self.running.remove(job.position);
         self.events.push(Event::Preempted { request: job.request.id });
-        self.running.compact(&mut self.jobs);
+        self.leave_seat(id);
     }
 
     /// A sequence whose end-of-sequence token is in flight leaves the decodes, after a `wasted` step or without one.
@@ -557,10 +568,9 @@ impl Core {
         match job.stage {
             Stage::Waiting | Stage::Leaving => {}
             Stage::Parked => self.parked -= 1,
-            Stage::Prefilling | Stage::Decoding | Stage::Finishing => self.running.remove(job.position),
+            Stage::Prefilling | Stage::Decoding | Stage::Finishing => self.leave_seat(id),
         }
         self.jobs.remove(id);
-        self.running.compact(&mut self.jobs);
     }
 }
 

@@ -5,6 +5,7 @@
 //! the clock is congruent to a fixed residue modulo the block size, so "blocks needed in k steps" is arithmetic.
 
 use super::job::{Arena, JobId, Stage};
+use super::lora::Tally;
 use crate::queue::Queue;
 
 /// The decoding sequences of one replica.
@@ -22,6 +23,8 @@ pub struct Decodes {
     residues: Vec<u32>,
     /// (clock at the last token, job); members that left early stay until they come up.
     ends: Queue<(u64, JobId)>,
+    /// LoRA adapters of the members.
+    pub(super) adapters: Tally,
     /// Newest admission that ever joined: members are all older than anything admitted later.
     newest: u64,
 }
@@ -42,6 +45,7 @@ impl Decodes {
             context: 0,
             residues: vec![0; block_size as usize],
             ends: Queue::new(),
+            adapters: Tally::default(),
             newest: 0,
         }
     }
@@ -126,6 +130,7 @@ impl Decodes {
         job.left = u64::MAX;
         job.ends_at = self.clock + u64::from(job.request.output_tokens - job.generated);
         self.count += 1;
+        self.adapters.add(job.request.adapter);
         self.context += job.computed;
         self.newest = self.newest.max(job.admission);
         self.ends.push((job.ends_at, id));
@@ -142,6 +147,7 @@ impl Decodes {
         self.count -= 1;
         self.context -= computed;
         let job = &mut jobs[id];
+        self.adapters.remove(job.request.adapter);
         job.computed = computed;
         job.generated = generated;
         job.left = self.clock;

@@ -167,6 +167,7 @@ mod tests {
             ignore_eos: true,
             hangs_up: Time::NEVER,
             priority: 0,
+            adapter: 0,
             samples: 1,
             images: Default::default(),
             segments: segments.iter().map(|&(id, tokens)| Segment { id: SegmentId(id), tokens }).collect(),

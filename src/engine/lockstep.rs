@@ -7,6 +7,7 @@
 //! forming ahead is modelled here.
 
 use super::hang_ups::HangUps;
+use super::lora::AdapterUse;
 use super::observer::{Found, Observer, RejectReason, StepRun};
 use super::replica::{Pace, Replica};
 use super::run::Run;
@@ -173,9 +174,10 @@ impl Lockstep {
         let mut runs = Vec::with_capacity(batches.len());
         for (rank, batch) in self.ranks_mut(leader).zip(&batches) {
             runs.push(batch.map(|(sequences, context)| {
-                let cost = rank.batch_cost(group, sequences, context);
+                let (mix, fetch) = rank.core.fetch_adapters(sequences > 0);
+                let cost = rank.batch_cost(group, mix, sequences, context);
                 let mut run = Run::new(&Pace { overlap: hides, ..rank.pace }, idle, now, cost, 0, 1);
-                run.wait(rank.core.pool.delay(now, run.duration_ps));
+                run.wait(rank.core.pool.delay(now, run.duration_ps), fetch.0);
                 run
             }));
         }
@@ -266,6 +268,7 @@ struct Sums {
     padded_tokens: u32,
     eager: bool,
     kv_wait_ps: u64,
+    adapters: AdapterUse,
     stopped_decodes: u32,
     held_back: Option<super::held::HeldBack>,
     first_tokens: u32,
@@ -303,6 +306,7 @@ impl<'a, O: Observer> Told<'a, O> {
             padded_tokens: sums.padded_tokens,
             eager: sums.eager,
             kv_wait_ps: sums.kv_wait_ps,
+            adapters: sums.adapters,
             stopped_decodes: sums.stopped_decodes,
             held_back: sums.held_back,
             first_tokens: sums.first_tokens,
@@ -359,6 +363,7 @@ impl<O: Observer> Observer for Told<'_, O> {
         sums.padded_tokens += run.padded_tokens;
         sums.eager |= run.eager;
         sums.kv_wait_ps = sums.kv_wait_ps.max(run.kv_wait_ps);
+        sums.adapters.join(&run.adapters);
         sums.stopped_decodes += run.stopped_decodes;
         sums.held_back = if first { run.held_back } else { sums.held_back.or(run.held_back) };
         sums.first_tokens += run.first_tokens;

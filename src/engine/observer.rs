@@ -2,6 +2,7 @@
 
 use super::held::HeldBack;
 use super::ledger::Causes;
+use super::lora::AdapterUse;
 use crate::cost::StepParts;
 use crate::kv::{Below, TierUse};
 use crate::units::Time;
@@ -58,6 +59,8 @@ pub struct StepRun<'a> {
     pub eager: bool,
     /// Part of the (single) step's duration in which it waited for KV on its way to or from the GPU.
     pub kv_wait_ps: u64,
+    /// LoRA adapters: how many each of the steps has; copies, and the wait for them, of the first.
+    pub adapters: AdapterUse,
     /// Decoding sequences that get no token in these steps: left out of the batch.
     pub stopped_decodes: u32,
     /// Why the head of the queue was not admitted; of several steps, that of the first, and the rule is the same in all.

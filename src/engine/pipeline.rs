@@ -6,7 +6,7 @@
 //! next, which enters the first stage when its tokens are there.
 
 use super::core::Batch;
-use crate::cost::{CostModel, StepCost, StepParts, Transfer};
+use crate::cost::{AdapterMix, CostModel, StepCost, StepParts, Transfer};
 use crate::units::Time;
 
 /// The stages of one engine.
@@ -20,6 +20,8 @@ pub struct Pipeline {
     free_at: Vec<Time>,
     /// End of the last batch.
     last_end: Time,
+    /// The next batch waits so long for LoRA adapters, which every stage fetches for its own layers.
+    fetch: Time,
 }
 
 /// The way of one batch.
@@ -36,7 +38,7 @@ impl Pipeline {
     pub fn new(stages: Vec<Box<dyn CostModel>>, transfers: Vec<Transfer>) -> Pipeline {
         let free_at = vec![Time::ZERO; stages.len()];
         let lanes = stages.len() as u16;
-        Pipeline { stages, transfers, lanes, ahead: false, free_at, last_end: Time::ZERO }
+        Pipeline { stages, transfers, lanes, ahead: false, free_at, last_end: Time::ZERO, fetch: Time::ZERO }
     }
 
     /// With other than as many lanes as stages.
@@ -65,10 +67,16 @@ impl Pipeline {
         usize::from(self.lanes) + usize::from(self.ahead)
     }
 
+    /// LoRA adapters of the batch that is sent next, and how long bringing them to the GPUs takes.
+    pub(super) fn of_adapters(&mut self, mix: AdapterMix, fetch: Time) {
+        self.stages.iter_mut().for_each(|stage| stage.of_adapters(mix));
+        self.fetch = fetch;
+    }
+
     /// Sends a batch, formed at `now`, through the stages. Its input is there from `input` on.
     pub(super) fn pass(&mut self, now: Time, input: Time, batch: &Batch, sequences: u32, context: u64) -> Passage {
         let tokens = u64::from(sequences) + batch.prefills.iter().map(|piece| u64::from(piece.new_tokens)).sum::<u64>();
-        let mut ready = now;
+        let mut ready = now + self.fetch;
         let mut whole = StepCost::default();
         for (index, stage) in self.stages.iter_mut().enumerate() {
             let cost = stage_cost(stage.as_mut(), batch, sequences, context);

@@ -30,7 +30,7 @@ use super::probe::Probe;
 use super::run::Run;
 use super::samples::Samples;
 use super::speculation::Speculation;
-use crate::cost::{CostModel, StepCost};
+use crate::cost::{AdapterMix, CostModel, StepCost};
 use crate::kv::Held;
 use crate::units::Time;
 use crate::workload::Request;
@@ -336,8 +336,9 @@ impl Replica {
     }
 
     /// Of a rank: cost of the batch put together, in a group that computes `rows` tokens in all.
-    pub(super) fn batch_cost(&mut self, rows: u64, sequences: u32, context: u64) -> StepCost {
+    pub(super) fn batch_cost(&mut self, rows: u64, mix: AdapterMix, sequences: u32, context: u64) -> StepCost {
         self.cost.of_group(rows);
+        self.cost.of_adapters(mix);
         if self.core.batch.prefills.is_empty() {
             return self.cost.decode(sequences, context).at(context);
         }
@@ -468,13 +469,16 @@ impl Replica {
         let sequences = if self.core.batch.decodes { self.core.decodes.len() } else { 0 };
         let context = if sequences > 0 { self.core.decodes.next_context() } else { 0 };
 
+        let (mix, fetch) = self.core.fetch_adapters(self.core.batch.decodes);
         if let Some(pipeline) = &mut self.pipeline {
             // Decodes want the tokens of their lane's last batch.
             let input = if self.core.batch.decodes { self.core.last_end } else { now };
+            pipeline.of_adapters(mix, fetch);
             let passage = pipeline.pass(now, input, &self.core.batch, sequences, context);
             self.launch(Run::through(&passage), now, sequences, context, observer);
             return;
         }
+        self.cost.of_adapters(mix);
         let mut run = if self.core.batch.prefills.is_empty() {
             let cost = self.cost.decode(sequences, context).slowed(self.slowdown);
             let increment_ps = cost.context_ps * u64::from(sequences);
@@ -488,7 +492,7 @@ impl Replica {
             let cost = cost.slowed(self.slowdown);
             Run::new(&self.pace, idle, start, cost, 0, 1)
         };
-        run.wait(self.core.pool.delay(run.start, run.duration_ps));
+        run.wait(self.core.pool.delay(run.start, run.duration_ps), fetch.0);
         // What is told to other replicas may bring something here that nobody knew of when `limit` was set.
         let pauses = !self.handovers.news.is_empty()
             || self.core.pool.awaits_reading()

@@ -65,10 +65,10 @@ impl Run {
         }
     }
 
-    /// The step waits for KV on its way: it is longer, and no other is like it.
-    pub(super) fn wait(&mut self, kv_wait_ps: u64) {
-        if kv_wait_ps > 0 {
-            self.duration_ps += kv_wait_ps;
+    /// The step waits for KV on its way, and for LoRA adapters: it is longer, and no other is like it.
+    pub(super) fn wait(&mut self, kv_wait_ps: u64, adapters_ps: u64) {
+        if kv_wait_ps + adapters_ps > 0 {
+            self.duration_ps += kv_wait_ps + adapters_ps;
             self.duration_increment_ps = 0;
             self.kv_wait_ps = kv_wait_ps;
             self.valid_steps = 1;

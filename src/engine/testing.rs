@@ -4,6 +4,7 @@ use super::bunches::Bunches;
 use super::core::{Core, Limits};
 use super::held::HeldBack;
 use super::lockstep::{Balance, RankRule};
+use super::lora::{AdapterUse, LoraSpec};
 use super::observer::{Observer, RejectReason, StepRun};
 use super::pipeline::Pipeline;
 use super::policy::Policy;
@@ -42,6 +43,8 @@ pub struct Log {
     /// Gaps between outputs of one request, ms, in order of steps; and tokens that went out beside another.
     pub gaps_ms: Vec<f64>,
     pub bunched_tokens: u32,
+    /// What LoRA adapters did, over all steps; `adapters` is the most in one.
+    pub adapters: AdapterUse,
 }
 
 impl Log {
@@ -91,6 +94,10 @@ impl Observer for Log {
         self.wasted_sequences += u64::from(run.wasted_sequences);
         self.gaps_ms.extend(run.other_gaps_ps.iter().map(|&gap| Time(gap).as_ms()));
         self.bunched_tokens += run.bunched_tokens;
+        let most = self.adapters.adapters.max(run.adapters.adapters);
+        let waited_ps = self.adapters.wait_ps + run.adapters.wait_ps;
+        self.adapters.join(&run.adapters);
+        (self.adapters.adapters, self.adapters.wait_ps) = (most, waited_ps);
         self.peak_kv_blocks = self.peak_kv_blocks.max((run.kv_blocks_after)(run.steps));
         let span_ps = (0..run.steps).map(|step| run.first_duration_ps + step * run.duration_increment_ps).sum();
         match (run.held_back, self.held.last_mut()) {
@@ -118,6 +125,7 @@ pub struct Lab {
     ahead: bool,
     peers: Vec<(Box<dyn Policy>, Box<dyn KvCache>)>,
     lockstep: (RankRule, Option<Balance>),
+    adapters: Option<LoraSpec>,
 }
 
 impl Lab {
@@ -147,6 +155,7 @@ impl Lab {
             ahead: false,
             peers: Vec::new(),
             lockstep: (RankRule::RoundRobin, None),
+            adapters: None,
         }
     }
 
@@ -189,6 +198,12 @@ impl Lab {
     /// Which rank gets a request, and when ranks compute prompts.
     pub fn lockstep(mut self, rule: RankRule, balance: Option<Balance>) -> Lab {
         self.lockstep = (rule, balance);
+        self
+    }
+
+    /// LoRA adapters that requests may ask for; they add nothing to a step but the wait for them.
+    pub fn adapters(mut self, adapters: LoraSpec) -> Lab {
+        self.adapters = Some(adapters);
         self
     }
 
@@ -241,6 +256,7 @@ impl Lab {
             ignore_eos: true,
             hangs_up: Time::NEVER,
             priority: 0,
+            adapter: 0,
             samples: 1,
             images: Default::default(),
             segments: segments.into(),
@@ -259,7 +275,12 @@ impl Lab {
         let mut log = Log::default();
         let memory = self.memory.unwrap_or_else(|| Box::new(HashChain::new(self.blocks, 16, true)));
         let limits = self.limits.clone();
-        let core = Core::new(self.limits, memory);
+        let adapters = self.adapters;
+        let with_adapters = |mut core: Core| {
+            adapters.iter().for_each(|spec| core.serve_adapters(spec.clone()));
+            core
+        };
+        let core = with_adapters(Core::new(self.limits, memory));
         let horizon = self.pace.horizon;
         let timing = FixedTiming { prefill: Time::from_ms(10.0), decode: Time::from_ms(1.0) };
         let mut replica = Replica::new(0, core, self.policy, Box::new(timing), self.pace);
@@ -275,7 +296,8 @@ impl Lab {
             replica = replica.with_pipeline(pipeline.with_lanes(self.lanes.unwrap_or(stages as u16)).ahead(self.ahead));
         }
         if !self.peers.is_empty() {
-            let peer = |(policy, memory)| Replica::new(0, Core::new(limits.clone(), memory), policy, Box::new(timing), self.pace);
+            let peer =
+                |(policy, memory)| Replica::new(0, with_adapters(Core::new(limits.clone(), memory)), policy, Box::new(timing), self.pace);
             let ranks = std::iter::once(replica).chain(self.peers.into_iter().map(peer)).collect();
             let Some(group) = Replica::in_lockstep(ranks, self.lockstep.0, self.lockstep.1) else { return log };
             replica = group;

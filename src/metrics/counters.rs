@@ -3,7 +3,7 @@
 use super::ramp::{narrow, pairs, sum_of_ramp};
 use super::waits::Waits;
 use crate::engine::ledger::{HIT_CAUSES, MISS_CAUSES};
-use crate::engine::{Found, StepRun};
+use crate::engine::{AdapterUse, Found, StepRun};
 use crate::math::product;
 
 /// What one replica did after the warm-up: steps that *end* after it, counted whole.
@@ -55,6 +55,45 @@ pub struct Counters {
     pub found: FoundTokens,
     /// Time that steps waited for KV on its way to or from the GPU, ps: part of `step_ps`.
     pub kv_wait_ps: u64,
+    pub adapters: AdapterCounters,
+}
+
+/// LoRA adapters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdapterCounters {
+    /// Copies to the GPU, reads from storage, and adapters that left the GPU for others.
+    pub loads: u64,
+    pub reads: u64,
+    pub evictions: u64,
+    /// Admissions of requests with an adapter, and those whose adapter was on the GPU.
+    pub admitted: u64,
+    pub found: u64,
+    /// Time that steps waited for adapters, ps: part of `step_ps`.
+    pub wait_ps: u64,
+    /// Different adapters in the batch, times duration, ps.
+    pub batch_ps: u128,
+}
+
+impl AdapterCounters {
+    fn add(&mut self, used: &AdapterUse, skipped: u64, step_ps: u64) {
+        self.batch_ps += u128::from(used.adapters) * u128::from(step_ps);
+        // What happened, happened in the first step.
+        if skipped == 0 {
+            self.loads += u64::from(used.loads);
+            self.reads += u64::from(used.reads);
+            self.evictions += u64::from(used.evictions);
+            self.admitted += u64::from(used.admitted);
+            self.found += u64::from(used.found);
+            self.wait_ps += used.wait_ps;
+        }
+    }
+
+    /// As of `Counters`; without adapters there is nothing.
+    fn words(&self) -> impl Iterator<Item = u64> {
+        let wide = [self.batch_ps as u64, (self.batch_ps >> 64) as u64];
+        let words = [self.loads, self.reads, self.evictions, self.admitted, self.found, self.wait_ps];
+        words.into_iter().chain(wide).filter(|&word| word > 0)
+    }
 }
 
 /// Tokens of prompts found at admission, and not found, later admissions included.
@@ -116,11 +155,12 @@ impl Counters {
         self.running_ps += product(u64::from(run.running), step_ps);
         self.waits.add(run, steps, step_ps);
         self.kv_wait_ps += run.kv_wait_ps;
+        self.adapters.add(&run.adapters, skipped, step_ps);
     }
 
     /// Time the device waited for the host, ps.
     pub fn host_ps(&self) -> u64 {
-        self.step_ps.saturating_sub(self.device_ps + self.kv_wait_ps)
+        self.step_ps.saturating_sub(self.device_ps + self.kv_wait_ps + self.adapters.wait_ps)
     }
 
     /// Everything in it as numbers, for a hash.
@@ -147,6 +187,7 @@ impl Counters {
             words.extend([wide as u64, (wide >> 64) as u64]);
         }
         words.extend([self.drafted_tokens, self.accepted_tokens, self.kv_wait_ps].into_iter().filter(|&word| word > 0));
+        words.extend(self.adapters.words());
         words.extend(self.found.words());
         words.extend(self.waits.words());
         words

@@ -9,6 +9,7 @@ mod encodes;
 mod fleet_log;
 mod handovers;
 mod histogram;
+mod lora;
 mod operations;
 mod ramp;
 mod recorder;

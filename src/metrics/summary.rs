@@ -39,6 +39,7 @@ pub fn summary(run: &RunResult) -> Value {
     put("encode", super::encodes::section(run));
     put("memory", memory(run));
     put("kv_tiers", super::tiers::section(run, window_s));
+    put("lora", super::lora::section(run, window_s));
     put("energy", super::economics::energy(run));
     put("cost", super::economics::cost(run));
     put("operations", super::operations::operations(run));
@@ -52,7 +53,7 @@ pub(super) fn counted_rows(run: &RunResult) -> impl Iterator<Item = usize> + '_ 
 }
 
 /// A ratio, or null when it is not defined.
-fn ratio(part: f64, whole: f64) -> Value {
+pub(super) fn ratio(part: f64, whole: f64) -> Value {
     if whole > 0.0 { json!(part / whole) } else { Value::Null }
 }
 

@@ -92,7 +92,9 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
     };
     let economics = document.economics.clone().unwrap_or_default();
     let electricity = electricity(&economics, catalog).map_err(|error| errors.push(error)).unwrap_or_default();
-    let context = Context { catalog, hardware: &hardware, models: &models, economics: &economics };
+    let adapters = workload.as_ref().map_or(Ok(Vec::new()), |workload| workload::adapters(workload, trace.as_deref()));
+    let adapters = adapters.map_err(|error| errors.push(error)).unwrap_or_default();
+    let context = Context { catalog, hardware: &hardware, models: &models, economics: &economics, adapters: &adapters };
 
     let images = workload.as_ref().and_then(|workload| workload.images.as_ref()).map(|images| images.tokens_per_image);
     let shared = document.simulation.comparison == Some(Comparison::Shared);

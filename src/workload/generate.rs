@@ -25,6 +25,7 @@ use crate::config::Diagnostic;
 use crate::queue::Queue;
 use crate::rng::{Purpose, Stream};
 use crate::units::Time;
+use crate::workload::adapters::Apart;
 use crate::workload::prefix::fitting;
 use crate::workload::profile::{Lengths, Profile};
 use crate::workload::request::{Request, Segment, SegmentId, Source};
@@ -68,6 +69,7 @@ pub(crate) struct Generated {
     sessions: u32,
     next_id: u32,
     segments: u32,
+    apart: Apart,
     pending: Queue<Pending>,
     /// Conversations with a turn at the server and a later one to come, by the id of the request there.
     waiting: FxHashMap<u32, Conversation>,
@@ -169,6 +171,7 @@ impl Generated {
             sessions: 0,
             next_id: 0,
             segments: named_segments,
+            apart: Apart::default(),
             pending: Queue::new(),
             waiting: FxHashMap::default(),
             notes,
@@ -293,7 +296,7 @@ impl Generated {
     }
 
     /// Names what the request shares, and keeps its conversation until the reply has ended.
-    fn contents(&mut self, pending: &mut Pending, id: u32) -> (Box<[Segment]>, Option<SegmentId>) {
+    fn contents(&mut self, pending: &mut Pending, id: u32, adapter: u16) -> (Box<[Segment]>, Option<SegmentId>) {
         let goes_on = pending.turn + 1 < pending.turns;
         let chain = &self.profiles[usize::from(pending.profile)].chains[pending.chain as usize];
         if !goes_on && pending.conversation.is_none() && chain.is_empty() {
@@ -308,7 +311,13 @@ impl Generated {
                 if leading.len() < chain.len() {
                     self.changed.prefix_cut += 1;
                 }
-                leading.to_vec()
+                let mut leading = leading.to_vec();
+                let named = &mut self.segments;
+                self.apart.rename(&mut leading, adapter, || {
+                    *named += 1;
+                    SegmentId(*named - 1)
+                });
+                leading
             }
         };
         let mut output_segment = None;
@@ -369,7 +378,8 @@ impl Source for Generated {
         let mut first = self.pending.pop()?;
         let id = self.next_id;
         self.next_id += 1;
-        let (segments, output_segment) = self.contents(&mut first, id);
+        let adapter = self.terms.adapter(u64::from(first.ordinal));
+        let (segments, output_segment) = self.contents(&mut first, id, adapter);
         let mut request = Request {
             id,
             profile: first.profile,
@@ -383,6 +393,7 @@ impl Source for Generated {
             ignore_eos: true,
             hangs_up: Time::NEVER,
             priority: first.priority,
+            adapter,
             samples: 1,
             images: Default::default(),
             segments,

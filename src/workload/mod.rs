@@ -1,6 +1,7 @@
 //! Which requests arrive when: arrivals, lengths, conversations, shared prefixes, traces.
 //! Knows nothing of engines; hears only when a request has ended, since a next turn waits for the reply.
 
+pub mod adapters;
 mod generate;
 mod prefix;
 mod profile;
@@ -13,6 +14,7 @@ mod starts;
 mod terms;
 pub mod trace;
 
+pub use adapters::{Adapter, adapters};
 pub use request::{Images, Request, Segment, SegmentId, Source};
 pub use sampler::Sampler;
 pub use source::{SourceSpec, Upload, source};

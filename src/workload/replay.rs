@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::config::Diagnostic;
 use crate::rng::{Purpose, Stream};
 use crate::units::Time;
+use crate::workload::adapters::Apart;
 use crate::workload::request::{Request, SegmentId, Source};
 use crate::workload::source::Transit;
 use crate::workload::terms::Terms;
-use crate::workload::trace::Trace;
+use crate::workload::trace::{Row, Trace};
 
 /// The requests of a trace, none of which waits for a reply.
 pub(crate) struct Replay {
@@ -21,6 +22,9 @@ pub(crate) struct Replay {
     contents: bool,
     terms: Terms,
     closed: Option<ClosedLoop>,
+    /// Numbers of the adapters that the trace names, in its order.
+    named: Vec<u16>,
+    apart: Apart,
 }
 
 /// What a closed loop still has to send.
@@ -45,12 +49,13 @@ impl Replay {
         contents: bool,
         terms: Terms,
         clients: Option<u32>,
+        named: Vec<u16>,
     ) -> Replay {
         let rows = trace.rows();
         let times = if spread { spread_within_step(trace, seed) } else { rows.iter().map(|row| row.time).collect() };
         let kept = rows.len().min(usize::try_from(max_requests).unwrap_or(usize::MAX));
         if let Some(clients) = clients {
-            return Replay::closed(trace, transit, kept as u32, end, contents, terms, clients);
+            return Replay { named, ..Replay::closed(trace, transit, kept as u32, end, contents, terms, clients) };
         }
         let scaled = |time: Time| if rate_scale == 1.0 { time } else { Time((time.0 as f64 / rate_scale).round_ties_even() as u64) };
         let mut order: Vec<(Time, Time, u32)> = rows[..kept]
@@ -65,14 +70,15 @@ impl Replay {
         if !order.is_sorted() {
             order.sort_unstable();
         }
-        Replay { trace: Arc::clone(trace), order, next: 0, contents, terms, closed: None }
+        Replay { trace: Arc::clone(trace), order, next: 0, contents, terms, closed: None, named, apart: Apart::default() }
     }
 
     /// `clients` of them, each of which sends the next row as soon as it has its reply. Times of the trace count for nothing.
     fn closed(trace: &Arc<Trace>, transit: Transit, rows: u32, end: Time, contents: bool, terms: Terms, clients: u32) -> Replay {
         let closed = ClosedLoop { transit, end, row: 0, rows };
-        let mut replay =
-            Replay { trace: Arc::clone(trace), order: Vec::with_capacity(rows as usize), next: 0, contents, terms, closed: Some(closed) };
+        let order = Vec::with_capacity(rows as usize);
+        let (named, apart) = (Vec::new(), Apart::default());
+        let mut replay = Replay { trace: Arc::clone(trace), order, next: 0, contents, terms, closed: Some(closed), named, apart };
         for _ in 0..clients.min(rows) {
             replay.send_next(Time::ZERO);
         }
@@ -81,6 +87,19 @@ impl Replay {
 
     fn trace_segments(&self) -> u32 {
         if self.contents { self.trace.segment_count() } else { 0 }
+    }
+
+    /// Segments with numbers of the trace's own, or of its rows.
+    fn plain_segments(&self) -> u32 {
+        self.trace_segments() + if self.terms.several_replies() { self.trace.rows().len() as u32 } else { 0 }
+    }
+
+    /// The adapter that serves a row: the one it names, else one for its conversation, or for itself.
+    fn adapter(&self, row: &Row, index: u32) -> u16 {
+        if !self.named.is_empty() {
+            return row.adapter.checked_sub(1).and_then(|place| self.named.get(usize::from(place))).copied().unwrap_or(0);
+        }
+        self.terms.adapter(row.session.map_or(u64::from(index), |(session, _)| (1 << 40) | u64::from(session)))
     }
 
     /// A client of a closed loop sends the next row at `now`.
@@ -117,7 +136,7 @@ impl Source for Replay {
 
     fn take(&mut self) -> Option<Request> {
         let (arrival, sent, index) = *self.order.get(self.next)?;
-        let row = &self.trace.rows()[index as usize];
+        let row = self.trace.rows()[index as usize];
         let id = self.next as u32;
         self.next += 1;
         let mut request = Request {
@@ -133,9 +152,10 @@ impl Source for Replay {
             ignore_eos: true,
             hangs_up: Time::NEVER,
             priority: 0,
+            adapter: self.adapter(&row, index),
             samples: 1,
             images: Default::default(),
-            segments: if self.contents { self.trace.segments(row) } else { Box::default() },
+            segments: if self.contents { self.trace.segments(&row) } else { Box::default() },
             output_segment: None,
         };
         self.terms.apply(&mut request, u64::from(index));
@@ -143,6 +163,12 @@ impl Source for Replay {
             // One number a row, after the trace's own: none is given twice.
             request.name_rest(SegmentId(self.trace_segments() + index));
         }
+        let plain = self.plain_segments();
+        let mut next = plain + self.apart.count();
+        self.apart.rename(&mut request.segments, request.adapter, || {
+            next += 1;
+            SegmentId(next - 1)
+        });
         Some(request)
     }
 
@@ -155,7 +181,7 @@ impl Source for Replay {
     }
 
     fn segment_count(&self) -> u32 {
-        self.trace_segments() + if self.terms.several_replies() { self.trace.rows().len() as u32 } else { 0 }
+        self.plain_segments() + self.apart.count()
     }
 
     fn expected_requests(&self) -> Option<u64> {

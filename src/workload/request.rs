@@ -4,7 +4,7 @@ use crate::config::Diagnostic;
 use crate::units::Time;
 
 /// Identity of a run of token contents together with everything before it: two requests that name the same segment have
-/// the same tokens from the start of the prompt to the segment's end. Numbered densely from 0 by the source.
+/// the same tokens from the start of the prompt to the segment's end, and the same LoRA adapter. Numbered densely from 0 by the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SegmentId(pub u32);
 
@@ -59,6 +59,8 @@ pub struct Request {
     pub hangs_up: Time,
     /// Smaller is more urgent.
     pub priority: i32,
+    /// LoRA adapter that serves it, numbered from 1; 0 is the model as it is.
+    pub adapter: u16,
     /// Replies asked for (`n`), at least 1, each of `output_tokens` tokens. With several, `segments` covers the whole prompt, so that they
     /// can share it.
     pub samples: u32,

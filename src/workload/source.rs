@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::Diagnostic;
 use crate::config::schema::{ArrivalModel, ClientProfile, RateOverTime, Workload};
 use crate::units::Time;
+use crate::workload::adapters;
 use crate::workload::generate::{Generated, Rules};
 use crate::workload::prefix::{self, Prefixes};
 use crate::workload::profile::{self, Profile};
@@ -142,7 +143,10 @@ fn replay(
             let spread = options.spread_within_step.unwrap_or(trace.coarse_by_nature());
             let contents = workload.generate_prompt_tokens != Some(false);
             let (end, clients) = (end(workload), workload.concurrency);
-            Ok(Box::new(Replay::new(trace, seed(spec), transit, rate_scale, max_requests, end, spread, contents, terms, clients)))
+            let named = adapters::adapters(workload, Some(trace)).map_err(|error| vec![error])?;
+            let named = adapters::numbers_in(&named, trace);
+            let seed = seed(spec);
+            Ok(Box::new(Replay::new(trace, seed, transit, rate_scale, max_requests, end, spread, contents, terms, clients, named)))
         }
         (Some(options), None) => {
             errors.push(Diagnostic::error("workload.trace.path", format!("the trace {:?} was not read", options.path), ""));

@@ -5,6 +5,7 @@ use crate::config::Diagnostic;
 use crate::config::schema::{Distribution, Workload};
 use crate::rng::{Purpose, Stream};
 use crate::units::Time;
+use crate::workload::adapters::AdapterChoice;
 use crate::workload::request::{Images, Request};
 use crate::workload::sampler::{MAX_TOKENS, Sampler};
 
@@ -19,6 +20,7 @@ pub(crate) struct Terms {
     replies: Option<Sampler>,
     /// How many images, and the tokens of one.
     images: Option<(Sampler, u32)>,
+    adapters: Option<AdapterChoice>,
 }
 
 /// Most replies to one prompt.
@@ -54,12 +56,18 @@ impl Terms {
             let message = "ignore_eos: true contradicts declared_max_tokens_dist_config: such a reply always has its declared length";
             errors.push(Diagnostic::error("workload.ignore_eos", message, "take one of the two out"));
         }
-        Terms { seed, ignore_eos, declared, timeout: workload.client_timeout_s.map(Time::from_s), cancellation, replies, images }
+        let adapters = AdapterChoice::new(workload, seed, errors);
+        Terms { seed, ignore_eos, declared, timeout: workload.client_timeout_s.map(Time::from_s), cancellation, replies, images, adapters }
     }
 
     /// Whether some request wants several replies.
     pub fn several_replies(&self) -> bool {
         self.replies.is_some()
+    }
+
+    /// The adapter that serves a conversation or a row of a trace; `key` as below, without the turn.
+    pub fn adapter(&self, key: u64) -> u16 {
+        self.adapters.as_ref().map_or(0, |choice| choice.draw(key))
     }
 
     /// Puts the terms on a request. `key` is the same for the same request whatever serves it, below 2^56.

@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 
-use llmperforacle::engine::Replica;
+use llmperforacle::catalog::builtin;
+use llmperforacle::config::schema::LoraModule;
+use llmperforacle::cost::{CostModel, LoraCost, LoraLayers, WithAdapters};
+use llmperforacle::engine::{AdapterEviction, AdapterLoad, LoraSpec, Replica};
 use llmperforacle::kv::tiers::{Patience, Prefetch, Rate};
 use llmperforacle::kv::{KvCache, LoadBack, Tier, Tiered, Tiers, WritePolicy};
 use llmperforacle::metrics::{Recorder, RunInfo, RunResult, Status};
@@ -76,6 +79,52 @@ pub fn below(load: impl Strategy<Value = LoadBack>, prefetches: bool) -> impl St
     prop::option::of(below)
 }
 
+/// LoRA adapters, a third of the time: up to four, of which few fit on the GPU or into host memory.
+#[allow(dead_code, reason = "not every test that shares this file asks")]
+pub fn adapters(by_rank: bool, base_takes_place: bool) -> impl Strategy<Value = Option<LoraSpec>> {
+    let adapter =
+        (prop_oneof![Just(8u32), Just(16), Just(64)], 0u64..3_000, 0u64..20_000).prop_map(move |(rank, gpu_us, host_us)| AdapterLoad {
+            places: if by_rank { u64::from(rank) } else { 1 },
+            rank,
+            to_gpu: Time(gpu_us * 1_000_000),
+            to_host: Time(host_us * 1_000_000),
+        });
+    let room = (1u64..4, 0u64..5, any::<bool>(), any::<(bool, bool)>());
+    let spec = (prop::collection::vec(adapter, 1..5), room).prop_map(move |(adapters, (gpu, more, fifo, (inclusive, on_host)))| LoraSpec {
+        adapters,
+        gpu_places: if by_rank { 64 * gpu } else { gpu },
+        host_places: if more == 4 { u64::MAX } else { (gpu + more) * if by_rank { 64 } else { 1 } },
+        eviction: if fifo { AdapterEviction::Fifo } else { AdapterEviction::Lru },
+        base_takes_place,
+        inclusive,
+        on_host_at_start: on_host,
+    });
+    prop_oneof![2 => Just(None), 1 => spec.prop_map(Some)]
+}
+
+/// Every request asks for one of the adapters, or for none; contents are told apart by it.
+#[allow(dead_code, reason = "not every test that shares this file asks")]
+pub fn with_adapters(mut requests: Vec<Request>, spec: Option<&LoraSpec>) -> Vec<Request> {
+    let Some(spec) = spec else { return requests };
+    for request in &mut requests {
+        request.adapter = (request.input_tokens % (spec.adapters.len() as u32 + 1)) as u16;
+        let adapter = u32::from(request.adapter);
+        request.segments.iter_mut().for_each(|segment| segment.id = SegmentId(segment.id.0 * 8 + adapter));
+    }
+    requests
+}
+
+/// Step times with those of adapters on an 8B model.
+#[allow(dead_code, reason = "not every test that shares this file asks")]
+pub fn cost_of_adapters(cost: Box<dyn CostModel>, spec: Option<&LoraSpec>) -> Box<dyn CostModel> {
+    if spec.is_none() {
+        return cost;
+    }
+    let catalog = builtin();
+    let layers = LoraLayers::new(catalog.model("Llama-3.1-8B").expect("a model"), 1, &LoraModule::ALL, 2);
+    Box::new(WithAdapters::new(cost, LoraCost::new(layers, catalog.device("H100-SXM").expect("a device"), 5.0, 1.0)))
+}
+
 /// What is drawn of a request.
 pub struct Draft {
     /// After the one before it.
@@ -120,6 +169,7 @@ pub fn requests(drafts: impl Iterator<Item = Draft>) -> Vec<Request> {
             ignore_eos: draft.ignore_eos,
             hangs_up: draft.patience_us.map_or(Time::NEVER, |us| now + Time::from_us(f64::from(us))),
             priority: draft.priority,
+            adapter: 0,
             samples: draft.samples,
             images: Default::default(),
             segments: segments.into_iter().chain(own).collect(),

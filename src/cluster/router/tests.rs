@@ -40,6 +40,7 @@ fn request(id: u32, input_tokens: u32, segments: &[(u32, u32)]) -> Request {
         ignore_eos: true,
         hangs_up: Time::NEVER,
         priority: 0,
+        adapter: 0,
         samples: 1,
         images: Default::default(),
         segments: segments.iter().map(|&(id, tokens)| Segment { id: SegmentId(id), tokens }).collect(),

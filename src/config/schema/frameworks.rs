@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AutoscalerConfig, DisaggregationConfig, DynamoBackend, DynamoConfig, EncoderConfig, KvTiersConfig, LevelOfDetail, PlannerConfig,
-    RouterConfig, SglangConfig, SpeculativeConfig, StartupConfig, TrtllmConfig, VllmConfig,
+    AutoscalerConfig, DisaggregationConfig, DynamoBackend, DynamoConfig, EncoderConfig, KvTiersConfig, LevelOfDetail, LoraStorage,
+    PlannerConfig, RouterConfig, SglangConfig, SpeculativeConfig, StartupConfig, TrtllmConfig, VllmConfig,
 };
 
 /// One serving stack under test.
@@ -181,6 +181,9 @@ pub struct FrameworkConfig {
     /// Speculative decoding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speculative: Option<SpeculativeConfig>,
+    /// Where LoRA adapters lie that are not in host memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_storage: Option<LoraStorage>,
     /// Options of SGLang.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sglang: Option<SglangConfig>,

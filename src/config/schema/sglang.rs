@@ -118,6 +118,21 @@ pub struct SglangConfig {
     /// HiCache: when contents go down. Absent means write_through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hicache_write_policy: Option<SglangWritePolicy>,
+    /// Different LoRA adapters in one batch, the model without one counted as one; each has a place on the GPU. Absent means 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub max_loras_per_batch: Option<u32>,
+    /// Adapters kept in host memory, no fewer than `max_loras_per_batch`. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub max_loaded_loras: Option<u32>,
+    /// Which adapter leaves the GPU for another. Absent means lru.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_eviction_policy: Option<super::LoraEvictionPolicy>,
+    /// Largest rank of an adapter, for which places on the GPU are made. Absent: the largest of those asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 512))]
+    pub max_lora_rank: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrtllmConfig {
+    /// LoRA adapters that its caches hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_config: Option<super::TrtllmLoraConfig>,
+    /// Sizes of the caches for LoRA adapters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peft_cache_config: Option<super::PeftCacheConfig>,
     /// Each GPU of `tensor_parallel_size` computes the attention of requests of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_attention_dp: Option<bool>,

@@ -43,6 +43,18 @@ pub struct VllmConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.001, max = 1e6))]
     pub kv_offloading_size: Option<f64>,
+    /// Different LoRA adapters in one step, each with a place on the GPU for `max_lora_rank`. Absent means 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub max_loras: Option<u32>,
+    /// Adapters kept in host memory, no fewer than `max_loras`. Absent: as many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub max_cpu_loras: Option<u32>,
+    /// Largest rank of an adapter; every adapter takes the memory and the time of this rank. Absent means 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 512))]
+    pub max_lora_rank: Option<u32>,
 }
 
 /// Versions whose defaults are known.

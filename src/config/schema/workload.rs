@@ -76,6 +76,9 @@ pub struct Workload {
     /// Clients that change their mind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
+    /// LoRA adapters that requests ask for. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<super::LoraWorkload>,
     /// A conversation ends at this many turns. Absent means 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]

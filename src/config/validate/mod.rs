@@ -5,6 +5,7 @@ pub mod distribution;
 mod frameworks;
 mod hardware;
 mod kv_tiers;
+mod lora;
 mod own_options;
 mod sglang;
 mod speculative;
@@ -30,6 +31,7 @@ pub fn validate(document: &Document) -> Vec<Diagnostic> {
     hardware::hardware(document, &mut findings);
     workload::workload(document, &mut findings);
     frameworks::frameworks(document, &mut findings);
+    lora::lora(document, &mut findings);
     metrics(document, &mut findings);
     findings.list
 }

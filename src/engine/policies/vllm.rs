@@ -205,7 +205,7 @@ impl Vllm {
         Ok(())
     }
 
-    /// Admits the waiting request at `index`. False when it stays in the queue until its KV has come.
+    /// Admits the waiting request at `index`. False when it stays in the queue until its KV has come or its adapter has a place.
     fn admit_one(&mut self, core: &mut Core, index: usize, budget: &mut u32, rules: &Rules) -> Result<bool, Stop> {
         let head = core.waiting[index];
         if core.running_len() >= core.limits.max_num_seqs.min(self.options.max_num_active_seqs) {
@@ -215,6 +215,9 @@ impl Vllm {
         if *budget == 0 {
             core.hold_back(head, HoldRule::Budget, core.jobs[head].target(), 0);
             return Err(Stop::Budget);
+        }
+        if lacks_adapter_slot(core, head, index) {
+            return Ok(false);
         }
         let request = core.jobs[head].request.id;
         if self.blocked == Some((head, request, core.pool.epoch())) {
@@ -263,6 +266,15 @@ impl Vllm {
         }
         Ok(true)
     }
+}
+
+/// Whether the batch has as many LoRA adapters as it may and not that of the waiting request at `index`, which is then passed over.
+pub(super) fn lacks_adapter_slot(core: &mut Core, id: JobId, index: usize) -> bool {
+    let Some(taken) = core.lacks_adapter_slot(core.jobs[id].request.adapter) else { return false };
+    if index == 0 {
+        core.hold_back(id, HoldRule::AdapterSlots, taken + 1, taken);
+    }
+    true
 }
 
 fn cap(tokens: u32, threshold: u32) -> u32 {

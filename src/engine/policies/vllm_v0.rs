@@ -26,7 +26,7 @@ impl VllmV0 {
 
 impl Policy for VllmV0 {
     fn form(&mut self, core: &mut Core) -> Steadiness {
-        admit(core);
+        let passed_over = admit(core);
         if !core.batch.prefills.is_empty() {
             return Steadiness::OneStep;
         }
@@ -38,7 +38,8 @@ impl Policy for VllmV0 {
         }
         core.schedule_decodes();
         // Free blocks only grow fewer, and seats stay taken, until somebody ends.
-        if preempted { Steadiness::OneStep } else { Steadiness::UntilEvent }
+        // Nor does that change whom a place for an adapter is found for, but what is told of it.
+        if preempted || passed_over { Steadiness::OneStep } else { Steadiness::UntilEvent }
     }
 
     fn refuses(&self, core: &Core, request: &Request) -> Option<RejectReason> {
@@ -58,27 +59,40 @@ impl Policy for VllmV0 {
     }
 }
 
-/// `_schedule_prefills`: whole prompts from the head of the queue.
-fn admit(core: &mut Core) {
+/// `_schedule_prefills`: whole prompts from the head of the queue. True when somebody was passed over for want of a place for an adapter.
+fn admit(core: &mut Core) -> bool {
     let mut budget = u64::from(core.limits.max_num_batched_tokens);
-    while let Some(&head) = core.waiting.front() {
+    let mut index = 0;
+    while let Some(&head) = core.waiting.get(index) {
         if core.running_len() >= core.limits.max_num_seqs {
-            return core.hold_back(head, HoldRule::Seats, 1, 0);
+            core.hold_back(head, HoldRule::Seats, 1, 0);
+            break;
         }
         let cached = core.cached(head);
         let target = core.jobs[head].target();
         let tokens = target - cached.tokens;
         if tokens > budget {
-            return core.hold_back(head, HoldRule::WholePrompt, tokens, budget);
+            core.hold_back(head, HoldRule::WholePrompt, tokens, budget);
+            break;
         }
         let needed = core.pool.blocks_for(target) - core.pool.blocks_for(cached.tokens) + cached.free_blocks;
         let needed = needed + core.limits.watermark_blocks;
         if needed > core.pool.free() {
-            return core.hold_back(head, HoldRule::KvBlocks, needed, core.pool.free());
+            core.hold_back(head, HoldRule::KvBlocks, needed, core.pool.free());
+            break;
         }
-        let Some(id) = core.admit_front(cached.tokens) else { return };
+        // The adapters of all that run count, whether this step has them or not; whose finds no place is passed over.
+        if let Some(taken) = core.lacks_seated_slot(core.jobs[head].request.adapter) {
+            if index == 0 {
+                core.hold_back(head, HoldRule::AdapterSlots, taken + 1, taken);
+            }
+            index += 1;
+            continue;
+        }
+        let Some(id) = core.admit_at(index, cached.tokens) else { break };
         let scheduled = core.schedule_prefill(id, tokens as u32);
         debug_assert!(scheduled, "a prompt was admitted whose blocks are not there");
         budget -= tokens;
     }
+    index > 0
 }

@@ -137,6 +137,7 @@ impl Replica {
             regular_gaps = 0;
         }
 
+        let adapters = core.take_adapter_use();
         if done > 0 {
             let used = core.pool.used();
             let decodes = &core.decodes;
@@ -161,6 +162,7 @@ impl Replica {
                 padded_tokens: run.cost.padded_tokens,
                 eager: run.cost.eager,
                 kv_wait_ps: run.kv_wait_ps,
+                adapters,
                 stopped_decodes: core.decodes.len() - sequences + core.batch.starved.len() as u32,
                 held_back: core.held_back,
                 first_tokens: flight.first_tokens.len() as u32,

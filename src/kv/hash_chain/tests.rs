@@ -176,6 +176,7 @@ fn turn(id: u32, segments: &[Segment], private: u32, reply: Option<SegmentId>, o
         max_tokens: output_tokens,
         ignore_eos: true,
         hangs_up: Time::NEVER,
+        adapter: 0,
         samples: 1,
         images: Default::default(),
         priority: 0,

@@ -188,6 +188,7 @@ proptest! {
                 ignore_eos: true,
                 hangs_up: Time::NEVER,
                 priority: 0,
+                adapter: 0,
                 samples: 1,
                 images: Default::default(),
                 segments: segments.into(),

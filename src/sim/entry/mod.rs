@@ -1,5 +1,6 @@
 //! One entry of `frameworks_to_test` made ready to run: its model, its GPUs, its engine's limits and memory, its step times.
 
+mod lora;
 mod parallel;
 mod plan;
 mod sglang;
@@ -27,6 +28,7 @@ use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, PolynomialTim
 use crate::engine::{Bunches, Limits, PolicySpec};
 use crate::metrics::{MemoryBudget, ReplicaInfo, Work};
 use crate::units::Time;
+use crate::workload::Adapter;
 
 /// Whether a framework can be simulated.
 pub fn is_modelled(framework: FrameworkKind) -> bool {
@@ -78,6 +80,8 @@ pub(super) struct Context<'a> {
     /// Models of the document's own database, which go before the catalog's.
     pub models: &'a [Model],
     pub economics: &'a Economics,
+    /// LoRA adapters that requests ask for.
+    pub adapters: &'a [Adapter],
 }
 
 /// Makes an entry ready to run. All that stands in the way is appended to `errors`, and then there is no plan.
@@ -135,7 +139,8 @@ pub(super) fn replica_on(
     }
     let device = Device { tdp_w: context.economics.gpu_power_w.or(device.tdp_w), ..device };
     let (usd_per_gpu_hour, price_source) = price(context, &device);
-    let parts = Parts { config, path, engine, model, device, tp: degrees.tp, degrees, hops, nodes, dtype, kv_dtype };
+    let adapters = context.adapters;
+    let parts = Parts { config, path, engine, adapters, model, device, tp: degrees.tp, degrees, hops, nodes, dtype, kv_dtype };
     match parts.plan(entry, context.catalog, warnings) {
         Ok(mut plan) => {
             plan.info.usd_per_gpu_hour = usd_per_gpu_hour;
@@ -180,6 +185,7 @@ struct Parts<'a> {
     config: &'a FrameworkConfig,
     path: &'a str,
     engine: Engine,
+    adapters: &'a [Adapter],
     model: Model,
     device: Device,
     /// GPUs that share each layer.
@@ -212,6 +218,7 @@ impl Parts<'_> {
         };
         let own = self.config.calibration.clone().unwrap_or_default();
         let drafting = Drafting::of(&self, catalog)?;
+        let lora = lora::lora(&self, self.adapters)?;
         let mut host = scaled(self.host(defaults.host), own.host_time.unwrap_or(1.0));
         host.per_launch_us *= own.launch_time.unwrap_or(1.0);
         if let Some(ms) = own.per_request_ms {
@@ -248,6 +255,7 @@ impl Parts<'_> {
             block_size: rules.block_size,
             graphs: &rules.graphs,
             states: self.state_options(rules.limits.max_num_seqs, warnings),
+            adapter_bytes_per_layer: lora.as_ref().map_or(0.0, |lora| lora.bytes_per_layer),
             drafter: drafting
                 .as_ref()
                 .and_then(|drafting| drafting.drafter.as_ref().map(|model| Drafter { model, shares_embedding: drafting.shares_embedding })),
@@ -356,6 +364,7 @@ impl Parts<'_> {
             pipeline,
             ranks,
             drafting,
+            lora,
             bunches,
             encoder: None,
             hidden_size: self.model.hidden_size,

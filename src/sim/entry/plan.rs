@@ -1,9 +1,12 @@
 //! One serving replica as planned: everything that building it takes, and nothing looked up any more.
 
+use super::lora::{LoraKernels, LoraPlan};
 use crate::catalog::{Device, Engine};
 use crate::cluster::network::KvShape;
 use crate::config::Diagnostic;
-use crate::cost::{Calibrated, CalibratedSpec, CostModel, FixedTiming, PolynomialTiming, Speculative, Transfer};
+use crate::cost::{
+    Calibrated, CalibratedSpec, CostModel, FixedTiming, LoraCost, LoraLayers, PolynomialTiming, Speculative, Transfer, WithAdapters,
+};
 use crate::engine::{Balance, Bunches, Core, Encoder, Limits, Pace, Pipeline, PolicySpec, RankRule, Replica, Speculation};
 use crate::kv::{BlockTree, HashChain, KvCache, RadixCache, Reuse, Tiered, Tiers};
 use crate::metrics::ReplicaInfo;
@@ -22,6 +25,7 @@ pub struct ReplicaPlan {
     pub(super) pipeline: Option<PipelinePlan>,
     pub(super) ranks: Option<RanksPlan>,
     pub(super) drafting: Option<DraftingPlan>,
+    pub(super) lora: Option<LoraPlan>,
     pub(super) bunches: Option<Bunches>,
     /// Where it encodes images itself.
     pub(in crate::sim) encoder: Option<Encoder>,
@@ -154,10 +158,14 @@ impl ReplicaPlan {
 
     /// Its step times.
     pub(in crate::sim) fn step_costs(&self) -> Result<Box<dyn CostModel>, Diagnostic> {
-        let cost = self.timing.build()?;
+        let cost = self.timing.build(self.kernels())?;
         let Some(drafting) = &self.drafting else { return Ok(cost) };
         let drafter = drafting.drafter.as_deref().map(calibrated).transpose()?;
         Ok(Box::new(Speculative::new(cost, drafter, drafting.acceptance.len() as u32)))
+    }
+
+    fn kernels(&self) -> Option<&LoraKernels> {
+        self.lora.as_ref().map(|lora| &lora.kernels)
     }
 
     /// Builds the replica.
@@ -175,7 +183,10 @@ impl ReplicaPlan {
             Some(tiers) => Box::new(Tiered::new(memory, tiers.clone())),
             None => memory,
         };
-        let core = Core::new(self.limits.clone(), memory);
+        let mut core = Core::new(self.limits.clone(), memory);
+        if let Some(lora) = &self.lora {
+            core.serve_adapters(lora.spec.clone());
+        }
         let mut replica = Replica::new(index, core, self.policy.build(), cost, Pace { overlap: self.overlap, fast_path, horizon });
         if let Some(drafting) = &self.drafting {
             replica.speculate(Speculation::new(&drafting.acceptance, seed, index));
@@ -187,7 +198,7 @@ impl ReplicaPlan {
             replica.encode(encoder);
         }
         if let Some(pipeline) = &self.pipeline {
-            let stages = pipeline.stages.iter().map(TimingPlan::build).collect::<Result<Vec<_>, _>>()?;
+            let stages = pipeline.stages.iter().map(|stage| stage.build(self.kernels())).collect::<Result<Vec<_>, _>>()?;
             let built = Pipeline::new(stages, pipeline.transfers.clone()).with_lanes(pipeline.lanes).ahead(pipeline.ahead);
             replica = replica.with_pipeline(built);
         }
@@ -196,9 +207,17 @@ impl ReplicaPlan {
 }
 
 impl TimingPlan {
-    fn build(&self) -> Result<Box<dyn CostModel>, Diagnostic> {
+    /// Step times, with those of LoRA adapters; times given by hand are of everything.
+    fn build(&self, adapters: Option<&LoraKernels>) -> Result<Box<dyn CostModel>, Diagnostic> {
         Ok(match self {
-            TimingPlan::Calibrated(spec) => calibrated(spec)?,
+            TimingPlan::Calibrated(spec) => match adapters {
+                Some(LoraKernels { modules, per_product }) => {
+                    let layers = LoraLayers::new(&spec.model, spec.tp, modules, *per_product);
+                    let cost = LoraCost::new(layers, &spec.device, spec.host.per_launch_us, spec.device_time);
+                    Box::new(WithAdapters::new(calibrated(spec)?, cost))
+                }
+                None => calibrated(spec)?,
+            },
             TimingPlan::Fixed(timing) => Box::new(*timing),
             TimingPlan::Polynomial(timing) => Box::new(*timing),
         })

@@ -115,7 +115,7 @@ pub(super) fn tiers(parts: &Parts<'_>, kind: FrameworkKind, pool: &Pool) -> Resu
 }
 
 /// What PCIe moves in one direction, GB/s, by the generation that the device's other link belongs to.
-fn pcie_gb_s(parts: &Parts<'_>) -> f64 {
+pub(super) fn pcie_gb_s(parts: &Parts<'_>) -> f64 {
     match parts.device.interconnect.name.as_str() {
         "NVLink4" | "NVLink5" | "PCIe5" => 50.0,
         "NVLink2" | "PCIe3" => 12.0,

@@ -153,6 +153,7 @@ fn tuned(parts: &Parts<'_>, own: &TrtllmConfig, fraction: f64, block_size: u32, 
         max_num_seqs: 1,
         block_size,
         graphs: &Graphs::none(),
+        adapter_bytes_per_layer: 0.0,
         drafter: None,
         states: StateOptions::default(),
     });

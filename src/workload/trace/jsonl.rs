@@ -18,6 +18,9 @@ struct Line {
     #[serde(default)]
     hash_ids: Vec<u64>,
     chat_id: Option<serde_json::Value>,
+    /// Name of a LoRA adapter, or its number.
+    #[serde(alias = "lora_id", alias = "adapter")]
+    lora_name: Option<serde_json::Value>,
 }
 
 pub(super) fn read(text: &[u8], raw: &mut Raw) {
@@ -55,5 +58,10 @@ fn row(line: Line, raw: &mut Raw) -> Result<Row, (String, &'static str)> {
     let output_tokens = raw.tokens(line.output_length).map_err(|message| (message, ""))?;
     let hint = "Mooncake's hash ids stand for 512 tokens each";
     let shared = raw.tree.add(line.hash_ids, BLOCK_TOKENS, input_tokens).map_err(|message| (message, hint))?;
-    Ok(Row { time, input_tokens, output_tokens, shared, session: None })
+    let adapter = match &line.lora_name {
+        None | Some(serde_json::Value::Null) => 0,
+        Some(serde_json::Value::String(name)) => raw.adapter(name).map_err(|message| (message, ""))?,
+        Some(number) => raw.adapter(&number.to_string()).map_err(|message| (message, ""))?,
+    };
+    Ok(Row { time, input_tokens, output_tokens, shared, session: None, adapter })
 }

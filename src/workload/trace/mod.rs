@@ -29,6 +29,8 @@ pub struct Trace {
     rows: Vec<Row>,
     contents: Shared,
     sessions: u32,
+    /// Names of LoRA adapters, in order of the file.
+    adapters: Vec<String>,
     warnings: Vec<Diagnostic>,
 }
 
@@ -42,6 +44,8 @@ pub(crate) struct Row {
     pub shared: Option<u32>,
     /// Conversation, numbered by first appearance, and turn.
     pub session: Option<(u32, u16)>,
+    /// Place of its LoRA adapter in the trace's names, from 1; 0 for none.
+    pub adapter: u16,
 }
 
 impl Trace {
@@ -86,6 +90,11 @@ impl Trace {
     /// Time of the last request.
     pub fn duration(&self) -> Time {
         self.rows.last().map_or(Time::ZERO, |row| row.time)
+    }
+
+    /// Names of the LoRA adapters that rows ask for, in order of the file; empty where the file does not say.
+    pub fn adapters(&self) -> &[String] {
+        &self.adapters
     }
 
     /// What had to be changed in reading.
@@ -165,6 +174,9 @@ struct Raw {
     rows: Vec<Row>,
     tree: PrefixTree,
     sessions: u32,
+    adapters: Vec<String>,
+    /// Place in the names, from 1.
+    adapter_places: std::collections::BTreeMap<String, u16>,
     errors: Vec<Diagnostic>,
     untold: u64,
     warnings: Vec<Diagnostic>,
@@ -191,6 +203,20 @@ impl Raw {
             Ok(tokens) if tokens <= MAX_TOKENS => Ok(tokens),
             _ => Err(format!("{value} tokens are more than {MAX_TOKENS}")),
         }
+    }
+
+    /// The place of an adapter's name, from 1; none has 0.
+    fn adapter(&mut self, name: &str) -> Result<u16, String> {
+        if name.is_empty() {
+            return Ok(0);
+        }
+        if let Some(&place) = self.adapter_places.get(name) {
+            return Ok(place);
+        }
+        let place = u16::try_from(self.adapters.len() + 1).map_err(|_| "the trace names more than 65535 adapters".to_owned())?;
+        self.adapters.push(name.to_owned());
+        self.adapter_places.insert(name.to_owned(), place);
+        Ok(place)
     }
 
     fn finish(mut self, format: TraceFormat) -> Result<Trace, Vec<Diagnostic>> {
@@ -225,7 +251,7 @@ impl Raw {
                 *next = next.saturating_add(1);
             }
         }
-        Ok(Trace { format, rows: self.rows, contents, sessions: self.sessions, warnings: self.warnings })
+        Ok(Trace { format, rows: self.rows, contents, sessions: self.sessions, adapters: self.adapters, warnings: self.warnings })
     }
 }
 

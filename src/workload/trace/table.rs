@@ -38,6 +38,7 @@ pub(super) const PLAIN: Kind = Kind {
 /// Columns a table may have besides.
 const SESSION: &[&str] = &["session_id"];
 const HASHES: &[&str] = &["hash_ids"];
+const ADAPTER: &[&str] = &["lora_name", "lora_id", "adapter"];
 
 /// Lengths of the blocks that hash ids stand for, tokens, of which the largest that fits every row is taken.
 const BLOCK_TOKENS: [u32; 6] = [512, 256, 128, 64, 32, 16];
@@ -64,8 +65,8 @@ pub(super) fn read(text: &[u8], kind: &Kind, raw: &mut Raw) {
         let missing = [kind.arrival, kind.input, kind.output].into_iter().filter(|known| column(known).is_none()).map(|known| known[0]);
         return raw.error(1, format!("there is no column {}", missing.collect::<Vec<_>>().join(", ")), kind.example);
     };
-    let (session, hashes) = (column(SESSION), column(HASHES));
-    let used = [Some(arrival), Some(input), Some(output), session, hashes];
+    let (session, hashes, adapter) = (column(SESSION), column(HASHES), column(ADAPTER));
+    let used = [Some(arrival), Some(input), Some(output), session, hashes, adapter];
     let unused: Vec<&str> = (0..names.len()).filter(|i| !used.contains(&Some(*i))).map(|i| names[i].as_str()).collect();
     if !unused.is_empty() {
         raw.warnings.push(Diagnostic::warning(super::PATH, format!("columns of the trace without effect: {}", unused.join(", ")), ""));
@@ -111,8 +112,15 @@ pub(super) fn read(text: &[u8], kind: &Kind, raw: &mut Raw) {
                 }
             }
         }
+        let adapter = match adapter.map_or(Ok(0), |i| raw.adapter(&String::from_utf8_lossy(field(i)))) {
+            Ok(adapter) => adapter,
+            Err(message) => {
+                raw.error(line, message, "");
+                continue;
+            }
+        };
         stamps.push((stamp, line));
-        raw.rows.push(Row { time: Time::ZERO, input_tokens, output_tokens, shared: None, session });
+        raw.rows.push(Row { time: Time::ZERO, input_tokens, output_tokens, shared: None, session, adapter });
     }
     raw.sessions = sessions.len() as u32;
     times(&stamps, kind, raw);

@@ -123,6 +123,14 @@ impl Sglang {
                 index += 1;
                 continue;
             }
+            // Passed over; the others are tried, and the latch stays open.
+            if let Some(taken) = core.lacks_seated_slot(core.jobs[head].request.adapter) {
+                if index == 0 {
+                    core.hold_back(head, HoldRule::AdapterSlots, taken + 1, taken);
+                }
+                index += 1;
+                continue;
+            }
             // Once the batch has been full, each further request must take its place from another.
             full |= self.is_full(core);
             if full {

@@ -65,7 +65,7 @@ impl Trtllm {
         let mut index = 0;
         let seats = self.seats(core).saturating_sub(core.running_len()) as usize;
         loop {
-            let candidate = match self.next_candidate(core, &mut index, &mut producing) {
+            let candidate = match self.next_candidate(core, &mut index, &mut producing, &chosen) {
                 Ok(Some(id)) => id,
                 Ok(None) => return (chosen, Stop::UntilEvent),
                 Err(stop) => return (chosen, stop),

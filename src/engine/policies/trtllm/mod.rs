@@ -5,7 +5,7 @@
 //! admits a request only when the blocks of its prompt and its whole declared `max_tokens` are left over by all before it, so that
 //! nothing is ever paused; under MAX_UTILIZATION it asks for the blocks of the next step only and pauses the newest when they run out.
 //!
-//! Left out: encoders, beams, LoRA, draft tokens, two-step lookahead (only pipelines use it). After a pause nothing is admitted in
+//! Left out: encoders, beams, draft tokens, two-step lookahead (only pipelines use it). After a pause nothing is admitted in
 //! that step; TensorRT-LLM still tries the requests that it deferred before the paused one.
 
 mod chunking;
@@ -174,7 +174,7 @@ impl Trtllm {
         let mut producing = BTreeSet::new();
         let mut index = 0;
         loop {
-            let Some(id) = (match self.next_candidate(core, &mut index, &mut producing) {
+            let Some(id) = (match self.next_candidate(core, &mut index, &mut producing, &[]) {
                 Ok(candidate) => candidate,
                 Err(stop) => return stop,
             }) else {
@@ -202,7 +202,14 @@ impl Trtllm {
     }
 
     /// The next waiting request from `index` on that need not be deferred: `None` when there is none, an error when none may enter.
-    fn next_candidate(&self, core: &mut Core, index: &mut usize, producing: &mut BTreeSet<u64>) -> Result<Option<JobId>, Stop> {
+    /// `chosen`: those that will be admitted in this step.
+    fn next_candidate(
+        &self,
+        core: &mut Core,
+        index: &mut usize,
+        producing: &mut BTreeSet<u64>,
+        chosen: &[(JobId, u64)],
+    ) -> Result<Option<JobId>, Stop> {
         let defers = self.options.prefix_aware && !self.options.v2 && self.options.capacity != Capacity::StaticBatch;
         while let Some(&id) = core.waiting.get(*index) {
             if core.running_len() >= self.seats(core) {
@@ -224,6 +231,15 @@ impl Trtllm {
                 && !producing.insert(block)
             {
                 hold(core, id, HoldRule::Deferral, 0, 0);
+                *index += 1;
+                continue;
+            }
+            // Nobody's adapter leaves for another's request. Where nothing is promised, the walk stops there.
+            if let Some((needed, left)) = core.lacks_adapter_places(core.jobs[id].request.adapter, chosen) {
+                hold(core, id, HoldRule::AdapterSlots, needed, left);
+                if self.pauses() {
+                    return Err(Stop::UntilEvent);
+                }
                 *index += 1;
                 continue;
             }

@@ -38,6 +38,10 @@ impl Trtllm {
                 hold(core, id, HoldRule::Seats, 1, 0);
                 return Stop::UntilEvent;
             }
+            if let Some((needed, left)) = core.lacks_adapter_places(core.jobs[id].request.adapter, &[]) {
+                hold(core, id, HoldRule::AdapterSlots, needed, left);
+                return Stop::UntilEvent;
+            }
             if self.held_too_much(core) || self.blocked == Some((id, core.jobs[id].request.id, core.pool.epoch())) {
                 hold(core, id, HoldRule::KvBlocks, core.pool.blocks_for(core.jobs[id].target()), core.pool.free());
                 return Stop::UntilEvent;
