@@ -9,7 +9,7 @@
 //! Contents are told apart by segment and offset, never by token: since a segment stands for everything before it too, the last
 //! token of a node's first page names the node. Text that occurs nowhere else is one run, whatever its length.
 //!
-//! Left out: eviction policies other than LRU, LoRA namespaces.
+//! Left out: eviction policies other than LRU.
 
 mod tree;
 
