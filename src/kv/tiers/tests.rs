@@ -287,6 +287,7 @@ fn what_is_held_is_told_by_tier() {
         max_tokens: 1,
         ignore_eos: true,
         hangs_up: Time::NEVER,
+        adapter: 0,
         samples: 1,
         priority: 0,
         segments: segments.iter().map(|&(id, tokens)| Segment { id: SegmentId(id), tokens }).collect(),
