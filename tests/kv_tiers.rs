@@ -234,3 +234,34 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(finding("SGLANG", "kv_tiers: {host: {size_gb: 10}, load: fetch}"), at("kv_tiers.load"));
     assert_eq!(finding("TRTLLM", "kv_tiers: {host: {size_gb: 10}}, trtllm: {host_cache_size: 1000000000}"), at("trtllm.host_cache_size"));
 }
+
+/// Eight engines of one GPU with 300 GB each want 2.4 TB of a node's memory: a warning where 2 TB are assumed, an error where they are given, nothing
+/// when there is more, or fewer engines.
+#[test]
+fn host_tiers_fit_into_their_node() {
+    let planned = |replicas: u32, more: &str| {
+        let text = format!(
+            "
+simulation: {{random_seed: 1}}
+hardware_profile: {{node: 8xH100-SXM{more}}}
+workload: {{preset: chat, total_requests_to_generate: 1}}
+frameworks_to_test:
+- name: engine
+  type: VLLM
+  replicas: {replicas}
+  config: {{model_profile_id: Llama-3.1-8B, kv_tiers: {{host: {{size_gb: 300}}}}}}
+"
+        );
+        let read = llmperforacle::config::read(&text, "tiers.yaml");
+        let document = read.document.unwrap_or_else(|| panic!("{:?}", read.diagnostics));
+        llmperforacle::sim::plan(&document, &llmperforacle::sim::NoFiles)
+    };
+    let says = |replicas: u32, more: &str| {
+        let warnings = planned(replicas, more).unwrap().warnings;
+        warnings.iter().any(|warning| warning.message.contains("host tiers") && warning.path == "frameworks_to_test[0].config")
+    };
+    assert!(says(8, "") && !says(6, ""));
+    assert!(!says(8, ", host_memory_gb: 3000"));
+    let errors = planned(8, ", host_memory_gb: 2000").unwrap_err();
+    assert!(errors[0].message.contains("8 host tiers of 300 GB"), "{errors:?}");
+}

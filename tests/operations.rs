@@ -402,3 +402,20 @@ fn what_cannot_be_honoured_is_refused_with_its_place() {
         assert!(errors.iter().any(|error| error.starts_with(&format!("{at}: "))), "{entry} {top}: {errors:?}");
     }
 }
+
+/// What says nothing about a run is said to say nothing.
+#[test]
+fn what_has_no_effect_is_told() {
+    let warned = |entry: &str, top: &str| -> Vec<String> {
+        plan(&fixed(1.0, 1, 20, entry, top)).unwrap().warnings.into_iter().map(|warning| warning.path).collect()
+    };
+    let startup = "startup: {compile_s: 1}";
+    assert!(warned(startup, "").contains(&"frameworks_to_test[0].startup".to_owned()));
+    let scaled = format!("{startup}\n  autoscaler: {{metric: in_flight, target: 4, max_replicas: 2}}");
+    for (entry, top) in [(scaled.as_str(), ""), (startup, "faults: {events: []}")] {
+        assert!(!warned(entry, top).iter().any(|path| path.ends_with("startup")), "{entry}");
+    }
+    let twice = "tenants: [{name: a, profiles: [steady]}, {name: a, profiles: [steady]}]";
+    let errors = plan(&fixed(1.0, 1, 20, "replicas: 1", twice)).unwrap_err();
+    assert!(errors[0].starts_with("tenants[1].name"), "{errors:?}");
+}

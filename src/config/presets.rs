@@ -34,7 +34,7 @@ macro_rules! preset {
 }
 
 /// The first is the one that the page opens with.
-static PRESETS: [Preset; 16] = [
+static PRESETS: [Preset; 18] = [
     preset!(
         "stacks-h100",
         2,
@@ -82,6 +82,18 @@ static PRESETS: [Preset; 16] = [
         1,
         "A fault drill on four replicas",
         "One replica dies for a minute, another is slow for one, a third is drained. Lost requests are tried again; a router that looks at the load notices the slow one, one that deals in turn does not."
+    ),
+    preset!(
+        "planned-pools-h100",
+        1,
+        "Prefill and decode pools that follow the load, and a failure",
+        "Traffic rises sixfold and falls again. Two engines in each pool all the time, and Dynamo's planner, which gives each pool what it needs within eight GPUs. Halfway a prefill engine dies; what it had is tried again."
+    ),
+    preset!(
+        "images-h100",
+        1,
+        "Prompts with images: encoded by the engines, or before them",
+        "One to four images of 1,296 tokens in a prompt. Engines that encode for themselves stop replies for it; an encoder on a GPU of its own does not, and one engine less is left."
     ),
     preset!(
         "bursty-code-h100",

@@ -200,6 +200,11 @@ impl<'a> Hardware<'a> {
         })
     }
 
+    /// Memory of a node's host, GB, where the document says so.
+    pub(super) fn host_memory_gb(&self) -> Option<f64> {
+        self.profile.host_memory_gb
+    }
+
     /// Catalog nodes, not single devices.
     pub(super) fn is_nodes(&self) -> bool {
         self.node_devices.is_some()

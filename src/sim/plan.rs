@@ -113,9 +113,10 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
                     continue;
                 }
                 let before = groups.len();
+                operations::plan::unused_startup(document, &entry, &path, &mut warnings);
                 if let Some(wanted) = &entry.config.disaggregation {
                     groups.extend(disaggregation::group(&context, &entry, wanted, &path, &mut errors, &mut warnings));
-                    encoders(&context, &entry, images, groups.get_mut(before), &path, &mut errors, &mut warnings);
+                    beside_engines(&context, &entry, images, groups.get_mut(before), &path, &mut errors, &mut warnings);
                     continue;
                 }
                 let own = entry.router.is_some() || entry.planner.is_some() || entry.autoscaler.is_some();
@@ -134,7 +135,7 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
                 if shared && images.is_some() {
                     errors.push(Diagnostic::error("workload.images", "is not modelled in a shared comparison", "compare side by side"));
                 }
-                encoders(&context, &entry, images, groups.get_mut(before), &path, &mut errors, &mut warnings);
+                beside_engines(&context, &entry, images, groups.get_mut(before), &path, &mut errors, &mut warnings);
             }
             Err(error) => errors.push(error),
         }
@@ -178,8 +179,8 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
     Ok(Plan { runs, warnings, estimated_work })
 }
 
-/// Plans who encodes the images of an entry's prompts.
-fn encoders(
+/// Plans who encodes the images of an entry's prompts, and looks whether host memory suffices.
+fn beside_engines(
     context: &Context<'_>,
     entry: &FrameworkEntry,
     images: Option<u32>,
@@ -190,6 +191,7 @@ fn encoders(
 ) {
     let Some(group) = group else { return };
     // In pools, prompts are computed by the first one, or by any.
+    errors.extend(entry::host_memory(&group.replicas, context.hardware, path, warnings));
     match encode::plan(context, entry, &mut group.replicas, images, path, warnings) {
         Ok(planned) => group.encode = planned,
         Err(error) => errors.push(error),

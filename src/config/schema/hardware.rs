@@ -25,6 +25,11 @@ pub struct HardwareProfile {
     /// Links between devices (the original project's form).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_links: Option<Vec<NetworkLink>>,
+    /// Memory of a node's host, GB, which host tiers of KV must fit into. Absent: 256 for each GPU of the node (an assumption), and too large tiers are
+    /// a warning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0, max = 1e6))]
+    pub host_memory_gb: Option<f64>,
     /// The network between nodes. KV takes it from one pool to the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkConfig>,

@@ -11,6 +11,7 @@ mod trtllm;
 mod vllm;
 
 pub use plan::ReplicaPlan;
+pub(super) use tiers::host_memory;
 
 use parallel::Degrees;
 use plan::{DraftingPlan, KvPlan, TimingPlan};

@@ -5,12 +5,13 @@
 //! offloading connector (write-through, requests wait for their KV), Dynamo's KVBM (down to the disk only what is asked for again).
 //! Rates and latencies are assumptions: about 80 % of a PCIe x16 link, an NVMe disk of the fourth generation, a network of 100 Gbit/s.
 
-use super::Parts;
+use super::{Parts, ReplicaPlan};
 use crate::catalog::Engine;
 use crate::config::Diagnostic;
 use crate::config::schema::{FrameworkKind, KvLoad, KvPrefetch, KvTier, KvTiersConfig, KvWritePolicy, SglangWritePolicy};
 use crate::kv::tiers::{Patience, Prefetch, Rate};
 use crate::kv::{LoadBack, Tier, Tiers, WritePolicy};
+use crate::sim::hardware::Hardware;
 use crate::units::Time;
 
 const GIB_IN_GB: f64 = (1_u64 << 30) as f64 / 1e9;
@@ -148,4 +149,40 @@ fn own_words(parts: &Parts<'_>, pool: &Pool) -> Option<(KvTiersConfig, String)> 
     });
     let tiers = KvTiersConfig { host: host(Some(size_gb)), write_policy, ..KvTiersConfig::default() };
     Some((tiers, parts.at("sglang.enable_hierarchical_cache")))
+}
+
+/// Host memory of a node for each of its GPUs, GB, where the document does not say: DGX A100 (80 GB), H100 and B200 have 2 TB and more for
+/// eight. An assumption for other servers.
+const HOST_GB_PER_GPU: f64 = 256.0;
+
+/// Why the host tiers of the engines of a node cannot be, where its memory is given; a warning where it is assumed.
+pub(in crate::sim) fn host_memory(
+    replicas: &[ReplicaPlan],
+    hardware: &Hardware<'_>,
+    path: &str,
+    warnings: &mut Vec<Diagnostic>,
+) -> Option<Diagnostic> {
+    let replica =
+        replicas.iter().find(|replica| replica.tiers.as_ref().is_some_and(|tiers| tiers.tiers.iter().any(|tier| tier.kind == 0)))?;
+    let tiers = replica.tiers.as_ref()?;
+    let chunks: u64 = tiers.tiers.iter().filter(|tier| tier.kind == 0).map(|tier| tier.chunks).sum();
+    let each_gb = chunks as f64 * f64::from(tiers.chunk_tokens) * replica.kv_shape.bytes_per_token() / 1e9;
+    let gpus = replica.info.gpus.max(1);
+    // A node is filled before the next one is begun.
+    let (node_gpus, given) = (replica.node_gpus.max(gpus), hardware.host_memory_gb());
+    let engines = (node_gpus / gpus).min(replicas.len() as u32).max(1);
+    let room_gb = given.unwrap_or(HOST_GB_PER_GPU * f64::from(node_gpus));
+    let wanted_gb = each_gb * f64::from(engines);
+    if wanted_gb <= room_gb {
+        return None;
+    }
+    let what = format!("{engines} host tiers of {each_gb:.0} GB on a node");
+    let at = format!("{path}.config");
+    if given.is_some() {
+        let message = format!("{what}, which has {room_gb:.0} GB of memory");
+        return Some(Diagnostic::error(at, message, "lower the tier's size, or raise `hardware_profile.host_memory_gb`"));
+    }
+    let message = format!("{what}, which is taken to have {room_gb:.0} GB of memory");
+    warnings.push(Diagnostic::warning(at, message, "say `hardware_profile.host_memory_gb`, or lower the tier's size"));
+    None
 }

@@ -381,6 +381,17 @@ fn speed(given: Option<&ScalingSpeed>, own: Speed) -> Speed {
     }
 }
 
+/// Warns of start-up times that no replica of the entry takes.
+pub(in crate::sim) fn unused_startup(document: &Document, entry: &FrameworkEntry, path: &str, warnings: &mut Vec<Diagnostic>) {
+    let pools = entry.config.disaggregation.as_ref();
+    let scaled = pools.is_some_and(|pools| pools.prefill.autoscaler.is_some() || pools.decode.autoscaler.is_some());
+    let starts = scaled || entry.planner.is_some() || entry.autoscaler.is_some() || document.faults.is_some();
+    if entry.startup.is_some() && !starts {
+        let message = "has no effect: all replicas are there from the start, and none fails";
+        warnings.push(Diagnostic::warning(format!("{path}.startup"), message, "say `planner`, `autoscaler` or `faults`, or take it out"));
+    }
+}
+
 /// The operation of a run with these replicas; none where the document asks for nothing of it.
 pub(in crate::sim) fn operations(
     document: &Document,
@@ -472,6 +483,10 @@ fn admission(document: &Document, workload: &Workload, queue: Option<KvQueue>) -
     let mut tenant_of: Vec<Option<u16>> = vec![None; profiles.len()];
     for (index, tenant) in document.tenants.iter().flatten().enumerate() {
         let path = format!("tenants[{index}]");
+        if tenants.iter().any(|other: &TenantSpec| other.name == tenant.name) {
+            let message = format!("another tenant is called `{}` already", tenant.name);
+            return Err(Diagnostic::error(format!("{path}.name"), message, "give it another name, or put the profiles of both in one"));
+        }
         for (at, name) in tenant.profiles.iter().enumerate() {
             let at = format!("{path}.profiles[{at}]");
             let Some(profile) = profiles.iter().position(|known| known == name) else {
