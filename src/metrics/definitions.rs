@@ -116,7 +116,7 @@ const DEFINITIONS: &[Definition] = &[
     metric("goodput.share", "Goodput (share)", "share", "SLO attainment: unfinished and rejected requests count as missed.", "good_requests / total"),
     metric("goodput.requests_per_second", "Goodput", "requests/s", "Good requests per second.", "good_requests / effective_duration_s"),
     metric("engine.replicas", "Replicas", "", "Engines in the run.", ""),
-    metric("engine.gpus", "GPUs", "", "GPUs of all replicas.", ""),
+    metric("engine.gpus", "GPUs", "", "GPUs of all replicas, and of encoders of images that have GPUs of their own.", ""),
     metric("engine.steps", "Steps", "steps", "Steps that ended in the window.", ""),
     metric("engine.decode_only_steps", "Decode-only steps", "steps", "Those that computed no prompt tokens.", ""),
     metric("engine.single_steps", "Taken step by step", "", "Why steps are simulated one by one: something varies from step to step. Empty when runs of equal decode steps are taken at once, with the same result.", ""),

@@ -74,8 +74,7 @@ pub(super) fn energy(run: &RunResult) -> Value {
 }
 
 fn gpus(run: &RunResult) -> f64 {
-    let encoders = run.info.encode_pool.as_ref().map_or(0.0, |pool| f64::from(pool.gpus));
-    run.info.replicas.iter().map(|info| f64::from(info.gpus)).sum::<f64>() + encoders
+    run.info.replicas.iter().map(|info| f64::from(info.gpus)).sum()
 }
 
 /// The bill: every GPU of the run for every hour of the window that it is there, busy or not.

@@ -72,8 +72,10 @@ fn event(event: &FleetEvent) -> Value {
 
 /// GPU-hours paid for in the window.
 pub(super) fn gpu_hours(run: &RunResult) -> f64 {
+    let encoders = run.info.encode_pool.as_ref().map_or(0, |pool| pool.gpus);
     let paid = |(replica, gpus): (usize, u32)| f64::from(gpus) * run.fleet.paid_ps(replica, run.warm_up_ps, run.end_ps) as f64;
     run.info.replicas.iter().map(|info| info.gpus).enumerate().map(paid).sum::<f64>() / PS_PER_HOUR
+        + f64::from(encoders) * run.end_ps.saturating_sub(run.warm_up_ps) as f64 / PS_PER_HOUR
 }
 
 fn tenants(run: &RunResult) -> (Vec<Value>, Option<f64>) {

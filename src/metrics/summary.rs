@@ -242,7 +242,8 @@ fn replicas(run: &RunResult) -> usize {
 }
 
 fn gpus(run: &RunResult) -> u64 {
-    run.info.replicas.iter().map(|replica| u64::from(replica.gpus)).sum()
+    let encoders = run.info.encode_pool.as_ref().map_or(0, |pool| u64::from(pool.gpus));
+    run.info.replicas.iter().map(|replica| u64::from(replica.gpus)).sum::<u64>() + encoders
 }
 
 /// Each replica that is described, with what it did (nothing, when it never got a request).
