@@ -549,3 +549,65 @@ fn dynamos_search_finds_what_scoring_all_finds() {
         }
     }
 }
+
+/// Rules that look at engines by snapshots choose by the last one, whatever engines would say now; a new one changes their mind.
+#[test]
+fn choices_go_by_the_last_snapshot() {
+    let signals = |busy: usize| {
+        let signal = |replica| if replica == busy { Signal { waiting: 50, running: 9, kv_usage: 0.9 } } else { Signal::default() };
+        Said { signals: (0..2).map(signal).collect(), ..Said::default() }
+    };
+    for rule in [Rule::Scorers(ScorerWeights::default()), Rule::VllmDp] {
+        let spec = RouterSpec { snapshot_interval: Time(100), ..RouterSpec::new(rule) };
+        let mut router = Router::new(&spec, 2, 7);
+        router.snapshot(Time(100), &mut signals(0));
+        for id in 0..10 {
+            assert_eq!(router.route(&plain(id), Time(150), &mut signals(1)), 1, "{:?}", spec.rule);
+        }
+        router.snapshot(Time(200), &mut signals(1));
+        assert_eq!(router.route(&plain(10), Time(210), &mut signals(0)), 0, "{:?}", spec.rule);
+    }
+    for rule in [Rule::LeastLoaded, Rule::PowerOfTwo, Rule::CacheAware(CacheAwareOptions::default())] {
+        let spec = RouterSpec { snapshot_interval: Time(100), ..RouterSpec::new(rule) };
+        // The same draws: what ends between two looks changes nothing until the second.
+        let (mut one, mut other) = (Router::new(&spec, 3, 7), Router::new(&spec, 3, 7));
+        let mut there = Vec::new();
+        for id in 0..30 {
+            let to = one.route(&plain(id), Time(1), &mut Said::default());
+            assert_eq!(other.route(&plain(id), Time(1), &mut Said::default()), to);
+            there.push((to, id));
+        }
+        one.snapshot(Time(100), &mut Said::default());
+        other.snapshot(Time(100), &mut Said::default());
+        there.iter().filter(|(to, _)| *to == 2).for_each(|&(to, id)| other.ended(to, id, Time(120)));
+        for id in 30..60 {
+            let to = one.route(&plain(id), Time(150), &mut Said::default());
+            assert_eq!(other.route(&plain(id), Time(150), &mut Said::default()), to, "{:?}", spec.rule);
+        }
+        let seen = |router: &Router| (0..3).map(|replica| router.loads.seen(replica)).collect::<Vec<_>>();
+        assert_eq!(seen(&one), seen(&other));
+        other.snapshot(Time(200), &mut Said::default());
+        one.snapshot(Time(200), &mut Said::default());
+        assert!(there.iter().all(|(to, _)| *to != 2) || seen(&one) != seen(&other), "{:?}", spec.rule);
+    }
+}
+
+/// Every rule that counts requests in flight hears of an end when the delay is over, and not before.
+#[test]
+fn ends_are_heard_after_the_delay_under_every_rule() {
+    let rules =
+        [Rule::LeastLoaded, Rule::PowerOfTwo, Rule::CacheAware(CacheAwareOptions::default()), Rule::Kv(KvOptions::default()), Rule::VllmDp];
+    for rule in rules {
+        let spec = RouterSpec { event_delay: Time(1000), ..RouterSpec::new(rule) };
+        let mut router = Router::new(&spec, 2, 7);
+        let to = router.route(&plain(0), Time(0), &mut Said::default());
+        router.ended(to, 0, Time(10));
+        router.hear(Time(1009));
+        assert_eq!(router.loads.now(to), 1, "{:?}", spec.rule);
+        router.hear(Time(1010));
+        assert_eq!(router.loads.now(to), 0, "{:?}", spec.rule);
+        if let State::Kv(state) = &router.state {
+            assert!(state.is_idle());
+        }
+    }
+}
