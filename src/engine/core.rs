@@ -208,6 +208,7 @@ impl Core {
     }
 
     /// Puts a request at the end of the queue.
+    #[inline]
     pub fn enqueue(&mut self, request: Request) -> JobId {
         let id = self.open(request);
         self.waiting.push_back(id);
@@ -215,6 +216,7 @@ impl Core {
     }
 
     /// A request without KV that is not in the queue yet.
+    #[inline(always)]
     pub(super) fn open(&mut self, request: Request) -> JobId {
         let id = self.jobs.insert(Job {
             request,

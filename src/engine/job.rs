@@ -97,6 +97,8 @@ pub struct Arena {
 }
 
 impl Arena {
+    // Inlined, so that a job is written where it stays.
+    #[inline(always)]
     pub fn insert(&mut self, job: Job) -> JobId {
         match self.spare.pop() {
             Some(id) => {

@@ -254,6 +254,7 @@ impl Replica {
         false
     }
 
+    #[inline(always)]
     fn enqueue(&mut self, request: Request) {
         let (at, request_id) = (request.hangs_up, request.id);
         let id = self.core.enqueue(request);

@@ -55,6 +55,9 @@ impl Samples {
 
     /// The job that computed a request's prompt has ended, which cost `prefilled_tokens`: the jobs that reply. None of any other job.
     pub(super) fn prompt_computed(&mut self, id: u32, prefilled_tokens: u64) -> Option<Vec<Request>> {
+        if self.families.is_empty() {
+            return None;
+        }
         let family = self.families.get_mut(&id)?;
         let request = family.prompt.take()?;
         let jobs = replies(&request);
@@ -65,21 +68,24 @@ impl Samples {
 
     /// Whether an admission is the request's first.
     pub(super) fn is_first_admission(&mut self, id: u32) -> bool {
-        self.families.get_mut(&id).is_none_or(|family| !std::mem::replace(&mut family.scheduled, true))
+        self.families.is_empty() || self.families.get_mut(&id).is_none_or(|family| !std::mem::replace(&mut family.scheduled, true))
     }
 
     /// Whether a reply's first token is the request's.
     pub(super) fn is_first_token(&mut self, id: u32) -> bool {
-        self.families.get_mut(&id).is_none_or(|family| !std::mem::replace(&mut family.first_token, true))
+        self.families.is_empty() || self.families.get_mut(&id).is_none_or(|family| !std::mem::replace(&mut family.first_token, true))
     }
 
     /// Whether a job's client hanging up is the request's, of which the others are told at the same instant.
     pub(super) fn is_first_to_hang_up(&mut self, id: u32) -> bool {
-        self.families.get_mut(&id).is_none_or(|family| !std::mem::replace(&mut family.hung_up, true))
+        self.families.is_empty() || self.families.get_mut(&id).is_none_or(|family| !std::mem::replace(&mut family.hung_up, true))
     }
 
     /// A job has ended, with its tokens. Those of the request when it was the last.
     pub(super) fn ended(&mut self, id: u32, output_tokens: u32, prefilled_tokens: u64) -> Option<(u32, u64)> {
+        if self.families.is_empty() {
+            return Some((output_tokens, prefilled_tokens));
+        }
         let Some(family) = self.families.get_mut(&id) else { return Some((output_tokens, prefilled_tokens)) };
         // The prompt's own job yields no token.
         family.output_tokens += if family.prompt.is_some() { 0 } else { output_tokens };
