@@ -47,6 +47,7 @@ pub mod cluster;
 pub mod config;
 pub mod cost;
 pub mod engine;
+pub mod from_json;
 pub mod kv;
 pub mod math;
 pub mod metrics;

@@ -299,7 +299,7 @@ impl Fit {
 
 fn own_requests(document: &mut Document, benchmark: &Benchmark, rest: Box<dyn Files>) -> Result<Box<dyn Files>, FitError> {
     let (workload, trace) = super::workload(benchmark)?;
-    document.workload = serde_json::from_value(workload).map_err(|error| FitError::Benchmark(error.to_string()))?;
+    document.workload = crate::from_json::from_value(workload).map_err(|error| FitError::Benchmark(error.to_string()))?;
     Ok(Box::new(super::OverFiles { trace, rest }))
 }
 

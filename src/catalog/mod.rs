@@ -45,6 +45,8 @@ pub struct UnknownName {
     pub near: Vec<String>,
 }
 
+use crate::from_json::from_str;
+
 const CALIBRATIONS: [&str; 8] = [
     include_str!("../../configs/calibration/a100_sxm.json"),
     include_str!("../../configs/calibration/h100_sxm.json"),
@@ -68,18 +70,13 @@ pub fn builtin() -> &'static Catalog {
 
 fn read() -> Result<Catalog, serde_json::Error> {
     Ok(Catalog {
-        models: parsed(include_str!("../../configs/models/models.json"))?,
-        devices: parsed(include_str!("../../configs/gpus/gpus.json"))?,
-        calibrations: CALIBRATIONS.iter().map(|text| parsed(text)).collect::<Result<_, _>>()?,
-        frameworks: parsed(include_str!("../../configs/frameworks.json"))?,
-        power: parsed(include_str!("../../configs/power.json"))?,
-        prices: parsed(include_str!("../../configs/prices.json"))?,
+        models: from_str(include_str!("../../configs/models/models.json"))?,
+        devices: from_str(include_str!("../../configs/gpus/gpus.json"))?,
+        calibrations: CALIBRATIONS.iter().map(|text| from_str(text)).collect::<Result<_, _>>()?,
+        frameworks: from_str(include_str!("../../configs/frameworks.json"))?,
+        power: from_str(include_str!("../../configs/power.json"))?,
+        prices: from_str(include_str!("../../configs/prices.json"))?,
     })
-}
-
-/// Reads JSON by way of a [`serde_json::Value`], as documents are read: a type that is read in one way only is in the program once.
-fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    serde_json::from_value(serde_json::from_str(text)?)
 }
 
 impl Catalog {

@@ -211,7 +211,7 @@ pub fn workload_preset(name: &str) -> Option<Workload> {
     let node = yaml::parse(preset.text).ok()?;
     let schema = json_schema();
     let (json, faults) = check::check_as(&node, schema, schema.get("properties")?.get("workload")?, check::UnknownKeys::Refuse);
-    if faults.is_empty() { serde_json::from_value(json).ok() } else { None }
+    if faults.is_empty() { crate::from_json::from_value(json).ok() } else { None }
 }
 
 /// The workload with its preset, if it names one, filled in: keys given beside `preset` replace the preset's. Whoever says
@@ -231,7 +231,7 @@ pub fn resolve_workload(given: &Workload) -> Result<Workload, Diagnostic> {
         for (key, value) in over.as_object()? {
             json.as_object_mut()?.insert(key.clone(), value.clone());
         }
-        serde_json::from_value(json).ok()
+        crate::from_json::from_value(json).ok()
     };
     merged().ok_or_else(|| {
         Diagnostic::error("workload", format!("the workload cannot be laid over the preset {name}"), "please report this document")

@@ -3,6 +3,7 @@
 use super::check::{UnknownKeys, check};
 use super::node::{Node, Place};
 use super::{Diagnostic, Document, dialect, json, json_schema, migrate, validate, yaml};
+use crate::from_json::from_value;
 use crate::order::sort_by_key;
 
 /// Longest text that is read, bytes.
@@ -121,7 +122,7 @@ fn read_node(mut node: Node, origin: Origin) -> Read {
 
     let shape_is_right = !diagnostics.iter().any(Diagnostic::is_error);
     let mut document = None;
-    match serde_json::from_value::<Document>(json) {
+    match from_value::<Document>(json) {
         Ok(read) => {
             let findings = validate::validate(&read).into_iter().map(|finding| {
                 let place = node.locate(&finding.path);

@@ -310,7 +310,7 @@ fn with_calibration(entry: &FrameworkEntry, files: &dyn Files, path: &str) -> Re
     let bytes = files.read(file).map_err(|why| Diagnostic::error(&at, why, hint))?;
     let value = serde_json::from_slice::<serde_json::Value>(&bytes);
     let read: OwnCalibration = value
-        .and_then(serde_json::from_value)
+        .and_then(crate::from_json::from_value)
         .map_err(|error| Diagnostic::error(&at, format!("{file} holds no calibration: {error}"), hint))?;
     let sound = |factor: Option<f64>| factor.is_none_or(|factor| (0.01..=1000.0).contains(&factor));
     let request = read.per_request_ms.is_none_or(|ms| (0.0..=60_000.0).contains(&ms));

@@ -40,7 +40,7 @@ pub fn to_object(value: &(impl Serialize + ?Sized)) -> Thrown<JsValue> {
 /// Reads a plain object, by way of its JSON text: serde-wasm-bindgen looks only at the keys it knows, so a misspelt one would
 /// pass unseen. A key whose value is `undefined` is absent.
 pub fn from_object<T: DeserializeOwned>(value: &JsValue, what: &str) -> Thrown<T> {
-    let read = serde_json::from_str::<serde_json::Value>(&json_text(value, what)?).and_then(serde_json::from_value);
+    let read = serde_json::from_str::<serde_json::Value>(&json_text(value, what)?).and_then(llmperforacle::from_json::from_value);
     read.map_err(|failure| thrown(format!("{what}: {failure}")))
 }
 
