@@ -132,10 +132,10 @@ fn as_blocks(text: &str) -> serde_json::Value {
             }
             blocks.push(json!({"text": paragraph}));
         }
-        if lines.peek().is_none_or(|line| line.starts_with("## ")) {
-            if let Some(section) = sections.last_mut() {
-                section["blocks"] = std::mem::take(&mut blocks).into();
-            }
+        if lines.peek().is_none_or(|line| line.starts_with("## "))
+            && let Some(section) = sections.last_mut()
+        {
+            section["blocks"] = std::mem::take(&mut blocks).into();
         }
     }
     json!({ "sections": sections })
