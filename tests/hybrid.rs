@@ -393,6 +393,16 @@ fn what_is_not_modelled_with_states_is_refused() {
     assert!(errors("VLLM", "enable_prefix_caching: true").contains("enable_prefix_caching: finding prefixes again is not modelled"));
     assert!(errors("TRTLLM", "trtllm: {enable_block_reuse: true}").contains("enable_block_reuse"));
     assert!(errors("VLLM", "speculative: {method: ngram, num_speculative_tokens: 2, acceptance_rate: 0.5}").contains("speculative"));
+    // KV below the GPU, in everybody's words.
+    for (framework, config, key) in [
+        ("VLLM", "kv_tiers: {host: {size_gb: 10}}", "kv_tiers"),
+        ("VLLM", "vllm: {kv_offloading_size: 10}", "vllm.kv_offloading_size"),
+        ("SGLANG", "sglang: {enable_hierarchical_cache: true}", "sglang.enable_hierarchical_cache"),
+        ("TRTLLM", "trtllm: {host_cache_size: 1000000000}", "trtllm.host_cache_size"),
+    ] {
+        let told = errors(framework, config);
+        assert!(told.contains(&format!("{key}: KV below the GPU is not modelled")), "{config}: {told}");
+    }
     // vLLM wants a block for the state of every sequence.
     assert!(errors("VLLM", "max_num_seqs: 256, num_gpu_blocks_override: 101").contains("vLLM refuses 256 sequences: there are 100 blocks"));
     let warned = config::read(&document("VLLM", "model_profile_id: Nemotron-H-8B"), "t.yaml").document.unwrap();

@@ -35,8 +35,14 @@ impl Parts<'_> {
         if config.disaggregation.is_some() {
             return refused("disaggregation", "sending states between pools");
         }
-        if config.kv_tiers.is_some() || config.sglang.as_ref().is_some_and(|own| own.enable_hierarchical_cache == Some(true)) {
-            return refused("kv_tiers", "KV below the GPU");
+        let below = [
+            ("kv_tiers", config.kv_tiers.is_some()),
+            ("sglang.enable_hierarchical_cache", config.sglang.as_ref().and_then(|own| own.enable_hierarchical_cache) == Some(true)),
+            ("vllm.kv_offloading_size", config.vllm.as_ref().is_some_and(|own| own.kv_offloading_size.is_some())),
+            ("trtllm.host_cache_size", config.trtllm.as_ref().is_some_and(|own| own.host_cache_size.is_some())),
+        ];
+        if let Some((key, _)) = below.iter().find(|(_, asked)| *asked) {
+            return refused(key, "KV below the GPU");
         }
         Ok(())
     }
