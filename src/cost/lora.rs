@@ -36,6 +36,9 @@ pub struct LoraLayers {
     row_values: f64,
 }
 
+/// A product with an adapter: its whole width in and out, those of one GPU, and how often a layer has it.
+type Product = (LoraModule, f64, f64, f64, f64, f64);
+
 impl LoraLayers {
     /// `kernels_per_product`: 2, or 3 where the values between are set to zero by a kernel of their own. Of a model with experts, attention's
     /// products only.
@@ -50,7 +53,7 @@ impl LoraLayers {
         let dense = if model.moe.is_some() { 0.0 } else { 1.0 };
         let mut layers = LoraLayers::default();
         // Split by columns: every GPU has all of A and its part of B. Split by rows: the other way round.
-        let groups: [&[(LoraModule, f64, f64, f64, f64, f64)]; 4] = [
+        let groups: [&[Product]; 4] = [
             &[
                 (LoraModule::QProj, hidden, heads, hidden, heads / share, 1.0),
                 (LoraModule::KProj, hidden, kv, hidden, kv_here, 1.0),
