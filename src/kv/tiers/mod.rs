@@ -168,13 +168,34 @@ impl Tiered {
     fn write_run(&mut self, level: usize, chunks: u64, at: Time) -> Time {
         let Some(here) = self.levels.get_mut(level).filter(|_| chunks > 0) else { return at };
         let (_, end) = here.write.send(at, chunks, at >= here.write.free_at());
+        let each_ps = here.tier.write.chunk_ps;
         let mut gone = Vec::new();
         here.shelf.put_run(chunks, &mut gone);
         self.spill(level, gone);
-        if self.levels.get(level + 1).is_some_and(|below| below.tier.policy == WritePolicy::Through) {
-            self.write_run(level + 1, chunks, end);
+        if self.copies_on(level) {
+            // Each goes on as soon as it is here.
+            let through = (0..chunks).rev().map(|after| Time(end.0.saturating_sub(after.saturating_mul(each_ps)))).collect();
+            self.pass_on(level + 1, through);
         }
         end
+    }
+
+    /// The same for chunks that come one after another, at the times given.
+    fn pass_on(&mut self, level: usize, mut at: Vec<Time>) {
+        let here = &mut self.levels[level];
+        for time in &mut at {
+            *time = here.write.send(*time, 1, *time >= here.write.free_at()).1;
+        }
+        let mut gone = Vec::new();
+        here.shelf.put_run(at.len() as u64, &mut gone);
+        self.spill(level, gone);
+        if self.copies_on(level) {
+            self.pass_on(level + 1, at);
+        }
+    }
+
+    fn copies_on(&self, level: usize) -> bool {
+        self.levels.get(level + 1).is_some_and(|below| below.tier.policy == WritePolicy::Through)
     }
 
     /// What a tier has evicted goes down where the next one takes what is evicted.
