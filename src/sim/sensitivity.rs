@@ -87,10 +87,14 @@ fn startup(entry: &mut FrameworkEntry, factor: f64) -> bool {
         return false;
     }
     let given = entry.startup.get_or_insert_default();
-    let slower = |value: &mut Option<f64>, default: f64| *value = Some(value.unwrap_or(default) * factor);
-    slower(&mut given.provision_s, PROVISION_S);
-    slower(&mut given.compile_s, COMPILE_S);
-    slower(&mut given.warm_up_s, WARM_UP_S);
-    given.weights_gb_per_s = Some(given.weights_gb_per_s.unwrap_or(WEIGHTS_GB_PER_S) / factor);
-    true
+    let mut assumed = false;
+    let mut slower = |value: &mut Option<f64>, default: f64| {
+        assumed |= value.is_none();
+        value.get_or_insert(default);
+    };
+    slower(&mut given.provision_s, PROVISION_S * factor);
+    slower(&mut given.compile_s, COMPILE_S * factor);
+    slower(&mut given.warm_up_s, WARM_UP_S * factor);
+    slower(&mut given.weights_gb_per_s, WEIGHTS_GB_PER_S / factor);
+    assumed
 }
