@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use llmperforacle::cost::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
-use llmperforacle::engine::policies::sglang::{Order, Priorities, Sglang, SglangOptions};
+use llmperforacle::engine::policies::sglang::{Expectations, Order, Priorities, Sglang, SglangOptions};
 use llmperforacle::engine::{Core, Limits, LoraSpec, Pace, Replica};
 use llmperforacle::kv::{KvCache, LoadBack, RadixCache};
 use llmperforacle::metrics::{Recorder, RunResult};
@@ -95,6 +95,12 @@ fn case() -> impl Strategy<Value = Case> {
                 priority,
                 max_prefill_tokens,
                 schedule_conservativeness,
+                // Of every third case other expectations, which fall to the floor within the run.
+                expectations: match max_prefill_tokens % 3 {
+                    0 => Expectations { initial: 0.9, floor: 0.05, steps: 1 + max_prefill_tokens % 40 },
+                    _ => Expectations::default(),
+                },
+                clip: if max_prefill_tokens % 5 == 0 { 1 + max_prefill_tokens % 64 } else { 4096 },
                 mixed_chunk,
                 prefill_decode_interval,
                 latch: max_prefill_tokens % 4 > 0,

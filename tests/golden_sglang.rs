@@ -2,7 +2,7 @@
 //! Each test names the rule.
 
 use llmperforacle::engine::HoldRule;
-use llmperforacle::engine::policies::sglang::{Order, Priorities, Sglang, SglangOptions};
+use llmperforacle::engine::policies::sglang::{Expectations, Order, Priorities, Sglang, SglangOptions};
 use llmperforacle::engine::testing::{Lab, Log, Outcome};
 use llmperforacle::kv::RadixCache;
 use llmperforacle::units::Time;
@@ -217,6 +217,48 @@ fn the_ratio_is_estimated_anew_after_a_retraction() {
     };
     assert_eq!(first_token_of(347), 436.0);
     assert!(first_token_of(348) > 450.0);
+}
+
+/// `SGLANG_INIT_NEW_TOKEN_RATIO`, `SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR`, `SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS`: 0.8, a floor of 0.8 * 0.25 = 0.2 and
+/// 300 steps, so each step takes off 0.002. Pool 1000, no latch, 100 + 500 at 0. At 210 ms the first has made 201 of 500 in 200 steps; the
+/// ratio is 0.8 - 200 * 0.002 = 0.4, so 299 * 0.4 = 119.6 more are expected, and of 1000 - 300 tokens 580.4 are left. 100 + 479 + 1 = 580
+/// fit at 210 ms. One more, 581, would not, then or at 211 (699 - 298 * 0.398 = 580.396); after k steps 700 - k - (299 - k) * (0.4 - 0.002 k) =
+/// 580.4 - k + 0.998 k - 0.002 k^2 are left, which falls with k until the floor is reached, and so does what is free: it enters when the
+/// first has ended, at 509 ms. With SGLang's own values the ratio would be 0.7 - 200 * 0.602 / 600 = 0.499, 550.7 would be left and
+/// neither would enter.
+#[test]
+fn the_ratio_starts_falls_and_ends_as_told() {
+    let first_token_of = |declared: u32, expectations: Expectations| {
+        let mut lab = engine(1000, |options| (options.latch, options.expectations) = (false, expectations));
+        arrive_guessed(&mut lab, 0.0, 100, 500);
+        arrive_guessed(&mut lab, 209.5, 100, declared);
+        lab.log().outcomes[1].first_token.expect("it is served").as_ms()
+    };
+    let told = Expectations { initial: 0.8, floor: 0.25, steps: 300 };
+    assert_eq!(first_token_of(479, told), 220.0);
+    assert_eq!(first_token_of(480, told), 519.0);
+    assert_eq!(first_token_of(479, Expectations::default()), 519.0);
+    // At the floor after 100 steps: 299 * 0.2 = 59.8, and 640.2 are left.
+    let soon = Expectations { initial: 0.8, floor: 0.25, steps: 100 };
+    assert_eq!([first_token_of(539, soon), first_token_of(540, soon)], [220.0, 519.0]);
+}
+
+/// `SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION` of 10: 50 + 10 + 1 tokens are asked for a prompt of 50 that declares 100, and 10 for one that
+/// runs or is admitted, beside a page. Pool 200: three enter one batch, which leave 139, 78 and 17, and the fourth waits until they have ended.
+/// With SGLang's own 4096 each asks for 151, and of 200 - 50 - 101 = 49 the second gets nothing until the first has ended.
+#[test]
+fn no_more_than_the_clip_is_reserved_for_one() {
+    let first_tokens = |clip: u32| {
+        let mut lab = engine(200, |options| options.clip = clip);
+        for _ in 0..4 {
+            lab.arrive(0.0, 50, 100);
+            lab.change(|request| request.output_tokens = 2);
+        }
+        times(&lab.log().outcomes).into_iter().map(|(first, _)| first).collect::<Vec<f64>>()
+    };
+    // Three at once, a step of decoding, and the last.
+    assert_eq!(first_tokens(10), [10.0, 10.0, 10.0, 21.0]);
+    assert_eq!(first_tokens(4096), [10.0, 21.0, 32.0, 43.0]);
 }
 
 /// The last prompt token may not be found, so of a prompt in pages of 64 that is cached in full the last page is computed.

@@ -44,6 +44,23 @@ pub struct SglangConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 10.0))]
     pub schedule_conservativeness: Option<f64>,
+    /// `SGLANG_INIT_NEW_TOKEN_RATIO`: the share of the declared output that is held free for a running request at first, times
+    /// `schedule_conservativeness` and no more than 1. Absent means 0.7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub init_new_token_ratio: Option<f64>,
+    /// `SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR`: what is left of that share when it has fallen as far as it does. Absent means 0.14.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_new_token_ratio_factor: Option<f64>,
+    /// `SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS`: steps of decoding in which it falls so far. Absent means 600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000000))]
+    pub new_token_ratio_decay_steps: Option<u32>,
+    /// `SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION`: most output that is held free for one request, tokens. Absent means 4096.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000000))]
+    pub clip_max_new_tokens_estimation: Option<u32>,
     /// Decodes join batches of prompts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_mixed_chunk: Option<bool>,

@@ -6,7 +6,7 @@ use crate::catalog::{Engine, FrameworkDefaults};
 use crate::config::Diagnostic;
 use crate::config::schema::{SglangConfig, SglangRetractionPolicy, SglangSchedulePolicy};
 use crate::cost::Graphs;
-use crate::engine::policies::sglang::{Order, Priorities, SglangOptions};
+use crate::engine::policies::sglang::{Expectations, Order, Priorities, SglangOptions};
 use crate::engine::{Limits, PolicySpec};
 
 /// Limits, graphs, policy and KV memory of an SGLang engine.
@@ -50,6 +50,12 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             // Three tenths of it with attention ranks.
             schedule_conservativeness: own.schedule_conservativeness.unwrap_or(default.schedule_conservativeness)
                 * if parts.degrees.ranks > 1 { 0.3 } else { 1.0 },
+            expectations: Expectations {
+                initial: own.init_new_token_ratio.unwrap_or(default.expectations.initial),
+                floor: own.min_new_token_ratio_factor.unwrap_or(default.expectations.floor),
+                steps: own.new_token_ratio_decay_steps.unwrap_or(default.expectations.steps),
+            },
+            clip: own.clip_max_new_tokens_estimation.unwrap_or(default.clip),
             mixed_chunk: own.enable_mixed_chunk.unwrap_or(default.mixed_chunk),
             prefill_decode_interval: own.prefill_decode_interval.unwrap_or(default.prefill_decode_interval),
             latch: own.batch_is_full_latch.unwrap_or(default.latch),

@@ -4,12 +4,23 @@
 use crate::engine::core::Core;
 use crate::engine::job::Stage;
 
-/// `SGLANG_INIT_NEW_TOKEN_RATIO`, at a conservativeness of 1.
-const INITIAL: f64 = 0.7;
-/// `SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR`: the floor, as a share of the initial ratio.
-const FLOOR: f64 = 0.14;
-/// `SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS`: decode steps from the initial ratio to the floor.
-const STEPS: f64 = 600.0;
+/// How the ratio moves while all goes well.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Expectations {
+    /// `SGLANG_INIT_NEW_TOKEN_RATIO`, at a conservativeness of 1.
+    pub initial: f64,
+    /// `SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR`: the floor, as a share of the initial ratio.
+    pub floor: f64,
+    /// `SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS`: decode steps from the initial ratio to the floor.
+    pub steps: u32,
+}
+
+impl Default for Expectations {
+    fn default() -> Expectations {
+        Expectations { initial: 0.7, floor: 0.14, steps: 600 }
+    }
+}
+
 /// Output tokens that each survivor of a retraction is granted beyond what it has.
 const MARGIN: u64 = 20;
 
@@ -17,21 +28,24 @@ const MARGIN: u64 = 20;
 pub(super) struct Expectation {
     initial: f64,
     floor: f64,
+    /// What a decode step takes off.
+    decay: f64,
     /// The ratio when the decode clock stood at `since`.
     base: f64,
     since: u64,
 }
 
 impl Expectation {
-    pub(super) fn new(conservativeness: f64) -> Expectation {
-        let initial = (INITIAL * conservativeness).min(1.0);
-        Expectation { initial, floor: FLOOR * initial, base: initial, since: 0 }
+    pub(super) fn new(rules: Expectations, conservativeness: f64) -> Expectation {
+        let initial = (rules.initial * conservativeness).min(1.0);
+        let floor = rules.floor * initial;
+        Expectation { initial, floor, decay: (initial - floor) / f64::from(rules.steps.max(1)), base: initial, since: 0 }
     }
 
     pub(super) fn ratio(&self, core: &Core) -> f64 {
         match core.decodes.clock().saturating_sub(self.since) {
             0 => self.base,
-            steps => (self.base - (self.initial - self.floor) / STEPS * steps as f64).max(self.floor),
+            steps => (self.base - self.decay * steps as f64).max(self.floor),
         }
     }
 

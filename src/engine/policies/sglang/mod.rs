@@ -15,6 +15,7 @@ mod order;
 mod prefill;
 mod priority;
 
+pub use expectation::Expectations;
 pub use order::Order;
 pub use priority::Priorities;
 
@@ -30,9 +31,6 @@ use crate::engine::policy::{Policy, Steadiness};
 use crate::rng::Stream;
 use crate::workload::Request;
 
-/// `SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION`: most output reserved for one request, tokens.
-const CLIP: u32 = 4096;
-
 /// `num_reserved_decode_tokens`: kept free for each active request when memory is taken for one that is prefilled elsewhere, tokens.
 const RESERVED_DECODE_TOKENS: u64 = 512;
 
@@ -46,6 +44,10 @@ pub struct SglangOptions {
     pub max_prefill_tokens: u32,
     /// Factor on the share of declared output that running requests are expected to take.
     pub schedule_conservativeness: f64,
+    /// That share: where it starts, and how it falls.
+    pub expectations: Expectations,
+    /// `SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION`: most output reserved for one request, tokens.
+    pub clip: u32,
     /// Decodes join batches of prompts.
     pub mixed_chunk: bool,
     /// Rounds of decoding forced after each batch of prompts.
@@ -67,6 +69,8 @@ impl Default for SglangOptions {
             priority: None,
             max_prefill_tokens: 16384,
             schedule_conservativeness: 1.0,
+            expectations: Expectations::default(),
+            clip: 4096,
             mixed_chunk: false,
             prefill_decode_interval: 0,
             latch: true,
@@ -98,7 +102,7 @@ pub struct Sglang {
 impl Sglang {
     pub fn new(options: SglangOptions) -> Sglang {
         Sglang {
-            expectation: Expectation::new(options.schedule_conservativeness),
+            expectation: Expectation::new(options.expectations, options.schedule_conservativeness),
             latched: false,
             running: 0,
             latches: Vec::new(),
@@ -183,7 +187,9 @@ impl Policy for Sglang {
         }
         let page = u64::from(core.pool.block_size());
         let reach = prompt + u64::from(request.output_tokens) - 1;
-        if core.pool.blocks_for(reach) > core.pool.total() || prompt + declared.min(u64::from(CLIP)) + page >= core.pool.total() * page {
+        // The simulation of completion counts all of it.
+        let counted = if request.ignore_eos && !self.options.caching { declared } else { declared.min(u64::from(self.options.clip)) };
+        if core.pool.blocks_for(reach) > core.pool.total() || prompt + counted + page >= core.pool.total() * page {
             return Some(RejectReason::TooLongForKvPool);
         }
         if !core.limits.chunked_prefill && prompt > u64::from(core.limits.max_num_batched_tokens) {

@@ -1,6 +1,6 @@
 //! The batch of prompts: who is admitted, and with how many tokens (`PrefillAdder`).
 
-use super::{CLIP, Sglang, hold_head};
+use super::{Sglang, hold_head};
 use crate::engine::core::Core;
 use crate::engine::held::HoldRule;
 use crate::engine::job::{JobId, Stage};
@@ -80,7 +80,7 @@ impl Sglang {
                 hold_head(core, HoldRule::ChunkUnderWay, left, 0);
                 return false;
             }
-            let output = if complete { u64::from(remaining(core, id)) } else { 0 };
+            let output = if complete { u64::from(self.remaining(core, id)) } else { 0 };
             room.take(piece, output);
             batch.push((id, piece as u32));
         }
@@ -142,7 +142,7 @@ impl Sglang {
             }
             let hit = core.cached(head);
             let extend = core.jobs[head].target() - hit.tokens;
-            let output = u64::from(remaining(core, head));
+            let output = u64::from(self.remaining(core, head));
             let memory = room.memory(core).saturating_sub(hit.free_blocks * room.page);
             let alone = core.running_len() == 0;
             let fits = if core.jobs[head].request.ignore_eos && !self.options.caching {
@@ -186,10 +186,15 @@ impl Sglang {
     fn expected(&self, core: &Core) -> f64 {
         let (mut certain, mut guessed) = (0, 0);
         for id in core.running().filter(|&id| core.jobs[id].stage == Stage::Decoding) {
-            let left = u64::from(remaining(core, id));
+            let left = u64::from(self.remaining(core, id));
             if core.jobs[id].request.ignore_eos { certain += left } else { guessed += left }
         }
         certain as f64 + guessed as f64 * self.expectation.ratio(core)
+    }
+
+    /// Output tokens reserved for a request.
+    pub(super) fn remaining(&self, core: &Core, id: JobId) -> u32 {
+        core.jobs[id].request.max_tokens.saturating_sub(generated(core, id)).min(self.options.clip)
     }
 
     /// `add_one_req_ignore_eos`: lets the requests end in the order of what they have left to make, and looks whether memory reaches.
@@ -231,9 +236,4 @@ fn generated(core: &Core, id: JobId) -> u32 {
         Stage::Decoding => core.decodes.generated(&core.jobs, id),
         _ => core.jobs[id].generated,
     }
-}
-
-/// Output tokens reserved for a request.
-pub(super) fn remaining(core: &Core, id: JobId) -> u32 {
-    core.jobs[id].request.max_tokens.saturating_sub(generated(core, id)).min(CLIP)
 }

@@ -3,8 +3,8 @@
 
 use std::cmp::Reverse;
 
-use super::prefill::{Room, remaining};
-use super::{CLIP, Sglang};
+use super::Sglang;
+use super::prefill::Room;
 use crate::engine::core::Core;
 use crate::engine::job::{JobId, Stage};
 
@@ -49,7 +49,7 @@ impl Sglang {
         let mut running: Vec<JobId> = core.running().filter(|&id| core.jobs[id].stage == Stage::Decoding).collect();
         crate::order::sort_by_key(&mut running, |&id| (rules.urgency(core, id), Reverse(core.jobs[id].admission)));
         let extend = core.jobs[head].target() - core.cached(head).tokens;
-        let wanted = extend + u64::from(core.jobs[head].request.max_tokens.min(CLIP));
+        let wanted = extend + u64::from(core.jobs[head].request.max_tokens.min(self.options.clip));
         let mut lacking = wanted as f64 - (room.memory(core) as f64 - room.expected);
         let mut victims = Vec::new();
         for id in running {
@@ -78,7 +78,7 @@ impl Sglang {
 
     /// Tokens that a running request is expected to make yet.
     fn share(&self, core: &Core, id: JobId) -> f64 {
-        let left = f64::from(remaining(core, id));
+        let left = f64::from(self.remaining(core, id));
         if core.jobs[id].request.ignore_eos { left } else { left * self.expectation.ratio(core) }
     }
 }
