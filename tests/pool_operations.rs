@@ -133,6 +133,23 @@ fn a_seated_request_goes_on_elsewhere() {
     assert_eq!(run.requests.lost_tokens[0], 0);
 }
 
+/// The pause of a request that goes on elsewhere begins with the latest token that came out, also in the middle of a run of steps taken at
+/// once: the gaps between its tokens add up to the time from the first to the last.
+#[test]
+fn a_pause_begins_with_the_latest_token() {
+    for (overlap, fault_s) in [(false, 40.0455), (true, 40.0455), (false, 40.0517), (true, 40.0517)] {
+        let fault = format!(
+            "faults: {{events: [{{at_s: {fault_s}, kind: gpu, index: 8}}]}}\nretries: {{initial_backoff_ms: 0, keep_tokens: true}}"
+        );
+        let text = document(1, 40.0, "{prefill: {}, decode: {replicas: 2}}", AT_ONCE, &fault);
+        let run = run(&text.replace("async_scheduling: false", &format!("async_scheduling: {overlap}")));
+        assert_eq!((count(&run, Status::Success), run.requests.attempts[0], run.inter_token.count()), (1, 2, 19));
+        let gaps_ps = run.inter_token.mean().unwrap() * 19.0;
+        let time_ps = (run.requests.finish_ps[0] - run.requests.first_token_ps[0]) as f64;
+        assert!((gaps_ps - time_ps).abs() < 1000.0, "{overlap}, {fault_s}: {gaps_ps} {time_ps}");
+    }
+}
+
 /// A prefill engine that is told to drain keeps its KV until it has been fetched, and only then goes.
 #[test]
 fn a_drained_prefill_engine_waits_for_its_kv_to_be_fetched() {

@@ -12,6 +12,8 @@ pub(super) struct Flight {
     pub(super) lane: u16,
     /// When the last step starts on the device.
     pub(super) last_step_start: Time,
+    /// When the tokens before those of its last step came out, and before those of the step before that one (of one step: the same).
+    pub(super) last_steps: [Time; 2],
     /// Decode clock before it and after it, and how many of its steps end after the horizon.
     pub(super) clock: u64,
     pub(super) clock_after: u64,
@@ -42,6 +44,13 @@ impl Flight {
         }
     }
 
+    /// Start of its step under way at `now`, before which all its steps were formed: the last one, or the one before when the last has not
+    /// begun yet. A run of many steps tells the same as each of them alone.
+    pub(super) fn step_started_by(&self, now: Time) -> Time {
+        let [last, before] = self.last_steps;
+        if last <= now { last } else { before }
+    }
+
     fn clear(&mut self) {
         self.first_tokens.clear();
         self.completed.clear();
@@ -62,6 +71,7 @@ impl Replica {
         flight.lane = core.lane();
         flight.last_step_start =
             if run.steps == 1 { run.start + Time(run.exposed_start_ps) } else { run.start + Time(run.span(run.steps - 1)) };
+        flight.last_steps = [1, 2].map(|back| run.start + Time(run.span(run.steps.saturating_sub(back))));
         flight.clock = core.decodes.clock();
         flight.clock_after = flight.clock + if core.batch.decodes { run.steps } else { 0 };
         flight.undone = run.steps - done;

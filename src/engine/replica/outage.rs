@@ -46,7 +46,8 @@ impl Replica {
     /// Requests that have not ended, those given up by their clients left out, as of `now`, before which all steps under way were
     /// formed. In order of their numbers.
     pub fn under_way(&self, now: Time) -> Vec<UnderWay> {
-        let before = self.flights.front().map_or(self.core.last_end, |flight| flight.last_step_start).min(now);
+        let on_the_device = self.flights.iter().find(|flight| flight.end > now);
+        let before = on_the_device.map_or(self.core.last_end, |flight| flight.step_started_by(now)).min(now);
         let mut told: Vec<UnderWay> = Vec::new();
         for id in self.jobs_here().into_iter().filter(|&id| !self.core.jobs[id].hung_up) {
             let job = &self.core.jobs[id];
