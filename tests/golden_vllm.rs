@@ -146,6 +146,26 @@ fn g6_generated_tokens_are_recomputed_as_a_prefill() {
     assert_eq!(log.outcomes[1].finish, ms(1033.0 + 10.0 + 510.0));
 }
 
+/// g7: 100 blocks, four prompts that each stretch a step to 11 ms: at 71 ms they have 32, 21, 11 and 1 tokens, and k steps later hold
+/// 38 + ceil(k / 16) + ceil((k - 11) / 16) + ceil((k - 5) / 16) + ceil((k - 15) / 16) blocks. At k = 252 the second lacks its block and the
+/// fourth loses its 24 with 253 tokens made; 24 are not free before somebody leaves. At k = 380 the second lacks one again, and the third
+/// loses its 33 with 391 made, and is first in the queue. The first ends at k = 480, 551 ms. By then all of the fourth's blocks are
+/// overwritten, and 13 of the third's, last ones first: it finds 20 (320 tokens). Both are computed beside the second's decode, to 562 ms:
+/// 519 - 320 and 381 tokens. They lack 10, 120 and 258 tokens then.
+#[test]
+fn g7_the_newest_are_preempted_and_come_back_in_one_step() {
+    let mut lab = vllm(100);
+    for at_ms in [0.0, 20.0, 40.0, 60.0] {
+        lab.arrive(at_ms, 128, 512);
+    }
+    let log = lab.log();
+    let times: Vec<_> = log.outcomes.iter().map(|outcome| (outcome.first_token, outcome.finish)).collect();
+    assert_eq!(times, [(10.0, 551.0), (31.0, 572.0), (51.0, 682.0), (71.0, 820.0)].map(|(first, last)| (ms(first), ms(last))));
+    let computed: Vec<_> = log.outcomes.iter().map(|outcome| (outcome.preemptions, outcome.prefilled_tokens)).collect();
+    assert_eq!(computed, [(0, 128), (0, 128), (1, 128 + 199), (1, 128 + 381)]);
+    assert_eq!((log.peak_kv_blocks, log.kv_blocks_at_end), (100, 0));
+}
+
 /// The gate: a prompt enters only when the KV of all of it fits, though only its first chunk is taken.
 #[test]
 fn the_gate_wants_room_for_the_whole_prompt() {
