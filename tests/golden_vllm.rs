@@ -166,6 +166,37 @@ fn g7_the_newest_are_preempted_and_come_back_in_one_step() {
     assert_eq!((log.peak_kv_blocks, log.kv_blocks_at_end), (100, 0));
 }
 
+/// g8: a cascade of preemptions: twelve prompts, 20 ms apart, in 256 blocks. The values are those of a separate step-by-step account of the
+/// rules, made without this engine: free blocks in the order in which they were left, last blocks of a request first, and before all others
+/// those that are not full; the newest loses its own; the queue's head enters when the KV of all it has fits.
+#[test]
+fn g8_a_cascade_of_preemptions() {
+    let mut lab = vllm(256);
+    for index in 0..12 {
+        lab.arrive(20.0 * f64::from(index), 128, 512);
+    }
+    let log = lab.log();
+    let expected = [
+        (10.0, 631.0, 0, 128),
+        (31.0, 652.0, 0, 128),
+        (51.0, 672.0, 0, 128),
+        (71.0, 692.0, 0, 128),
+        (91.0, 712.0, 0, 128),
+        (111.0, 722.0, 0, 128),
+        (131.0, 763.0, 1, 292),
+        (151.0, 851.0, 1, 599),
+        (171.0, 913.0, 1, 537),
+        (191.0, 974.0, 1, 486),
+        (211.0, 1021.0, 2, 461),
+        (231.0, 1063.0, 1, 407),
+    ];
+    for (outcome, (first, last, preemptions, computed)) in log.outcomes.iter().zip(expected) {
+        assert_eq!((outcome.first_token, outcome.finish), (ms(first), ms(last)));
+        assert_eq!((outcome.preemptions, outcome.prefilled_tokens, outcome.output_tokens), (preemptions, computed, 512));
+    }
+    assert_eq!((log.outcomes.len(), log.kv_blocks_at_end), (12, 0));
+}
+
 /// The gate: a prompt enters only when the KV of all of it fits, though only its first chunk is taken.
 #[test]
 fn the_gate_wants_room_for_the_whole_prompt() {

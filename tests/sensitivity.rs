@@ -88,7 +88,9 @@ fn what_a_document_states_is_no_assumption() {
     let fixed = document("{name: a, type: VLLM, config: {model_profile_id: Llama-3.2-1B, timing: {fixed: {prefill_ms: 5, decode_ms: 5}}}}");
     assert!(ASSUMPTIONS.iter().all(|assumption| assumption.changed(&fixed, 2.0).is_none()));
     let tiered = document("{name: a, type: VLLM, config: {model_profile_id: Llama-3.2-1B, kv_tiers: {host: {size_gb: 20}}}}");
-    let scaled = document("{name: a, type: VLLM, autoscaler: {metric: in_flight, target: 8, max_replicas: 2}, config: {model_profile_id: Llama-3.2-1B}}");
+    let scaled = document(
+        "{name: a, type: VLLM, autoscaler: {metric: in_flight, target: 8, max_replicas: 2}, config: {model_profile_id: Llama-3.2-1B}}",
+    );
     let rests = |document: &Document, name: &str| ASSUMPTIONS.iter().any(|each| each.name == name && each.changed(document, 2.0).is_some());
     assert!(rests(&tiered, "rates of KV tiers") && !rests(&tiered, "start-up times"));
     assert!(rests(&scaled, "start-up times") && !rests(&scaled, "rates of KV tiers"));
