@@ -153,6 +153,24 @@ fn memory_is_waited_for() {
     assert_eq!(run.requests.status, [Status::Success as u8; 2]);
 }
 
+/// SGLang's decode pool of 4000 tokens holds 1600 for the first, so 2400 are left, less at most 40 that it makes. The second needs 1600 and what is
+/// reserved for the first: 512 (SGLang's own) and 700 are there at once, 1000 are not until the first has ended.
+#[test]
+fn tokens_are_reserved_for_those_that_decode() {
+    let granted = |own: &str| {
+        let pools = "{prefill: {tensor_parallel_size: 8}, decode: {tensor_parallel_size: 8, num_gpu_blocks_override: 4000}}";
+        let run = run(&document("SGLANG", pools, &format!("    enable_prefix_caching: false\n{own}"), &fixed(2, 0.001, 1600, 40)));
+        assert_eq!(run.requests.status, [Status::Success as u8; 2]);
+        (run.handovers.of(1).unwrap().granted_ps, run.requests.arrival_ps[1], run.requests.finish_ps[0])
+    };
+    for own in ["", "    sglang: {num_reserved_decode_tokens: 700}"] {
+        let (at, arrival, first_ends) = granted(own);
+        assert!(at >= arrival && at < first_ends, "{own}: {at}");
+    }
+    let (at, _, first_ends) = granted("    sglang: {num_reserved_decode_tokens: 1000}");
+    assert_eq!(at, first_ends);
+}
+
 /// What the decode engine's prefix cache holds is not moved again.
 #[test]
 fn cached_blocks_stay_where_they_are() {

@@ -101,6 +101,8 @@ fn case() -> impl Strategy<Value = Case> {
                     _ => Expectations::default(),
                 },
                 clip: if max_prefill_tokens % 5 == 0 { 1 + max_prefill_tokens % 64 } else { 4096 },
+                prefill_max_requests: if max_prefill_tokens % 7 == 0 { 1 + max_prefill_tokens % 3 } else { u32::MAX },
+                num_reserved_decode_tokens: 512,
                 mixed_chunk,
                 prefill_decode_interval,
                 latch: max_prefill_tokens % 4 > 0,

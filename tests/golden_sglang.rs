@@ -297,6 +297,37 @@ fn the_second_budget_ends_a_batch() {
     assert_eq!(lab.run(), [(10.0, 31.0), (20.0, 31.0), (30.0, 31.0)]);
 }
 
+/// `prefill_max_requests`: two to a batch, whatever the tokens; the latch stays open, so the third and the fourth follow in the next batch and no
+/// decode comes between. A prompt in pieces counts: its last piece (1808 of 10000) leaves one place.
+#[test]
+fn a_batch_takes_so_many_prompts() {
+    let mut lab = engine(1 << 20, |options| options.prefill_max_requests = 2);
+    for _ in 0..5 {
+        lab.arrive(0.0, 100, 2);
+    }
+    assert_eq!(lab.run(), [(10.0, 31.0), (10.0, 31.0), (20.0, 31.0), (20.0, 31.0), (30.0, 31.0)]);
+    let mut lab = engine(1 << 20, |options| options.prefill_max_requests = 2);
+    lab.arrive(0.0, 10_000, 2);
+    lab.arrive(0.0, 100, 2);
+    lab.arrive(0.0, 100, 2);
+    let log = lab.log();
+    assert_eq!(times(&log.outcomes), [(20.0, 31.0), (20.0, 31.0), (30.0, 31.0)]);
+    assert!(!rules(&log).contains(&HoldRule::Latch));
+}
+
+/// Without the cache and with `ignore_eos` the simulation of completion counts all of a declared output, whatever the clip: 50 + 150 tokens do not
+/// fit into 200, and the request is rejected on arrival, while 50 + 148 and one to spare do.
+#[test]
+fn what_can_never_complete_is_rejected() {
+    let rejected = |declared: u32| {
+        let mut lab = engine(200, |options| (options.clip, options.caching) = (10, false));
+        lab.arrive(0.0, 50, declared);
+        lab.change(|request| request.output_tokens = 2);
+        lab.log().outcomes[0].rejected.is_some()
+    };
+    assert_eq!([rejected(148), rejected(150)], [false, true]);
+}
+
 /// Mixed chunk: decodes ride with prompts and count against the chunk.
 #[test]
 fn mixed_chunk_lets_decodes_ride() {

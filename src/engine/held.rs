@@ -9,7 +9,7 @@ pub enum HoldRule {
     Budget,
     /// The prompt may not be cut and what is left of the budget is too small for it. Tokens.
     WholePrompt,
-    /// As many requests run as may. Seats.
+    /// As many requests run, or are in the batch of prompts, as may. Seats.
     Seats,
     /// The KV pool cannot hold what admission asks for. Blocks (or tokens, where the engine counts tokens).
     KvBlocks,
@@ -67,7 +67,7 @@ impl HoldRule {
         match self {
             HoldRule::Budget => "the token budget of the step was used up",
             HoldRule::WholePrompt => "its prompt may not be cut and does not fit into what was left of the step's budget",
-            HoldRule::Seats => "as many requests were running as may",
+            HoldRule::Seats => "as many requests were running, or in the batch of prompts, as may",
             HoldRule::KvBlocks => "the KV pool had too little room for it",
             HoldRule::Latch => "admission had failed before and is tried again only when a request ends",
             HoldRule::Deferral => "a running request was computing the same prefix",

@@ -36,6 +36,14 @@ pub struct SglangConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1048576))]
     pub max_prefill_tokens: Option<u32>,
+    /// Most requests of a batch of prompts. Absent: no limit but the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub prefill_max_requests: Option<u32>,
+    /// Of a decode pool: tokens kept free for each of its requests when memory is taken for another. Absent means 512.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000000))]
+    pub num_reserved_decode_tokens: Option<u32>,
     /// Most requests running at once (`max_num_seqs`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65536))]

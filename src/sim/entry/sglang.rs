@@ -23,6 +23,10 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         let message = "options of a pipeline have no effect: there is one stage";
         warnings.push(Diagnostic::warning(parts.at("sglang"), message, "say `pipeline_parallel_size`"));
     }
+    if own.num_reserved_decode_tokens.is_some() && config.disaggregation.is_none() {
+        let message = "has no effect: no other engine computes prompts for this one";
+        warnings.push(Diagnostic::warning(parts.at("sglang.num_reserved_decode_tokens"), message, "say `disaggregation`, or take it out"));
+    }
     let default = SglangOptions::default();
     let caching = own.disable_radix_cache.map(|off| !off).or(config.enable_prefix_caching).unwrap_or(defaults.prefix_caching);
     let caching = parts.caching(caching, warnings);
@@ -56,6 +60,8 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
                 steps: own.new_token_ratio_decay_steps.unwrap_or(default.expectations.steps),
             },
             clip: own.clip_max_new_tokens_estimation.unwrap_or(default.clip),
+            prefill_max_requests: own.prefill_max_requests.unwrap_or(default.prefill_max_requests),
+            num_reserved_decode_tokens: own.num_reserved_decode_tokens.unwrap_or(default.num_reserved_decode_tokens),
             mixed_chunk: own.enable_mixed_chunk.unwrap_or(default.mixed_chunk),
             prefill_decode_interval: own.prefill_decode_interval.unwrap_or(default.prefill_decode_interval),
             latch: own.batch_is_full_latch.unwrap_or(default.latch),

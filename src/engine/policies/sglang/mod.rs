@@ -31,9 +31,6 @@ use crate::engine::policy::{Policy, Steadiness};
 use crate::rng::Stream;
 use crate::workload::Request;
 
-/// `num_reserved_decode_tokens`: kept free for each active request when memory is taken for one that is prefilled elsewhere, tokens.
-const RESERVED_DECODE_TOKENS: u64 = 512;
-
 /// Options of the scheduler. `Limits::max_num_batched_tokens` is `chunked_prefill_size`, `max_num_seqs` is `max_running_requests`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SglangOptions {
@@ -48,6 +45,10 @@ pub struct SglangOptions {
     pub expectations: Expectations,
     /// `SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION`: most output reserved for one request, tokens.
     pub clip: u32,
+    /// Most requests of a batch of prompts.
+    pub prefill_max_requests: u32,
+    /// Kept free for each active request when memory is taken for one that is prefilled elsewhere, tokens.
+    pub num_reserved_decode_tokens: u32,
     /// Decodes join batches of prompts.
     pub mixed_chunk: bool,
     /// Rounds of decoding forced after each batch of prompts.
@@ -71,6 +72,8 @@ impl Default for SglangOptions {
             schedule_conservativeness: 1.0,
             expectations: Expectations::default(),
             clip: 4096,
+            prefill_max_requests: u32::MAX,
+            num_reserved_decode_tokens: 512,
             mixed_chunk: false,
             prefill_decode_interval: 0,
             latch: true,
@@ -200,7 +203,7 @@ impl Policy for Sglang {
 
     fn has_room_for(&self, core: &Core, _id: JobId, blocks: u64) -> bool {
         let active = u64::from(core.running_len()) + u64::from(core.parked());
-        let reserved = core.pool.blocks_for(active * RESERVED_DECODE_TOKENS);
+        let reserved = core.pool.blocks_for(active * u64::from(self.options.num_reserved_decode_tokens));
         blocks + reserved <= core.pool.free()
     }
 

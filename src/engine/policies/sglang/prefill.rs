@@ -140,6 +140,10 @@ impl Sglang {
                 }
                 states = None;
             }
+            // The batch is full and not the engine: the next one goes on, and the latch stays open.
+            if batch.len() >= self.options.prefill_max_requests as usize {
+                return hold_head(core, HoldRule::Seats, 1, 0);
+            }
             let hit = core.cached(head);
             let extend = core.jobs[head].target() - hit.tokens;
             let output = u64::from(self.remaining(core, head));
