@@ -13,7 +13,7 @@ const PARTS = [
   ['activations_bytes', 'Activations', 'activations'],
   ['graphs_bytes', 'CUDA graphs', 'graphs'],
   ['libraries_bytes', 'Libraries', 'libraries'],
-  ['states_bytes', 'States', 'kv'],
+  ['states_bytes', 'States', 'states'],
   ['kv_bytes', 'KV cache', 'kv'],
   ['unused_bytes', 'Left free', 'unused'],
 ];
@@ -21,7 +21,7 @@ const PARTS = [
 /** The panel, empty until results come. */
 export function createMemoryBudget() {
   const bars = h('div', { class: 'budget-bars' });
-  const legend = h('div', { class: 'legend budget-legend' }, PARTS.map(([, label, name]) => h('span', {}, h('span', { class: `budget-part ${name}` }), label)));
+  const legend = h('div', { class: 'legend budget-legend' });
   const element = h('section', { class: 'chart memory-budget', 'aria-label': 'Memory of one GPU' }, h('div', { class: 'chart-head' }, h('h3', {}, 'Memory of one GPU')), legend, bars);
   return {
     element,
@@ -30,6 +30,8 @@ export function createMemoryBudget() {
       const budgets = results.flatMap(({ summary }) => /** @type {Record<string, any>[]} */ (summary.memory ?? []));
       const known = budgets.filter(({ gpu_total_bytes: total }) => total > 0);
       element.hidden = known.length === 0;
+      const shown = PARTS.filter(([key]) => known.some((budget) => Number(budget[key] ?? 0) > 0));
+      replaceChildren(legend, shown.map(([, label, name]) => h('span', {}, h('span', { class: `budget-part ${name}` }), label)));
       replaceChildren(bars, known.map(bar));
     },
   };

@@ -45,7 +45,8 @@ export function createResultsTable(definitions) {
  */
 function table(caption, groups, results, definitions) {
   const columns = h('tr', {}, h('td', {}), results.map(({ name, entryIndex, summary }) => h('th', { scope: 'col' }, h('span', { class: 'column-head' }, swatch(entryIndex), h('span', { class: 'column-name' }, name)), confidence(summary))));
-  return h('table', { class: results.length === 1 ? 'numbers single' : 'numbers' },
+  const width = results.length === 1 ? ' single' : results.length > 4 ? ' many' : '';
+  return h('table', { class: `numbers${width}` },
     h('caption', { class: 'visually-hidden' }, caption),
     h('thead', {}, columns),
     groups.map(({ metrics }) => {
