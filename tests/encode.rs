@@ -3,22 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use llmperforacle::config;
 use llmperforacle::metrics::{RunResult, Status};
-use llmperforacle::sim::{self, NoFiles, Simulation};
+use llmperforacle::sim::{self, NoFiles};
+
+#[path = "support/plan.rs"]
+mod plan;
 
 fn plan(text: &str) -> Result<sim::Plan, Vec<String>> {
-    let read = config::read(text, "encode.yaml");
-    let told = |list: &[config::Diagnostic]| list.iter().map(|d| format!("{}: {}", d.path, d.message)).collect::<Vec<_>>();
-    let document = read.document.ok_or_else(|| told(&read.diagnostics))?;
-    sim::plan(&document, &NoFiles).map_err(|errors| told(&errors))
+    plan::plan(text, &NoFiles)
 }
 
 fn run_as(text: &str, fast_path: bool) -> RunResult {
-    let mut plan = plan(text).unwrap().runs.remove(0);
-    plan.fast_path = fast_path;
-    let mut simulation = Simulation::new(&plan).unwrap();
-    while !simulation.advance(1 << 14).done {}
+    let simulation = plan::ended(&plan(text).unwrap().runs[0], fast_path);
     assert_eq!(simulation.kv_blocks_used(), 0);
     simulation.finish()
 }

@@ -377,25 +377,7 @@ proptest! {
             let mut tokens: Vec<Token> =
                 segments.iter().flat_map(|segment| (0..segment.tokens).map(|offset| (u64::from(segment.id.0), offset))).collect();
             tokens.extend((0..input - shared + visit.reply).map(|offset| (1000 + index as u64, offset)));
-            let request = Request {
-                id: index as u32,
-                profile: 0,
-                session: None,
-                turn: 0,
-                sent: Time::ZERO,
-                arrival: Time::ZERO,
-                input_tokens: input,
-                output_tokens: visit.reply,
-                max_tokens: visit.reply,
-                ignore_eos: true,
-                hangs_up: Time::NEVER,
-                priority: 0,
-                adapter: 0,
-                samples: 1,
-                images: Default::default(),
-                segments: segments.into(),
-                output_segment: None,
-            };
+            let request = Request { segments: segments.into(), ..Request::new(index as u32, Time::ZERO, input, visit.reply) };
             let owner = index as u32;
             cache.open(owner, &request);
             let hit = cache.lookup(owner, u64::from(input) - 1);

@@ -4,23 +4,18 @@
 
 use std::fmt::Write;
 
-use llmperforacle::config;
 use llmperforacle::metrics::RunResult;
-use llmperforacle::sim::{self, NoFiles, Simulation};
+use llmperforacle::sim::{self, NoFiles};
+
+#[path = "support/plan.rs"]
+mod plan;
 
 fn plan(text: &str) -> Result<sim::Plan, Vec<String>> {
-    let read = config::read(text, "fleet.yaml");
-    let document =
-        read.document.ok_or_else(|| read.diagnostics.iter().map(|d| format!("{}: {}", d.path, d.message)).collect::<Vec<_>>())?;
-    sim::plan(&document, &NoFiles).map_err(|errors| errors.iter().map(|d| format!("{}: {}", d.path, d.message)).collect())
+    plan::plan(text, &NoFiles)
 }
 
 fn run(text: &str, fast_path: bool) -> RunResult {
-    let mut plan = plan(text).unwrap();
-    plan.runs[0].fast_path = fast_path;
-    let mut simulation = Simulation::new(&plan.runs[0]).unwrap();
-    while !simulation.advance(1 << 20).done {}
-    simulation.finish()
+    plan::ended(&plan(text).unwrap().runs[0], fast_path).finish()
 }
 
 const ROUTERS: [&str; 18] = [
@@ -210,10 +205,7 @@ frameworks_to_test:
 #[test]
 fn replicas_count_their_gpus() {
     let planned = entry("{node: 2xH100-SXM}", "type: VLLM, replicas: 3, config: {model_profile_id: Llama-3.1-8B, tensor_parallel_size: 2}");
-    let planned = planned.unwrap();
-    let mut simulation = Simulation::new(&planned.runs[0]).unwrap();
-    while !simulation.advance(1 << 20).done {}
-    let run = simulation.finish();
+    let run = plan::ended(&planned.unwrap().runs[0], true).finish();
     assert_eq!((run.name.as_str(), &run.summary["engine"]["replicas"], &run.summary["engine"]["gpus"]), ("it", &3.into(), &6.into()));
     assert_eq!(run.counters.len(), 3);
     let devices = "{compute_devices: [{device_id: a, device: H100-SXM}, {device_id: b, device: H100-SXM}]}";
@@ -239,12 +231,7 @@ fn options_without_meaning_are_refused() {
 /// Dynamo over one worker is that worker; over several, each router mode runs.
 #[test]
 fn dynamo_runs_its_workers() {
-    let finish = |text: &str| {
-        let planned = entry("{node: H100-SXM}", text).unwrap();
-        let mut simulation = Simulation::new(&planned.runs[0]).unwrap();
-        while !simulation.advance(1 << 20).done {}
-        simulation.finish()
-    };
+    let finish = |text: &str| plan::ended(&entry("{node: H100-SXM}", text).unwrap().runs[0], true).finish();
     for (backend, kind) in [("vllm", "VLLM"), ("trtllm", "TRTLLM"), ("sglang", "SGLANG")] {
         let alone = finish(&format!("type: {kind}, config: {{model_profile_id: Llama-3.1-8B}}"));
         let dynamo = finish(&format!("type: DYNAMO, config: {{model_profile_id: Llama-3.1-8B, dynamo: {{backend: {backend}}}}}"));

@@ -246,25 +246,8 @@ fn check(blocks: usize, reuse: Reuse, moves: &[Move]) -> Result<(), TestCaseErro
                 } else {
                     known.extend((input..input + reply).map(|place| (Source::Own(requests), place)));
                 }
-                let request = Request {
-                    id: requests,
-                    profile: 0,
-                    session: None,
-                    turn: 0,
-                    sent: Time::ZERO,
-                    arrival: Time::ZERO,
-                    input_tokens: input,
-                    output_tokens: reply,
-                    max_tokens: reply,
-                    ignore_eos: true,
-                    hangs_up: Time::NEVER,
-                    priority: 0,
-                    adapter: 0,
-                    samples: 1,
-                    images: Default::default(),
-                    segments: segments_here.into(),
-                    output_segment,
-                };
+                let request =
+                    Request { segments: segments_here.into(), output_segment, ..Request::new(requests, Time::ZERO, input, reply) };
                 requests += 1;
                 cache.open(next, &request);
                 let sequence = Sequence { known, context: input as usize, ..Sequence::default() };

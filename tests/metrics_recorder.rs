@@ -135,25 +135,7 @@ enum Telling {
 }
 
 fn request(id: u32, arrival: Time) -> Request {
-    Request {
-        id,
-        profile: 0,
-        session: None,
-        turn: 0,
-        sent: arrival,
-        arrival,
-        input_tokens: 100,
-        output_tokens: 10,
-        max_tokens: 10,
-        ignore_eos: true,
-        hangs_up: Time::NEVER,
-        priority: 0,
-        adapter: 0,
-        samples: 1,
-        images: Default::default(),
-        segments: Box::new([]),
-        output_segment: None,
-    }
+    Request::new(id, arrival, 100, 10)
 }
 
 fn info() -> RunInfo {

@@ -16,25 +16,7 @@ fn s(seconds: f64) -> Time {
 }
 
 fn request(id: u32, arrival_s: f64, input_tokens: u32, output_tokens: u32, session: Option<u32>, turn: u16) -> Request {
-    Request {
-        id,
-        profile: 0,
-        session,
-        turn,
-        sent: s(arrival_s - 0.5),
-        arrival: s(arrival_s),
-        input_tokens,
-        output_tokens,
-        max_tokens: output_tokens,
-        ignore_eos: true,
-        hangs_up: Time::NEVER,
-        priority: 0,
-        adapter: 0,
-        samples: 1,
-        images: Default::default(),
-        segments: Box::new([]),
-        output_segment: None,
-    }
+    Request { session, turn, sent: s(arrival_s - 0.5), ..Request::new(id, s(arrival_s), input_tokens, output_tokens) }
 }
 
 fn step(start_s: f64, duration_s: f64, steps: u64, decodes: u32, prefill: u64, first_tokens: u32) -> StepRun<'static> {

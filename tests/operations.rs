@@ -2,28 +2,19 @@
 
 #![allow(clippy::unwrap_used)]
 
-use llmperforacle::config;
 use llmperforacle::metrics::{FleetEventKind, RunResult, Status};
 use llmperforacle::sim::{self, NoFiles, Simulation};
 
+#[path = "support/plan.rs"]
+mod plan;
+
 fn plan(text: &str) -> Result<sim::Plan, Vec<String>> {
-    let read = config::read(text, "operations.yaml");
-    let told = |list: &[config::Diagnostic]| list.iter().map(|d| format!("{}: {}", d.path, d.message)).collect::<Vec<_>>();
-    let document = read.document.ok_or_else(|| told(&read.diagnostics))?;
-    sim::plan(&document, &NoFiles).map_err(|errors| told(&errors))
+    plan::plan(text, &NoFiles)
 }
 
 /// Takes the first run of a document to its end.
 fn ended(text: &str, fast_path: bool) -> Simulation {
-    let mut plan = plan(text).unwrap();
-    plan.runs[0].fast_path = fast_path;
-    let mut simulation = Simulation::new(&plan.runs[0]).unwrap();
-    let mut slices = 0;
-    while !simulation.advance(1 << 16).done {
-        slices += 1;
-        assert!(slices < 2000, "the run does not end");
-    }
-    simulation
+    plan::ended(&plan(text).unwrap().runs[0], fast_path)
 }
 
 fn run_as(text: &str, fast_path: bool) -> RunResult {

@@ -197,25 +197,8 @@ fn closed_loop((clients, requests): (u32, u32), (input, output): (u32, u32), blo
         for _ in 0..due.min(requests - arrivals.len() as u32) {
             let id = arrivals.len() as u32;
             arrivals.push(now);
-            let request = Request {
-                id,
-                profile: 0,
-                session: None,
-                turn: 0,
-                sent: now,
-                arrival: now,
-                input_tokens: input,
-                output_tokens: output,
-                max_tokens: output,
-                ignore_eos: true,
-                hangs_up: Time::NEVER,
-                priority: 0,
-                adapter: 0,
-                samples: 1,
-                images: Default::default(),
-                segments: [Segment { id: SegmentId(id), tokens: input }].into(),
-                output_segment: None,
-            };
+            let request =
+                Request { segments: [Segment { id: SegmentId(id), tokens: input }].into(), ..Request::new(id, now, input, output) };
             assert!(!replica.arrive(request, &mut log), "turned away");
         }
         if replica.next_event() == Time::NEVER {

@@ -3,30 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use llmperforacle::config;
 use llmperforacle::metrics::{FleetEventKind, RunResult, Status};
-use llmperforacle::sim::{self, NoFiles, Simulation};
+use llmperforacle::sim::{self, NoFiles};
 use proptest::prelude::*;
 
-fn plan(text: &str) -> Result<sim::RunPlan, Vec<String>> {
-    let read = config::read(text, "pools.yaml");
-    let told = |list: &[config::Diagnostic]| list.iter().map(|d| format!("{}: {}", d.path, d.message)).collect::<Vec<_>>();
-    let document = read.document.ok_or_else(|| told(&read.diagnostics))?;
-    sim::plan(&document, &NoFiles).map(|plan| plan.runs[0].clone()).map_err(|errors| told(&errors))
-}
+#[path = "support/plan.rs"]
+mod plan;
 
-fn ended(plan: &sim::RunPlan) -> Simulation {
-    let mut simulation = Simulation::new(plan).unwrap();
-    let mut slices = 0;
-    while !simulation.advance(1 << 14).done {
-        slices += 1;
-        assert!(slices < 2000, "the run does not end");
-    }
-    simulation
+fn plan(text: &str) -> Result<sim::RunPlan, Vec<String>> {
+    plan::plan(text, &NoFiles).map(|mut plan| plan.runs.remove(0))
 }
 
 fn run(text: &str) -> RunResult {
-    ended(&plan(text).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))).finish()
+    plan::ended(&plan(text).unwrap_or_else(|errors| panic!("{errors:?}\n{text}")), true).finish()
 }
 
 /// Requests of 1600 tokens in and 20 out, `every_s` apart. Prefill takes 10 ms, a decode step 1 ms; over 10 Gb/s cards KV takes 27 ms.
@@ -75,7 +64,7 @@ fn decisions(run: &RunResult) -> Vec<(f64, Option<u8>, u32, u32)> {
 fn a_decode_engine_fails_during_a_transfer() {
     let fault = "faults: {events: [{at_s: 40.02, kind: gpu, index: 9, duration_s: 1}]}";
     let alone = document(1, 40.0, "{prefill: {}, decode: {}}", AT_ONCE, fault);
-    let simulation = ended(&plan(&alone).unwrap());
+    let simulation = plan::ended(&plan(&alone).unwrap(), true);
     // Blocks of 16 tokens, and the run does not wait for the lease to end: nobody else wants the memory.
     assert_eq!((simulation.kv_blocks_used(), simulation.kv_leases()), (100, 1));
     let lost = simulation.finish();
@@ -83,7 +72,7 @@ fn a_decode_engine_fails_during_a_transfer() {
     assert!(lost.end_ps < 45_000_000_000_000);
 
     // The next request comes after the lease has ended, and finds all memory free.
-    let simulation = ended(&plan(&alone.replace("total_requests_to_generate: 1", "total_requests_to_generate: 2")).unwrap());
+    let simulation = plan::ended(&plan(&alone.replace("total_requests_to_generate: 1", "total_requests_to_generate: 2")).unwrap(), true);
     assert_eq!((simulation.kv_blocks_used(), simulation.kv_leases()), (0, 0));
     let run = simulation.finish();
     assert_eq!((count(&run, Status::Lost), count(&run, Status::Success)), (1, 1));
@@ -374,8 +363,8 @@ proptest! {
     /// Whatever breaks: every request ends once, its tokens come from steps, memory is free or leased at the end, jumps change nothing.
     #[test]
     fn pools_conserve_tokens_and_blocks_under_faults(document in fleet()) {
-        let Ok(mut plan) = plan(&document) else { return Err(TestCaseError::reject("a document that cannot be run")) };
-        let simulation = ended(&plan);
+        let Ok(plan) = plan(&document) else { return Err(TestCaseError::reject("a document that cannot be run")) };
+        let simulation = plan::ended(&plan, true);
         let (held, leases) = (simulation.kv_blocks_used(), simulation.kv_leases());
         let run = simulation.finish();
         let requests = &run.requests;
@@ -405,8 +394,7 @@ proptest! {
         if run.fleet.lost_attempts == 0 && of(Status::Cancelled) == 0 {
             prop_assert_eq!(counted, out, "{}", document);
         }
-        plan.fast_path = false;
-        let singly = ended(&plan).finish();
+        let singly = plan::ended(&plan, false).finish();
         prop_assert_eq!(&run.requests, &singly.requests, "{}", document);
         prop_assert_eq!(&run.handovers, &singly.handovers);
         prop_assert_eq!(&run.counters, &singly.counters);

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use llmperforacle::config;
 use llmperforacle::metrics::RunResult;
-use llmperforacle::sim::{self, Files, Simulation};
+use llmperforacle::sim::{self, Files};
+
+#[path = "support/plan.rs"]
+mod plan;
 
 /// Four prompts of 600, 1000, 700 and 800 tokens, 10 ms apart, with one token each.
 const TRACE: &str = "arrival_s,input_tokens,output_tokens\n0,600,1\n0.01,1000,1\n0.02,700,1\n0.03,800,1\n";
@@ -39,18 +41,11 @@ frameworks_to_test:
 }
 
 fn plan(text: &str) -> Result<sim::Plan, Vec<String>> {
-    let read = config::read(text, "queue.yaml");
-    let told = |found: &[config::Diagnostic]| found.iter().map(|d| format!("{}: {}", d.path, d.message)).collect::<Vec<_>>();
-    let document = read.document.ok_or_else(|| told(&read.diagnostics))?;
-    sim::plan(&document, &Trace).map_err(|errors| told(&errors))
+    plan::plan(text, &Trace)
 }
 
 fn run(text: &str, fast_path: bool) -> RunResult {
-    let mut plan = plan(text).unwrap();
-    plan.runs[0].fast_path = fast_path;
-    let mut simulation = Simulation::new(&plan.runs[0]).unwrap();
-    while !simulation.advance(1 << 20).done {}
-    simulation.finish()
+    plan::ended(&plan(text).unwrap().runs[0], fast_path).finish()
 }
 
 /// When each first token came out, ms.

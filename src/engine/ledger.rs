@@ -155,23 +155,10 @@ mod tests {
 
     fn request(session: Option<u32>, input_tokens: u32, segments: &[(u32, u32)], reply: Option<u32>) -> Request {
         Request {
-            id: 0,
-            profile: 0,
             session,
-            turn: 0,
-            sent: Time::ZERO,
-            arrival: Time::ZERO,
-            input_tokens,
-            output_tokens: 10,
-            max_tokens: 10,
-            ignore_eos: true,
-            hangs_up: Time::NEVER,
-            priority: 0,
-            adapter: 0,
-            samples: 1,
-            images: Default::default(),
             segments: segments.iter().map(|&(id, tokens)| Segment { id: SegmentId(id), tokens }).collect(),
             output_segment: reply.map(SegmentId),
+            ..Request::new(0, Time::ZERO, input_tokens, 10)
         }
     }
 

@@ -244,23 +244,8 @@ impl Lab {
     pub fn arrive_with(&mut self, at_ms: f64, input_tokens: u32, output_tokens: u32, segments: &[Segment]) {
         self.segments = segments.iter().map(|segment| segment.id.0 + 1).fold(self.segments, u32::max);
         self.requests.push(Request {
-            id: self.requests.len() as u32,
-            profile: 0,
-            session: None,
-            turn: 0,
-            sent: Time::from_ms(at_ms),
-            arrival: Time::from_ms(at_ms),
-            input_tokens,
-            output_tokens,
-            max_tokens: output_tokens,
-            ignore_eos: true,
-            hangs_up: Time::NEVER,
-            priority: 0,
-            adapter: 0,
-            samples: 1,
-            images: Default::default(),
             segments: segments.into(),
-            output_segment: None,
+            ..Request::new(self.requests.len() as u32, Time::from_ms(at_ms), input_tokens, output_tokens)
         });
     }
 

@@ -140,23 +140,12 @@ impl Source for Replay {
         let id = self.next as u32;
         self.next += 1;
         let mut request = Request {
-            id,
-            profile: 0,
             session: row.session.map(|(session, _)| session),
             turn: row.session.map_or(0, |(_, turn)| turn),
             sent,
-            arrival,
-            input_tokens: row.input_tokens,
-            output_tokens: row.output_tokens,
-            max_tokens: row.output_tokens,
-            ignore_eos: true,
-            hangs_up: Time::NEVER,
-            priority: 0,
             adapter: self.adapter(&row, index),
-            samples: 1,
-            images: Default::default(),
             segments: if self.contents { self.trace.segments(&row) } else { Box::default() },
-            output_segment: None,
+            ..Request::new(id, arrival, row.input_tokens, row.output_tokens)
         };
         self.terms.apply(&mut request, u64::from(index));
         if request.samples > 1 && request.unnamed_tokens() > 0 {

@@ -74,6 +74,29 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request by itself, which shares nothing, asks for one reply of exactly `output_tokens` tokens and waits as long as it takes.
+    pub fn new(id: u32, arrival: Time, input_tokens: u32, output_tokens: u32) -> Request {
+        Request {
+            id,
+            profile: 0,
+            session: None,
+            turn: 0,
+            sent: arrival,
+            arrival,
+            input_tokens,
+            output_tokens,
+            max_tokens: output_tokens,
+            ignore_eos: true,
+            hangs_up: Time::NEVER,
+            priority: 0,
+            adapter: 0,
+            samples: 1,
+            segments: Box::default(),
+            images: Images::default(),
+            output_segment: None,
+        }
+    }
+
     /// The rest of the prompt that `segments` does not name, tokens.
     pub fn unnamed_tokens(&self) -> u32 {
         self.input_tokens.saturating_sub(self.segments.iter().map(|segment| segment.tokens).sum())

@@ -157,23 +157,13 @@ pub fn requests(drafts: impl Iterator<Item = Draft>) -> Vec<Request> {
         let own = input_tokens - segments.map_or(0, |segment| segment.tokens);
         let own = (draft.samples > 1 && own > 0).then_some(Segment { id: SegmentId(4 + id as u32), tokens: own });
         Request {
-            id: id as u32,
-            profile: 0,
-            session: None,
-            turn: 0,
-            sent: now,
-            arrival: now,
-            input_tokens,
-            output_tokens: draft.output_tokens,
+            hangs_up: draft.patience_us.map_or(Time::NEVER, |us| now + Time::from_us(f64::from(us))),
             max_tokens: draft.output_tokens + draft.undeclared,
             ignore_eos: draft.ignore_eos,
-            hangs_up: draft.patience_us.map_or(Time::NEVER, |us| now + Time::from_us(f64::from(us))),
             priority: draft.priority,
-            adapter: 0,
             samples: draft.samples,
-            images: Default::default(),
             segments: segments.into_iter().chain(own).collect(),
-            output_segment: None,
+            ..Request::new(id as u32, now, input_tokens, draft.output_tokens)
         }
     };
     drafts.enumerate().map(request).collect()

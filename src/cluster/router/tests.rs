@@ -28,23 +28,9 @@ impl Fleet for Said {
 
 fn request(id: u32, input_tokens: u32, segments: &[(u32, u32)]) -> Request {
     Request {
-        id,
-        profile: 0,
         session: Some(id),
-        turn: 0,
-        sent: Time::ZERO,
-        arrival: Time::ZERO,
-        input_tokens,
-        output_tokens: 1,
-        max_tokens: 1,
-        ignore_eos: true,
-        hangs_up: Time::NEVER,
-        priority: 0,
-        adapter: 0,
-        samples: 1,
-        images: Default::default(),
         segments: segments.iter().map(|&(id, tokens)| Segment { id: SegmentId(id), tokens }).collect(),
-        output_segment: None,
+        ..Request::new(id, Time::ZERO, input_tokens, 1)
     }
 }
 

@@ -165,23 +165,9 @@ impl Plain {
 /// A conversation's turn: all its earlier segments, and a reply that the next turn contains.
 fn turn(id: u32, segments: &[Segment], private: u32, reply: Option<SegmentId>, output_tokens: u32) -> Request {
     Request {
-        id,
-        profile: 0,
-        session: None,
-        turn: 0,
-        sent: Time::ZERO,
-        arrival: Time::ZERO,
-        input_tokens: segments.iter().map(|segment| segment.tokens).sum::<u32>() + private,
-        output_tokens,
-        max_tokens: output_tokens,
-        ignore_eos: true,
-        hangs_up: Time::NEVER,
-        adapter: 0,
-        samples: 1,
-        images: Default::default(),
-        priority: 0,
         segments: segments.into(),
         output_segment: reply,
+        ..Request::new(id, Time::ZERO, segments.iter().map(|segment| segment.tokens).sum::<u32>() + private, output_tokens)
     }
 }
 

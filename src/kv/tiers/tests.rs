@@ -175,25 +175,7 @@ proptest! {
             let mut tokens: Vec<(u64, u32)> =
                 segments.iter().flat_map(|segment| (0..segment.tokens).map(|offset| (u64::from(segment.id.0), offset))).collect();
             tokens.extend((0..input - shared + visit.reply).map(|offset| (1000 + index as u64, offset)));
-            let request = Request {
-                id: index as u32,
-                profile: 0,
-                session: None,
-                turn: 0,
-                sent: now,
-                arrival: now,
-                input_tokens: input,
-                output_tokens: visit.reply,
-                max_tokens: visit.reply,
-                ignore_eos: true,
-                hangs_up: Time::NEVER,
-                priority: 0,
-                adapter: 0,
-                samples: 1,
-                images: Default::default(),
-                segments: segments.into(),
-                output_segment: None,
-            };
+            let request = Request { segments: segments.into(), ..Request::new(index as u32, now, input, visit.reply) };
             let owner = index as u32;
             cache.open(owner, &request);
             bare.open(owner, &request);
@@ -276,23 +258,8 @@ fn what_is_held_is_told_by_tier() {
     let options = Tiers { chunk_tokens: 32, tiers, load: LoadBack::Serial, exclusive: false, promotes: false, prefetch: None };
     let mut cache = Tiered::new(Box::new(HashChain::new(8, 16, true)), options);
     let prompt = |id: u32, segments: &[(u32, u32)]| Request {
-        id,
-        profile: 0,
-        session: None,
-        turn: 0,
-        sent: Time::ZERO,
-        arrival: Time::ZERO,
-        input_tokens: segments.iter().map(|segment| segment.1).sum(),
-        output_tokens: 1,
-        max_tokens: 1,
-        ignore_eos: true,
-        hangs_up: Time::NEVER,
-        adapter: 0,
-        samples: 1,
-        priority: 0,
         segments: segments.iter().map(|&(id, tokens)| Segment { id: SegmentId(id), tokens }).collect(),
-        output_segment: None,
-        images: Default::default(),
+        ..Request::new(id, Time::ZERO, segments.iter().map(|segment| segment.1).sum(), 1)
     };
     let compute = |cache: &mut Tiered, request: &Request, at: Time| {
         cache.at(at);
