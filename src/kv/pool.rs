@@ -509,40 +509,29 @@ impl BlockPool {
     }
 
     fn append(&mut self, index: u32) {
-        let last = self.last;
-        self.runs[index as usize].previous = last;
-        self.runs[index as usize].next = NONE;
-        if last == NONE {
-            self.first = index;
-        } else {
-            self.runs[last as usize].next = index;
-        }
-        self.last = index;
+        self.link(self.last, index);
+        self.link(index, NONE);
     }
 
     fn insert_before(&mut self, index: u32, added: u32) {
-        let previous = self.runs[index as usize].previous;
-        self.runs[added as usize].previous = previous;
-        self.runs[added as usize].next = index;
-        self.runs[index as usize].previous = added;
-        if previous == NONE {
-            self.first = added;
-        } else {
-            self.runs[previous as usize].next = added;
-        }
+        self.link(self.runs[index as usize].previous, added);
+        self.link(added, index);
     }
 
     fn unlink(&mut self, index: u32) {
         let Run { previous, next, .. } = self.runs[index as usize];
-        if previous == NONE {
-            self.first = next;
-        } else {
-            self.runs[previous as usize].next = next;
+        self.link(previous, next);
+    }
+
+    /// Makes one run follow another; `NONE` is what lies before the first and after the last.
+    fn link(&mut self, before: u32, after: u32) {
+        match before {
+            NONE => self.first = after,
+            before => self.runs[before as usize].next = after,
         }
-        if next == NONE {
-            self.last = previous;
-        } else {
-            self.runs[next as usize].previous = previous;
+        match after {
+            NONE => self.last = before,
+            after => self.runs[after as usize].previous = before,
         }
     }
 

@@ -171,13 +171,9 @@ fn cache_aware_forgets_the_oldest() {
     assert_eq!(router.route(&request(4, 100, &[(0, 80)]), Time(160), fleet), 1);
 }
 
-/// By hand: raw prefill (320 + 640) / 16 = 60 blocks. Decay 1 / (1 + 0.5 * 20 / 40) = 0.8. Credit 1.0 * 0.8 * 10 + 0.75 * 8 +
-/// 0.25 * 4 = 15. Cost 2 * (60 - 15) + 55 + 3 * 7 = 166.
-#[test]
-fn every_term_of_dynamos_cost_counts() {
-    let options =
-        KvOptions { overlap_score_credit_decay: 0.5, prefill_load_scale: 2.0, decode_active_request_weight: 3.0, ..KvOptions::default() };
-    let terms = Terms {
+/// A worker with something of everything.
+fn busy_worker() -> Terms {
+    Terms {
         active_prefill_tokens: 320.0,
         prompt_tokens: 640.0,
         device_hit: 10.0,
@@ -186,7 +182,16 @@ fn every_term_of_dynamos_cost_counts() {
         excess_prefill: 20.0,
         potential_decode: 55.0,
         active_requests: 7.0,
-    };
+    }
+}
+
+/// By hand: raw prefill (320 + 640) / 16 = 60 blocks. Decay 1 / (1 + 0.5 * 20 / 40) = 0.8. Credit 1.0 * 0.8 * 10 + 0.75 * 8 +
+/// 0.25 * 4 = 15. Cost 2 * (60 - 15) + 55 + 3 * 7 = 166.
+#[test]
+fn every_term_of_dynamos_cost_counts() {
+    let options =
+        KvOptions { overlap_score_credit_decay: 0.5, prefill_load_scale: 2.0, decode_active_request_weight: 3.0, ..KvOptions::default() };
+    let terms = busy_worker();
     assert_eq!(options.cost(&terms), 166.0);
     // Credit beyond the prefill there is counts for nothing: 2 * 0 + 55 + 21.
     assert_eq!(options.cost(&Terms { device_hit: 1000.0, ..terms }), 76.0);
@@ -197,15 +202,7 @@ fn every_term_of_dynamos_cost_counts() {
 /// The same with weights of one's own: 60 - (10 + 0.5 * 8 + 0.125 * 4) + 55.
 #[test]
 fn weights_of_lower_tiers_are_options() {
-    let terms = Terms {
-        active_prefill_tokens: 320.0,
-        prompt_tokens: 640.0,
-        device_hit: 10.0,
-        host_hit: 8.0,
-        disk_hit: 4.0,
-        potential_decode: 55.0,
-        ..Terms::default()
-    };
+    let terms = Terms { excess_prefill: 0.0, active_requests: 0.0, ..busy_worker() };
     let options = KvOptions { host_cache_hit_weight: 0.5, disk_cache_hit_weight: 0.125, ..KvOptions::default() };
     assert_eq!(options.cost(&terms), 100.5);
     assert_eq!(KvOptions { host_cache_hit_weight: 0.0, disk_cache_hit_weight: 0.0, ..options }.cost(&terms), 105.0);
