@@ -252,6 +252,7 @@ impl Core {
     }
 
     /// A running request is one no more.
+    #[inline(always)]
     pub(super) fn leave_seat(&mut self, id: JobId) {
         self.running.remove(self.jobs[id].position);
         self.running.compact(&mut self.jobs);

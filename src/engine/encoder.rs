@@ -33,9 +33,16 @@ impl Core {
     }
 
     /// Of `tokens` more of a prompt of which `computed` are there, those that its images leave for this step.
+    #[inline]
     pub fn cut_before_image(&self, id: JobId, computed: u64, tokens: u32) -> u32 {
+        self.encoder.map_or(tokens, |encoder| self.cut_to_budgets(encoder, id, computed, tokens))
+    }
+
+    fn cut_to_budgets(&self, encoder: Encoder, id: JobId, computed: u64, tokens: u32) -> u32 {
         let images = self.jobs[id].request.images;
-        let Some(encoder) = self.encoder.filter(|_| images.count > 0) else { return tokens };
+        if images.count == 0 {
+            return tokens;
+        }
         let first = self.next_image(id, computed);
         let wanted = self.images_before(id, computed + u64::from(tokens)).saturating_sub(first);
         if wanted == 0 {
@@ -66,10 +73,14 @@ impl Core {
     }
 
     /// A piece of a prompt is in the batch: its images are encoded with it.
+    #[inline]
     pub(super) fn encode_images(&mut self, id: JobId, from: u64, until: u64) {
-        if self.encoder.is_none() || self.jobs[id].request.images.count == 0 {
-            return;
+        if self.encoder.is_some() && self.jobs[id].request.images.count > 0 {
+            self.encode_between(id, from, until);
         }
+    }
+
+    fn encode_between(&mut self, id: JobId, from: u64, until: u64) {
         let (first, last) = (self.next_image(id, from), self.images_before(id, until));
         if last > first {
             self.batch.encoded.push((id, last - first));

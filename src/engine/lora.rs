@@ -87,10 +87,14 @@ pub struct Tally {
 }
 
 impl Tally {
+    #[inline(always)]
     pub(super) fn add(&mut self, adapter: u16) {
-        if adapter == 0 {
-            return;
+        if adapter > 0 {
+            self.count_in(adapter);
         }
+    }
+
+    fn count_in(&mut self, adapter: u16) {
         let place = usize::from(adapter);
         if self.counts.len() <= place {
             self.counts.resize(place + 1, 0);
@@ -101,10 +105,14 @@ impl Tally {
         }
     }
 
+    #[inline(always)]
     pub(super) fn remove(&mut self, adapter: u16) {
-        if adapter == 0 {
-            return;
+        if adapter > 0 {
+            self.count_out(adapter);
         }
+    }
+
+    fn count_out(&mut self, adapter: u16) {
         let count = &mut self.counts[usize::from(adapter)];
         *count -= 1;
         if *count == 0 {

@@ -479,7 +479,9 @@ impl Replica {
             self.launch(Run::through(&passage), now, sequences, context, observer);
             return;
         }
-        self.cost.of_adapters(mix);
+        if self.core.lora.is_some() {
+            self.cost.of_adapters(mix);
+        }
         let mut run = if self.core.batch.prefills.is_empty() {
             let cost = self.cost.decode(sequences, context).slowed(self.slowdown);
             let increment_ps = cost.context_ps * u64::from(sequences);

@@ -76,6 +76,9 @@ pub struct AdapterCounters {
 
 impl AdapterCounters {
     fn add(&mut self, used: &AdapterUse, skipped: u64, step_ps: u64) {
+        if *used == AdapterUse::default() {
+            return;
+        }
         self.batch_ps += u128::from(used.adapters) * u128::from(step_ps);
         // What happened, happened in the first step.
         if skipped == 0 {

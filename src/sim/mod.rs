@@ -251,15 +251,17 @@ impl Simulation {
     fn take_in(&mut self) {
         self.arrival = None;
         let Some(request) = self.source.take() else { return };
-        let Some(encode) = &mut self.encode else { return self.deliver(request) };
-        self.recorder.came(&request);
-        if request.images.count > 0 {
-            return encode.take(request, self.now);
+        if let Some(encode) = &mut self.encode {
+            self.recorder.came(&request);
+            if request.images.count > 0 {
+                return encode.take(request, self.now);
+            }
         }
         self.deliver(request);
     }
 
     /// Something happens at the encoders.
+    #[inline(never)]
     fn at_encoders(&mut self) {
         match self.encode.as_mut().and_then(|encode| encode.process(self.now)) {
             Some(Out::Ready(request, record)) => {
@@ -274,6 +276,8 @@ impl Simulation {
         }
     }
 
+    // Inlined, since a request is large to hand on.
+    #[inline(always)]
     fn deliver(&mut self, request: Request) {
         if self.operations.is_some() {
             return self.request_comes(request);

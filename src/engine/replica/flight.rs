@@ -69,9 +69,12 @@ impl Replica {
         let mut flight = self.spare_flights.pop().unwrap_or_default();
         flight.end = end;
         flight.lane = core.lane();
-        flight.last_step_start =
-            if run.steps == 1 { run.start + Time(run.exposed_start_ps) } else { run.start + Time(run.span(run.steps - 1)) };
-        flight.last_steps = [1, 2].map(|back| run.start + Time(run.span(run.steps.saturating_sub(back))));
+        (flight.last_step_start, flight.last_steps) = if run.steps == 1 {
+            (run.start + Time(run.exposed_start_ps), [run.start; 2])
+        } else {
+            let last_steps = [1, 2].map(|back| run.start + Time(run.span(run.steps - back)));
+            (last_steps[0], last_steps)
+        };
         flight.clock = core.decodes.clock();
         flight.clock_after = flight.clock + if core.batch.decodes { run.steps } else { 0 };
         flight.undone = run.steps - done;
