@@ -36,7 +36,7 @@ pub enum Purpose {
     TraceJitter = 10,
     /// Which replica or entry serves a request, by router.
     Routing = 11,
-    /// How many drafted tokens are accepted, by replica.
+    /// How many drafted tokens are accepted, by replica and attention rank.
     Speculation = 12,
     /// Failures of devices and links.
     Faults = 13,

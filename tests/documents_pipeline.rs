@@ -113,12 +113,37 @@ fn what_cannot_be_run_over_a_pipeline_is_refused_where_it_stands() {
     refused("pipeline_parallel_size: 33", "pipeline_parallel_size", "Cannot have more PP stages (33) than model layers (32)");
     refused("parallelism: {strategy: PP, pp_stages: 2, gpu_ids: []}, pipeline_parallel_size: 4", "pipeline_parallel_size", "differ");
     refused("pipeline_parallel_size: 2, timing: {polynomial: {}}", "timing", "no stages");
-    refused(
-        "pipeline_parallel_size: 2, speculative: {method: ngram, num_speculative_tokens: 2, acceptance_rate: 0.5}",
-        "speculative",
-        "pipeline",
-    );
     refused("tensor_parallel_size: 8, pipeline_parallel_size: 9", "tensor_parallel_size", "needs 72 GPUs and the hardware has 64");
+}
+
+/// vLLM drafts beside its last stage; SGLang and TensorRT-LLM start with no such engine.
+#[test]
+fn vllm_alone_drafts_over_a_pipeline() {
+    let drafts = |method: &str| {
+        format!(
+            "model_profile_id: Llama-3.1-8B, max_model_len: 4096, pipeline_parallel_size: 2, \
+             speculative: {{{method}, num_speculative_tokens: 3, acceptance_rate: 0.7}}"
+        )
+    };
+    for kind in ["SGLANG", "TRTLLM"] {
+        let text = document("node: 2xH100-SXM", 1, (100, 10), &drafts("method: ngram")).replace("type: VLLM", &format!("type: {kind}"));
+        let found = errors(&text);
+        assert!(found.iter().any(|error| error.path.ends_with("speculative") && error.message.contains("pipeline")), "{found:#?}");
+    }
+    // Nothing is drafted on the GPU: as much KV as without. A 1B model of 1.24 billion parameters beside the last stage, and its 32 KiB of KV a
+    // token beside the stage's 64: blocks that are two thirds as many, less the weights' room.
+    let run = |config: &str| simulate("node: 2xH100-SXM", 1, (500, 2000), config);
+    let plain = run("model_profile_id: Llama-3.1-8B, max_model_len: 4096, pipeline_parallel_size: 2");
+    let looked_up = run(&drafts("method: ngram"));
+    let drafted = run(&drafts("method: draft_model, draft_model: Llama-3.2-1B"));
+    let blocks = |result: &llmperforacle::metrics::RunResult| result.info.replicas[0].kv_blocks as f64;
+    assert_eq!(blocks(&looked_up), blocks(&plain));
+    let share = blocks(&drafted) / blocks(&plain);
+    assert!((0.60..0.667).contains(&share), "{share}");
+    // 1 + 0.7 + 0.49 + 0.343 = 2.533 tokens a step of little more time; a drafted step has the draft model's time, too.
+    let gain = |result| tpot(&plain) / tpot(result);
+    assert!((2.0..2.6).contains(&gain(&looked_up)), "{}", gain(&looked_up));
+    assert!(gain(&drafted) < gain(&looked_up) && gain(&drafted) > 1.2, "{}", gain(&drafted));
 }
 
 /// Every engine serves over stages, and vLLM hides its host behind the batches formed ahead.

@@ -59,6 +59,23 @@ fn formed_ahead_a_newcomer_gets_a_batch_of_its_own() {
     assert_eq!(lab.run(), [(10.0, 23.0), (20.5, 24.5)]);
 }
 
+/// Three drafted tokens, all right: 4 a step. Alone 1 at 10, 5 at 11, 9 at 12. Four rows travel where one did: 5 + (0.1 + 0.1) + 5, then 0.5 +
+/// 0.104 + 0.5. Formed ahead and in turns as above: A 1, 5, 9 at 10, 11, 21; B 1, 5, 9 at 20.5, 21.5, 22.5.
+#[test]
+fn drafts_travel_and_come_out_with_their_batch() {
+    let mut lab = vllm(1000).stages(2, INSTANTLY).speculate(&[1.0; 3]);
+    lab.arrive(0.0, 100, 9);
+    assert_eq!(lab.run(), [(10.0, 12.0)]);
+    let mut lab =
+        vllm(1000).stages(2, Transfer { latency_ps: 100_000_000, per_token_ps: 1_000_000, per_root_token_ps: 0 }).speculate(&[1.0; 3]);
+    lab.arrive(0.0, 100, 5);
+    assert_eq!(lab.run(), [(10.2, 11.304)]);
+    let mut lab = vllm(1000).stages(2, INSTANTLY).ahead().speculate(&[1.0; 3]);
+    lab.arrive(0.0, 100, 9);
+    lab.arrive(2.0, 100, 9);
+    assert_eq!(lab.run(), [(10.0, 21.0), (20.5, 22.5)]);
+}
+
 #[test]
 fn the_pieces_of_a_prompt_follow_one_another_through_the_stages() {
     // Pieces of 8192: 0-5, 5-10 and 5-10, 10-15.

@@ -34,7 +34,7 @@ macro_rules! preset {
 }
 
 /// The first is the one that the page opens with.
-static PRESETS: [Preset; 18] = [
+static PRESETS: [Preset; 19] = [
     preset!(
         "stacks-h100",
         2,
@@ -130,6 +130,12 @@ static PRESETS: [Preset; 18] = [
         1,
         "DeepSeek R1 on eight H200: shared attention or ranks of it",
         "Tensor parallelism keeps the same latent KV on all eight GPUs; attention ranks keep eight times as many requests, and wait for one another in every layer of experts."
+    ),
+    preset!(
+        "deepseek-v3-mtp",
+        1,
+        "DeepSeek V3 on eight H200: attention ranks with and without MTP",
+        "The model's own further layer drafts a token for each sequence, which 85 of 100 times is right. Every rank verifies two rows a sequence in steps that all ranks take together."
     ),
     preset!(
         "original-quickstart",

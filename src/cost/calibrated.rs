@@ -14,7 +14,7 @@ use super::footprint::Footprint;
 use super::gemm::Gemm;
 use super::graphs::Graphs;
 use super::linear::LinearScan;
-use super::model::{CostModel, DecodeCost, Prefill, StepCost, StepParts};
+use super::model::{CostModel, DecodeCost, Group, Prefill, StepCost, StepParts};
 use super::moe::Experts;
 use super::part::Part;
 use super::rates::{Arithmetic, Lookup, US};
@@ -467,8 +467,8 @@ impl CostModel for Calibrated {
         DecodeCost { fixed, context_ps: attention.context_ps, valid_below_context: attention.valid_below_context }
     }
 
-    fn of_group(&mut self, rows: u64) {
-        self.group_rows = rows;
+    fn of_group(&mut self, group: Group) {
+        self.group_rows = group.rows(1);
     }
 
     fn mixed(&mut self, prefills: &[Prefill], sequences: u32, context: u64) -> StepCost {

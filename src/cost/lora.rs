@@ -5,7 +5,7 @@
 //! together the longer of the time to move their bytes and of the time to multiply, at shares of the peaks that are assumptions: those of
 //! other small kernels. (Published: Punica and S-LoRA find such kernels bound by memory in decode.)
 
-use super::model::{AdapterMix, CostModel, DecodeCost, Prefill, StepCost};
+use super::model::{AdapterMix, CostModel, DecodeCost, Group, Prefill, StepCost};
 use super::rates::US;
 use crate::catalog::{Device, Model};
 use crate::config::schema::LoraModule;
@@ -155,8 +155,8 @@ impl CostModel for WithAdapters {
         cost
     }
 
-    fn of_group(&mut self, rows: u64) {
-        self.model.of_group(rows);
+    fn of_group(&mut self, group: Group) {
+        self.model.of_group(group);
     }
 
     fn of_adapters(&mut self, mix: AdapterMix) {

@@ -8,7 +8,7 @@
 
 use super::graphs::Graphs;
 use super::part::Part;
-use super::shapes::{splits_evenly, weight_bytes_of_part, weight_bytes_per_rank};
+use super::shapes::{splits_evenly, weight_bytes_of_part};
 use super::states::{self, StateOptions};
 use crate::catalog::{Device, Dtype, Engine, Model, builtin};
 
@@ -54,6 +54,8 @@ pub struct Drafter<'a> {
     pub model: &'a Model,
     /// It uses the embedding and the LM head of the model it drafts for.
     pub shares_embedding: bool,
+    /// The embedding is on another stage, so that one which shares has a copy.
+    pub embedding_apart: bool,
 }
 
 /// Memory of one GPU, bytes. The parts and `kv_bytes` add up to at most `total`.
@@ -158,9 +160,10 @@ impl MemoryBudget {
 
 fn drafter_weight_bytes(spec: &MemorySpec<'_>) -> f64 {
     let Some(drafter) = spec.drafter else { return 0.0 };
-    let of = |model: &Model| weight_bytes_per_rank(model, spec.tp, spec.dtype);
-    let shared = if drafter.shares_embedding { of(&Model { layers: 0, moe: None, ..drafter.model.clone() }) } else { 0.0 };
-    (of(drafter.model) - shared).max(0.0)
+    // Attention ranks share its experts too. One that shares the ends has none of its own, or the embedding alone.
+    let own_ends = !drafter.shares_embedding;
+    let part = Part { embedding: own_ends || drafter.embedding_apart, head: own_ends, ranks: spec.part.ranks, ..Part::WHOLE };
+    weight_bytes_of_part(drafter.model, part, spec.tp, spec.dtype)
 }
 
 /// KV of one token on one GPU, bytes. Layers with a window are counted like the others: their pools are not modelled apart.

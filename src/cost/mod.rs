@@ -29,7 +29,7 @@ pub use footprint::Footprint;
 pub use graphs::Graphs;
 pub use lora::{LoraCost, LoraLayers, WithAdapters};
 pub use memory::{DoesNotFit, Drafter, MemoryBudget, MemorySpec};
-pub use model::{AdapterMix, CostModel, DecodeCost, Prefill, StepCost, StepParts};
+pub use model::{AdapterMix, CostModel, DecodeCost, Group, Prefill, StepCost, StepParts};
 pub use moe::EXPERT_SKEW;
 pub use part::Part;
 pub use shapes::{weight_bytes_of_part, weight_bytes_per_rank};

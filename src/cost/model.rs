@@ -130,6 +130,24 @@ pub struct AdapterMix {
     pub ranks: u64,
 }
 
+/// What the attention ranks of a group compute in a step, all together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// Tokens of prompts.
+    pub prompt_tokens: u64,
+    /// Sequences that decode.
+    pub sequences: u64,
+    /// Ranks with nothing to do, which compute what one sequence takes, for nothing.
+    pub idle: u64,
+}
+
+impl Group {
+    /// Rows, where each sequence has `of_each`.
+    pub fn rows(&self, of_each: u64) -> u64 {
+        self.prompt_tokens + (self.sequences + self.idle) * of_each
+    }
+}
+
 /// Step times of one engine on its GPUs.
 pub trait CostModel {
     /// A decode-only step of `sequences` (at least 1) with `context` tokens of KV in all, including the tokens being computed.
@@ -137,8 +155,8 @@ pub trait CostModel {
     /// Must give the same answer for every `context` between one grid line and the next, and for equal arguments always.
     fn decode(&mut self, sequences: u32, context: u64) -> DecodeCost;
 
-    /// The ranks of a group compute `rows` tokens in all in the step that is asked for next; they share their experts.
-    fn of_group(&mut self, _rows: u64) {}
+    /// What the ranks of a group compute in the step that is asked for next; they share their experts.
+    fn of_group(&mut self, _group: Group) {}
 
     /// LoRA adapters of the step that is asked for next.
     fn of_adapters(&mut self, _mix: AdapterMix) {}

@@ -11,7 +11,7 @@ use super::lora::AdapterUse;
 use super::observer::{Found, Observer, RejectReason, StepRun};
 use super::replica::{Pace, Replica};
 use super::run::Run;
-use crate::cost::StepCost;
+use crate::cost::{Group, StepCost};
 use crate::units::Time;
 use crate::workload::Request;
 
@@ -164,12 +164,15 @@ impl Lockstep {
             self.form_at = next;
             return;
         }
-        let rows = |rank: &Replica, batch: &Option<(u32, u64)>| {
-            let decodes = batch.map_or(0, |(sequences, _)| u64::from(sequences));
-            let prompts = |rank: &Replica| rank.core.batch.prefills.iter().map(|piece| u64::from(piece.new_tokens)).sum::<u64>();
-            (decodes + batch.map_or(0, |_| prompts(rank))).max(1)
-        };
-        let group: u64 = self.ranks(leader).zip(&batches).map(|(rank, batch)| rows(rank, batch)).sum();
+        let mut group = Group::default();
+        for (rank, batch) in self.ranks(leader).zip(&batches) {
+            let Some((sequences, _)) = batch else {
+                group.idle += 1;
+                continue;
+            };
+            group.sequences += u64::from(*sequences);
+            group.prompt_tokens += rank.core.batch.prefills.iter().map(|piece| u64::from(piece.new_tokens)).sum::<u64>();
+        }
         let (hides, idle) = (self.hides_host, self.idle);
         let mut runs = Vec::with_capacity(batches.len());
         for (rank, batch) in self.ranks_mut(leader).zip(&batches) {

@@ -73,9 +73,11 @@ impl Pipeline {
         self.fetch = fetch;
     }
 
-    /// Sends a batch, formed at `now`, through the stages. Its input is there from `input` on.
-    pub(super) fn pass(&mut self, now: Time, input: Time, batch: &Batch, sequences: u32, context: u64) -> Passage {
-        let tokens = u64::from(sequences) + batch.prefills.iter().map(|piece| u64::from(piece.new_tokens)).sum::<u64>();
+    /// Sends a batch, formed at `now`, through the stages: so many decoding sequences, each of so many rows (itself and what is drafted
+    /// for it). Its input is there from `input` on.
+    pub(super) fn pass(&mut self, now: Time, input: Time, batch: &Batch, (sequences, of_each): (u32, u32), context: u64) -> Passage {
+        let decoded = u64::from(sequences) * u64::from(of_each);
+        let tokens = decoded + batch.prefills.iter().map(|piece| u64::from(piece.new_tokens)).sum::<u64>();
         let mut ready = now + self.fetch;
         let mut whole = StepCost::default();
         for (index, stage) in self.stages.iter_mut().enumerate() {

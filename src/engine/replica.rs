@@ -30,7 +30,7 @@ use super::probe::Probe;
 use super::run::Run;
 use super::samples::Samples;
 use super::speculation::Speculation;
-use crate::cost::{AdapterMix, CostModel, StepCost};
+use crate::cost::{AdapterMix, CostModel, Group, StepCost};
 use crate::kv::Held;
 use crate::units::Time;
 use crate::workload::Request;
@@ -336,9 +336,9 @@ impl Replica {
         (Some((sequences, context)), preempted)
     }
 
-    /// Of a rank: cost of the batch put together, in a group that computes `rows` tokens in all.
-    pub(super) fn batch_cost(&mut self, rows: u64, mix: AdapterMix, sequences: u32, context: u64) -> StepCost {
-        self.cost.of_group(rows);
+    /// Of a rank: cost of the batch put together, in a group that computes so much in all.
+    pub(super) fn batch_cost(&mut self, group: Group, mix: AdapterMix, sequences: u32, context: u64) -> StepCost {
+        self.cost.of_group(group);
         self.cost.of_adapters(mix);
         if self.core.batch.prefills.is_empty() {
             return self.cost.decode(sequences, context).at(context);
@@ -475,7 +475,8 @@ impl Replica {
             // Decodes want the tokens of their lane's last batch.
             let input = if self.core.batch.decodes { self.core.last_end } else { now };
             pipeline.of_adapters(mix, fetch);
-            let passage = pipeline.pass(now, input, &self.core.batch, sequences, context);
+            let rows = (sequences, self.core.tokens_per_decode());
+            let passage = pipeline.pass(now, input, &self.core.batch, rows, context);
             self.launch(Run::through(&passage), now, sequences, context, observer);
             return;
         }

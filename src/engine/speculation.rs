@@ -12,9 +12,10 @@ pub struct Speculation {
 }
 
 impl Speculation {
-    /// One probability for each drafted token.
-    pub fn new(acceptance: &[f64], seed: u64, replica: u16) -> Speculation {
-        Speculation { acceptance: acceptance.to_vec(), stream: Stream::new(seed, Purpose::Speculation, u64::from(replica)) }
+    /// One probability for each drafted token. Every attention rank of a replica has a stream of its own.
+    pub fn new(acceptance: &[f64], seed: u64, replica: u16, rank: u32) -> Speculation {
+        let index = u64::from(rank) << 16 | u64::from(replica);
+        Speculation { acceptance: acceptance.to_vec(), stream: Stream::new(seed, Purpose::Speculation, index) }
     }
 
     /// Accepted tokens of one verification: the first rejection ends it.

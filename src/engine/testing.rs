@@ -269,9 +269,12 @@ impl Lab {
         let horizon = self.pace.horizon;
         let timing = FixedTiming { prefill: Time::from_ms(10.0), decode: Time::from_ms(1.0) };
         let mut replica = Replica::new(0, core, self.policy, Box::new(timing), self.pace);
-        if !self.acceptance.is_empty() {
-            replica.speculate(super::speculation::Speculation::new(&self.acceptance, 0, 0));
-        }
+        let speculate = |replica: &mut Replica, rank: u32| {
+            if !self.acceptance.is_empty() {
+                replica.speculate(super::speculation::Speculation::new(&self.acceptance, 0, 0, rank));
+            }
+        };
+        speculate(&mut replica, 0);
         if let Some(bunches) = self.bunches {
             replica.bunch(bunches);
         }
@@ -281,9 +284,13 @@ impl Lab {
             replica = replica.with_pipeline(pipeline.with_lanes(self.lanes.unwrap_or(stages as u16)).ahead(self.ahead));
         }
         if !self.peers.is_empty() {
-            let peer =
-                |(policy, memory)| Replica::new(0, with_adapters(Core::new(limits.clone(), memory)), policy, Box::new(timing), self.pace);
-            let ranks = std::iter::once(replica).chain(self.peers.into_iter().map(peer)).collect();
+            let peer = |(index, (policy, memory))| {
+                let core = with_adapters(Core::new(limits.clone(), memory));
+                let mut rank = Replica::new(0, core, policy, Box::new(timing), self.pace);
+                speculate(&mut rank, index + 1);
+                rank
+            };
+            let ranks = std::iter::once(replica).chain((0u32..).zip(self.peers).map(peer)).collect();
             let Some(group) = Replica::in_lockstep(ranks, self.lockstep.0, self.lockstep.1) else { return log };
             replica = group;
         }

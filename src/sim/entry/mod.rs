@@ -257,9 +257,13 @@ impl Parts<'_> {
             graphs: &rules.graphs,
             states: self.state_options(rules.limits.max_num_seqs, warnings),
             adapter_bytes_per_layer: lora.as_ref().map_or(0.0, |lora| lora.bytes_per_layer),
-            drafter: drafting
-                .as_ref()
-                .and_then(|drafting| drafting.drafter.as_ref().map(|model| Drafter { model, shares_embedding: drafting.shares_embedding })),
+            drafter: drafting.as_ref().and_then(|drafting| {
+                drafting.drafter.as_ref().map(|model| Drafter {
+                    model,
+                    shares_embedding: drafting.shares_embedding,
+                    embedding_apart: false,
+                })
+            }),
         };
         let token_bytes = crate::cost::memory::kv_bytes_per_token(&memory_spec);
         let memory = self.memory(&memory_spec);

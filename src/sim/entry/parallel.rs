@@ -5,7 +5,7 @@ use super::plan::{PipelinePlan, RanksPlan, TimingPlan};
 use crate::catalog::{Catalog, Engine};
 use crate::config::Diagnostic;
 use crate::config::schema::{All2AllBackend, FrameworkConfig, MoeA2aBackend};
-use crate::cost::memory::{DoesNotFit, MemoryBudget, MemorySpec};
+use crate::cost::memory::{DoesNotFit, Drafter, MemoryBudget, MemorySpec};
 use crate::cost::part::stages;
 use crate::cost::{Calibrated, CalibratedSpec, Part, Transfer};
 use crate::engine::{Balance, RankRule};
@@ -131,8 +131,9 @@ impl Parts<'_> {
             let message = format!("Cannot have more PP stages ({pp}) than model layers ({})", self.model.layers);
             return Err(Diagnostic::error(at, message, "use fewer stages"));
         }
-        if self.config.speculative.is_some() {
-            let message = "speculative decoding over a pipeline is not modelled";
+        // SGLang's server_args.py stops at this; TensorRT-LLM's matrix of features says no.
+        if self.config.speculative.is_some() && self.engine != Engine::Vllm {
+            let message = format!("{} has no speculative decoding over a pipeline", self.engine.label());
             return Err(Diagnostic::error(self.at("speculative"), message, "take it out, or use tensor parallelism"));
         }
         if self.config.timing.as_ref().is_some_and(|timing| timing.polynomial.is_some()) {
@@ -165,9 +166,6 @@ impl Parts<'_> {
             let hint = "take one of the two out";
             if pp > 1 {
                 return Err(Diagnostic::error(at, "attention ranks over a pipeline are not modelled", hint));
-            }
-            if self.config.speculative.is_some() {
-                return Err(Diagnostic::error(self.at("speculative"), "speculative decoding with attention ranks is not modelled", hint));
             }
             if self.config.disaggregation.is_some() {
                 return Err(Diagnostic::error(self.at("disaggregation"), "pools of engines with attention ranks are not modelled", hint));
@@ -211,7 +209,9 @@ impl Parts<'_> {
         }
         let mut tightest: Option<MemoryBudget> = None;
         for (model, part) in stages(self.engine, &self.model, self.degrees.pp) {
-            let budget = MemoryBudget::new(&MemorySpec { model: &model, part, ..whole.clone() })?;
+            // vLLM has the drafter on the last stage, where there is no embedding to share.
+            let drafter = whole.drafter.filter(|_| part.head).map(|drafter| Drafter { embedding_apart: true, ..drafter });
+            let budget = MemoryBudget::new(&MemorySpec { model: &model, part, drafter, ..whole.clone() })?;
             if tightest.is_none_or(|other| budget.blocks < other.blocks) {
                 tightest = Some(budget);
             }

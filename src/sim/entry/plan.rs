@@ -158,9 +158,13 @@ impl ReplicaPlan {
 
     /// Its step times.
     pub(in crate::sim) fn step_costs(&self) -> Result<Box<dyn CostModel>, Diagnostic> {
-        let cost = self.timing.build(self.kernels())?;
+        self.with_drafts(self.timing.build(self.kernels())?, true)
+    }
+
+    /// With the rows that are verified, and where the drafter is with its passes.
+    fn with_drafts(&self, cost: Box<dyn CostModel>, drafts: bool) -> Result<Box<dyn CostModel>, Diagnostic> {
         let Some(drafting) = &self.drafting else { return Ok(cost) };
-        let drafter = drafting.drafter.as_deref().map(calibrated).transpose()?;
+        let drafter = drafting.drafter.as_deref().filter(|_| drafts).map(calibrated).transpose()?;
         Ok(Box::new(Speculative::new(cost, drafter, drafting.acceptance.len() as u32)))
     }
 
@@ -170,13 +174,13 @@ impl ReplicaPlan {
 
     /// Builds the replica.
     pub(in crate::sim) fn build(&self, index: u16, seed: u64, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
-        let Some(RanksPlan { count, rule, balance }) = self.ranks else { return self.one(index, seed, fast_path, horizon) };
-        let ranks = (0..count).map(|_| self.one(index, seed, fast_path, horizon)).collect::<Result<Vec<_>, _>>()?;
+        let Some(RanksPlan { count, rule, balance }) = self.ranks else { return self.one(index, 0, seed, fast_path, horizon) };
+        let ranks = (0..count).map(|rank| self.one(index, rank, seed, fast_path, horizon)).collect::<Result<Vec<_>, _>>()?;
         Replica::in_lockstep(ranks, rule, balance).ok_or_else(|| Diagnostic::error("frameworks_to_test", "an engine without ranks", ""))
     }
 
     /// One engine, or one rank.
-    fn one(&self, index: u16, seed: u64, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
+    fn one(&self, index: u16, rank: u32, seed: u64, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
         let cost = self.step_costs()?;
         let memory = self.kv.build();
         let memory = match &self.tiers {
@@ -189,7 +193,7 @@ impl ReplicaPlan {
         }
         let mut replica = Replica::new(index, core, self.policy.build(), cost, Pace { overlap: self.overlap, fast_path, horizon });
         if let Some(drafting) = &self.drafting {
-            replica.speculate(Speculation::new(&drafting.acceptance, seed, index));
+            replica.speculate(Speculation::new(&drafting.acceptance, seed, index, rank));
         }
         if let Some(bunches) = self.bunches {
             replica.bunch(bunches);
@@ -198,7 +202,10 @@ impl ReplicaPlan {
             replica.encode(encoder);
         }
         if let Some(pipeline) = &self.pipeline {
-            let stages = pipeline.stages.iter().map(|stage| stage.build(self.kernels())).collect::<Result<Vec<_>, _>>()?;
+            // What drafts is beside the last stage, which has the hidden states and the sampled tokens.
+            let last = pipeline.stages.len() - 1;
+            let stage = |(at, stage): (usize, &TimingPlan)| self.with_drafts(stage.build(self.kernels())?, at == last);
+            let stages = pipeline.stages.iter().enumerate().map(stage).collect::<Result<Vec<_>, _>>()?;
             let built = Pipeline::new(stages, pipeline.transfers.clone()).with_lanes(pipeline.lanes).ahead(pipeline.ahead);
             replica = replica.with_pipeline(built);
         }
