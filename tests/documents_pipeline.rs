@@ -89,19 +89,20 @@ fn each_stage_holds_its_layers_and_its_end() {
     assert!(two > 2 * one && two < 3 * one, "{one} blocks on one GPU, {two} on two");
 }
 
-/// 405B in bf16 is 812 GB: neither eight H100 of 80 GB hold it, nor do two nodes without a pipeline.
+/// 405B in bf16 is 812 GB: eight H100 of 80 GB do not hold it; two nodes do, as stages or with every layer shared.
 #[test]
 fn a_model_too_large_for_a_node_fits_on_two() {
-    let text = |pp: u32| {
+    let text = |tp: u32, pp: u32| {
         document(
             "node: 8xH100-SXM, nodes: 2",
             4,
             (100, 10),
-            &format!("model_profile_id: Llama-3.1-405B, tensor_parallel_size: 8, pipeline_parallel_size: {pp}"),
+            &format!("model_profile_id: Llama-3.1-405B, tensor_parallel_size: {tp}, pipeline_parallel_size: {pp}"),
         )
     };
-    assert!(errors(&text(1)).iter().any(|error| error.message.contains("does not fit")), "{:?}", errors(&text(1)));
-    assert_eq!(errors(&text(2)), []);
+    assert!(errors(&text(8, 1)).iter().any(|error| error.message.contains("does not fit")), "{:?}", errors(&text(8, 1)));
+    assert_eq!(errors(&text(8, 2)), []);
+    assert_eq!(errors(&text(16, 1)), []);
 }
 
 #[test]

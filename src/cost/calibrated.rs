@@ -134,7 +134,7 @@ impl Calibrated {
     pub fn new(catalog: &Catalog, spec: &CalibratedSpec) -> Result<Calibrated, CannotModel> {
         let CalibratedSpec { device, model, engine, tp, dtype, kv_dtype, .. } = spec;
         let (engine, tp, dtype, kv_dtype) = (*engine, (*tp).max(1), *dtype, *kv_dtype);
-        check_split(model, device, tp)?;
+        check_split(model, device, tp, &spec.part.network)?;
         let kv_bytes = kv_dtype.kv_bytes().ok_or(CannotModel::KvDtype { dtype: kv_dtype.name() })?;
         let mut lookup = Lookup::new(catalog, device, engine)?;
         let bandwidth = device.memory_bytes_per_s;
@@ -186,11 +186,12 @@ impl Calibrated {
             Some(layers) => Some(LinearScan::new(layers, tp, device, engine, lookup.linear(layers.kind)?)),
         };
 
+        let network = &spec.part.network;
         let mut collective = |mode| -> Result<Option<Collective>, CannotModel> {
             if tp == 1 {
                 return Ok(None);
             }
-            let found = Collective::all_reduce(lookup.calibration(), engine, mode, tp, device);
+            let found = Collective::all_reduce(lookup.calibration(), engine, mode, tp, device, network);
             let missing = || CannotModel::NoConstants { device: device.name.clone(), what: "all-reduce".to_owned() };
             let (collective, confidence) = found.ok_or_else(missing)?;
             lookup.confidence = lookup.confidence.max(confidence);
@@ -198,7 +199,7 @@ impl Calibrated {
         };
         let all_reduce = [collective(LaunchMode::Graph)?, collective(LaunchMode::Eager)?];
         let all_gather =
-            if tp == 1 { None } else { Collective::all_gather(lookup.calibration(), tp, device).map(|(collective, _)| collective) };
+            if tp == 1 { None } else { Collective::all_gather(lookup.calibration(), tp, device, network).map(|(found, _)| found) };
 
         let exchange = match spec.part.ranks {
             0 | 1 => None,

@@ -9,9 +9,11 @@ pub enum CannotModel {
     )]
     HeadsNotDivisible { model: String, heads: u32, tp: u32, possible: Vec<u32> },
     #[error(
-        "tensor parallelism over {tp} GPUs leaves the {limit} that {link} joins on {device}; across nodes it is not modelled: use at most {limit}"
+        "tensor parallelism over {tp} GPUs leaves the {limit} that {link} joins on {device}: say `nodes:` in hardware_profile, or use at most {limit}"
     )]
     AcrossNodes { device: String, link: String, tp: u32, limit: u32 },
+    #[error("{tp} GPUs that share each layer cannot be spread evenly over {nodes} nodes: use a multiple of {nodes}")]
+    UnevenOverNodes { tp: u32, nodes: u32 },
     #[error("KV cannot be kept as {dtype}: use bf16 or fp8")]
     KvDtype { dtype: &'static str },
     #[error("{device} has no constants for {what}")]

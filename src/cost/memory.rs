@@ -225,8 +225,12 @@ fn changes(spec: &MemorySpec<'_>) -> Vec<String> {
     let fits = |changed: &MemorySpec<'_>| MemoryBudget::fill(changed).blocks > 0;
     let mut changes = Vec::new();
     let wider = (spec.tp + 1..=spec.device.devices_per_node).filter(|tp| splits_evenly(spec.model, *tp));
+    let node = spec.device.devices_per_node;
+    let mut over_nodes = [2, 4].into_iter().filter(|nodes| node * nodes > spec.tp && splits_evenly(spec.model, node * nodes));
     if let Some(tp) = wider.into_iter().find(|tp| fits(&MemorySpec { tp: *tp, ..spec.clone() })) {
         changes.push(format!("tensor_parallel_size: {tp}"));
+    } else if let Some(nodes) = over_nodes.find(|nodes| fits(&MemorySpec { tp: node * nodes, ..spec.clone() })) {
+        changes.push(format!("tensor_parallel_size: {} on nodes: {nodes}", node * nodes));
     }
     let smaller = [Dtype::Fp8, Dtype::Int4].into_iter().filter(|dtype| dtype.weight_bytes() < spec.dtype.weight_bytes());
     if let Some(dtype) = smaller.into_iter().find(|dtype| fits(&MemorySpec { dtype: *dtype, ..spec.clone() })) {

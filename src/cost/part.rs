@@ -3,10 +3,11 @@
 //! Layers over stages, with r left over when they do not divide: vLLM gives one more to the r stages before the last (the ends hold the
 //! embedding and the LM head), SGLang to the last r, TensorRT-LLM to the first r (`get_pp_indices` of the first two, `pp_layers` of the third).
 
+use super::network::Network;
 use crate::catalog::{Engine, LinearLayers, MixtureOfExperts, Model, SlidingWindow};
 
 /// What a stage holds beside its layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Part {
     /// The embedding: the first stage.
     pub embedding: bool,
@@ -18,15 +19,15 @@ pub struct Part {
     pub ranks: u32,
     /// GPUs over which whole experts are spread; 1 when each GPU has a slice of every expert.
     pub ep: u32,
-    /// Nodes that the ranks lie on.
-    pub nodes: u32,
+    /// How its GPUs lie on nodes.
+    pub network: Network,
     /// Tokens go to the experts' GPUs one by one (DeepEP), not to all of them.
     pub all_to_all: bool,
 }
 
 impl Part {
     /// A model that is in one piece.
-    pub const WHOLE: Part = Part { embedding: true, head: true, stages: 1, ranks: 1, ep: 1, nodes: 1, all_to_all: false };
+    pub const WHOLE: Part = Part { embedding: true, head: true, stages: 1, ranks: 1, ep: 1, network: Network::ONE_NODE, all_to_all: false };
 }
 
 /// Layers of each of `stages` stages, in order; they add up to `layers`.

@@ -1,6 +1,7 @@
 //! The shapes of a model's operations and weights on one GPU of a tensor-parallel group.
 
 use super::error::CannotModel;
+use super::network::Network;
 use super::part::Part;
 use crate::catalog::{Device, Dtype, Model};
 
@@ -23,17 +24,21 @@ pub(super) fn splits_evenly(model: &Model, tp: u32) -> bool {
 }
 
 /// Whether `tp` GPUs of this device can share the model's layers.
-pub(super) fn check_split(model: &Model, device: &Device, tp: u32) -> Result<(), CannotModel> {
+pub(super) fn check_split(model: &Model, device: &Device, tp: u32, network: &Network) -> Result<(), CannotModel> {
     let faults = model.faults();
     if !faults.is_empty() {
         return Err(CannotModel::Model { model: model.name.clone(), faults });
     }
-    if tp > device.devices_per_node {
+    let (within, nodes) = network.spread(tp);
+    if within > device.devices_per_node {
         let link = device.interconnect.name.clone();
         return Err(CannotModel::AcrossNodes { device: device.name.clone(), link, tp, limit: device.devices_per_node });
     }
+    if !tp.is_multiple_of(nodes) {
+        return Err(CannotModel::UnevenOverNodes { tp, nodes });
+    }
     if !splits_evenly(model, tp) {
-        let possible = (1..=device.devices_per_node).filter(|tp| splits_evenly(model, *tp)).collect();
+        let possible = (1..=tp.max(device.devices_per_node)).filter(|tp| splits_evenly(model, *tp)).collect();
         return Err(CannotModel::HeadsNotDivisible { model: model.name.clone(), heads: model.attention_heads, tp, possible });
     }
     Ok(())

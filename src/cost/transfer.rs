@@ -7,6 +7,7 @@
 //! the network; the rate is what one GPU's adapter reaches.
 
 use super::collective::Collective;
+use super::network::Network;
 use crate::catalog::{Catalog, Device, Interconnect, Model};
 use crate::math::sqrt;
 
@@ -38,7 +39,7 @@ impl Transfer {
     }
 
     /// Between two stages of `tp` GPUs each.
-    pub fn between(catalog: &Catalog, device: &Device, model: &Model, tp: u32, hop: &Hop) -> Transfer {
+    pub fn between(catalog: &Catalog, device: &Device, model: &Model, tp: u32, hop: &Hop, network: &Network) -> Transfer {
         let token_bytes = 2.0 * 2.0 * f64::from(model.hidden_size);
         let share = token_bytes / f64::from(tp.max(1));
         let calibration = catalog.calibration_of(device).map(|(calibration, _)| calibration);
@@ -50,7 +51,9 @@ impl Transfer {
             (Hop::WithinNode, None) => of_link(&device.interconnect),
         };
         let gathered = match calibration {
-            Some(calibration) if tp > 1 => Collective::all_gather(calibration, tp, device).map(|(found, _)| found).unwrap_or_default(),
+            Some(calibration) if tp > 1 => {
+                Collective::all_gather(calibration, tp, device, network).map(|(found, _)| found).unwrap_or_default()
+            }
             _ => Collective::default(),
         };
         let ps = |us: f64| (us * US + 0.5) as u64;

@@ -65,10 +65,10 @@ pub(super) struct PoolsPlan {
 /// Rate of a card where no server of the GPU is known, Gbit/s. An assumption.
 pub(super) const USUAL_NIC_GBPS: f64 = 100.0;
 /// From card to card under one leaf, and more over a spine, µs. Assumptions: RDMA over a switch takes 2 to 4 µs, a switch well under one.
-const LEAF_US: f64 = 3.0;
-const SPINE_US: f64 = 1.0;
+pub(super) const LEAF_US: f64 = 3.0;
+pub(super) const SPINE_US: f64 = 1.0;
 /// Nodes of a scalable unit of NVIDIA's DGX SuperPOD.
-const NODES_PER_LEAF: u32 = 32;
+pub(super) const NODES_PER_LEAF: u32 = 32;
 
 /// How long a prefill engine keeps KV that nobody fetches, s: vLLM's NIXL connector grants 30 and renews them by heartbeats of the decode
 /// engine (`kv_lease_duration`; docs/design/nixl_kv_cache_lease.md), TensorRT-LLM cancels what was not sent in 60

@@ -1,8 +1,11 @@
 //! The document's hardware: which device an entry runs on, and by which links.
 
+use super::disaggregation::{LEAF_US, NODES_PER_LEAF, SPINE_US, USUAL_NIC_GBPS};
 use crate::catalog::{Catalog, Device, Interconnect, SheetConfidence};
 use crate::config::Diagnostic;
 use crate::config::schema::{ComputeDevice, HardwareProfile, NetworkConfig, NetworkLink};
+use crate::cost::Network;
+use crate::cost::network::Adapters;
 use crate::cost::transfer::Hop;
 use crate::units::Time;
 
@@ -85,12 +88,6 @@ impl<'a> Hardware<'a> {
                 };
                 return Err(Diagnostic::error(path, format!("needs {gpus} GPUs and the hardware has {devices}"), hint));
             }
-            let per_node = self.per_node.min(device.devices_per_node);
-            if tp > per_node {
-                let message = format!("{tp} GPUs share each layer over {} machines", tp.div_ceil(per_node));
-                let hint = "tensor parallelism between machines is not modelled: stay within one, and put pipeline stages on further ones";
-                return Err(Diagnostic::error(path, message, hint));
-            }
             return Ok(device.clone());
         }
         let known = || self.devices.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ");
@@ -122,9 +119,13 @@ impl<'a> Hardware<'a> {
         Ok(device)
     }
 
-    /// Nodes that so many GPUs are in.
-    pub(super) fn nodes(&self, device: &Device, gpus: u32) -> u32 {
-        gpus.div_ceil(self.per_node.min(device.devices_per_node).max(1))
+    /// How a group of GPUs that share layers lies on nodes; `own`: on nodes of its device, not on those of the document.
+    pub(super) fn network_of(&self, device: &Device, group: u32, own: bool) -> Network {
+        if self.node_devices.is_none() && !own {
+            return Network::ONE_NODE;
+        }
+        let gpus_per_node = if own { device.devices_per_node } else { self.per_node.min(device.devices_per_node) };
+        Network::new(&adapters(&self.network(), device, gpus_per_node), group)
     }
 
     /// What joins each of `stages` groups of `tp` GPUs to the next one.
@@ -143,7 +144,7 @@ impl<'a> Hardware<'a> {
             let named = |group: u32| ids.get((group * tp) as usize);
             let (Some(from), Some(to)) = (named(stage - 1), named(stage)) else {
                 let within = !stage.is_multiple_of(stages_of_node);
-                return if within { Hop::WithinNode } else { Hop::Link(between_nodes()) };
+                return if within { Hop::WithinNode } else { Hop::Link(self.between_nodes(device, tp)) };
             };
             match self.link(from, to) {
                 Some(link) => Hop::Link(interconnect(link)),
@@ -163,6 +164,12 @@ impl<'a> Hardware<'a> {
             warnings.push(Diagnostic::warning(path, message, "add the links"));
         }
         hops
+    }
+
+    /// What a GPU's message to a stage on another node takes.
+    fn between_nodes(&self, device: &Device, tp: u32) -> Interconnect {
+        let network = Network::new(&adapters(&self.network(), device, self.per_node.min(device.devices_per_node)), tp);
+        Interconnect { name: "network".to_owned(), bytes_per_s: network.bytes_per_s, latency_us: network.message_us() }
     }
 
     /// Takes over the document's links between the GPUs of an entry.
@@ -238,10 +245,17 @@ impl<'a> Hardware<'a> {
     }
 }
 
-/// The network between nodes: one 400 Gbit/s adapter for each GPU, as DGX and HGX systems of H100 to B200 are built, at 85 % of its rate
-/// and with the latency of a small NCCL message over it. An assumption.
-fn between_nodes() -> Interconnect {
-    Interconnect { name: "InfiniBand NDR".to_owned(), bytes_per_s: 0.85 * 50e9, latency_us: 20.0 }
+/// Adapters and switches of the document's network; what it leaves open is the usual of the GPU's servers.
+fn adapters(network: &NetworkConfig, device: &Device, gpus_per_node: u32) -> Adapters {
+    Adapters {
+        gpus_per_node,
+        per_node: network.nics_per_node.unwrap_or(gpus_per_node),
+        bytes_per_s: network.nic_gbps.or(device.nic_gbps).unwrap_or(USUAL_NIC_GBPS) * 1e9 / 8.0,
+        leaf_us: network.latency_us.unwrap_or(LEAF_US),
+        spine_us: network.spine_latency_us.unwrap_or(SPINE_US),
+        nodes_per_leaf: network.nodes_per_leaf.unwrap_or(NODES_PER_LEAF),
+        oversubscription: network.oversubscription.unwrap_or(1.0),
+    }
 }
 
 fn interconnect(link: &NetworkLink) -> Interconnect {

@@ -25,7 +25,7 @@ use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, Framewor
 use crate::cost::EXPERT_SKEW;
 use crate::cost::memory::{Drafter, MemorySpec};
 use crate::cost::transfer::Hop;
-use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, PolynomialTiming, PowerModel};
+use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, Network, PolynomialTiming, PowerModel};
 use crate::engine::{Bunches, Limits, PolicySpec};
 use crate::metrics::{MemoryBudget, ReplicaInfo, Work};
 use crate::units::Time;
@@ -116,20 +116,16 @@ pub(super) fn replica_on(
     let placed = degrees.and_then(|degrees| {
         let (ids, at) = gpu_ids(config, path);
         if let Some(device) = own {
-            let most = device.devices_per_node;
-            let hint = format!("a node of {} has {most}", device.name);
             let hops = context.hardware.hops(&[], degrees.stages(), device, &at, warnings);
-            let fits = (degrees.tp <= most).then(|| (device.clone(), hops, degrees.gpus().div_ceil(most.max(1))));
-            return fits.ok_or_else(|| errors.push(Diagnostic::error(at, format!("{} GPUs share each layer", degrees.tp), hint))).ok();
+            return Some((device.clone(), hops));
         }
         let ids = degrees.working(ids, &at, warnings);
         let device = context.hardware.device_for(&ids, degrees.groups(), &at, warnings).map_err(|error| errors.push(error)).ok()?;
         let hops = context.hardware.hops(&ids, degrees.stages(), &device, &at, warnings);
-        let nodes = context.hardware.nodes(&device, degrees.gpus());
-        Some((device, hops, nodes))
+        Some((device, hops))
     });
     let dtype = weights_dtype(config, path).map_err(|error| errors.push(error)).ok();
-    let (engine, model, degrees, (device, hops, nodes), dtype) = (engine?, model?, degrees?, placed?, dtype?);
+    let (engine, model, degrees, (device, hops), dtype) = (engine?, model?, degrees?, placed?, dtype?);
     let cache_text = config.kv_cache_dtype.as_deref().filter(|text| *text != "auto");
     // Quantised weights leave the cache in 16 bit unless it is asked for.
     let cache_default = if dtype.weight_bytes() < 2.0 { Dtype::Bf16 } else { dtype };
@@ -138,10 +134,11 @@ pub(super) fn replica_on(
     if errors.len() > before {
         return None;
     }
+    let network = context.hardware.network_of(&device, degrees.tp.saturating_mul(degrees.ranks), own.is_some());
     let device = Device { tdp_w: context.economics.gpu_power_w.or(device.tdp_w), ..device };
     let (usd_per_gpu_hour, price_source) = price(context, &device);
     let adapters = context.adapters;
-    let parts = Parts { config, path, engine, adapters, model, device, tp: degrees.tp, degrees, hops, nodes, dtype, kv_dtype };
+    let parts = Parts { config, path, engine, adapters, model, device, tp: degrees.tp, degrees, hops, network, dtype, kv_dtype };
     match parts.plan(entry, context.catalog, warnings) {
         Ok(mut plan) => {
             plan.info.usd_per_gpu_hour = usd_per_gpu_hour;
@@ -194,8 +191,8 @@ struct Parts<'a> {
     degrees: Degrees,
     /// What joins the stages.
     hops: Vec<Hop>,
-    /// Nodes that the entry's GPUs are in.
-    nodes: u32,
+    /// How GPUs that share layers lie on nodes.
+    network: Network,
     dtype: Dtype,
     kv_dtype: Dtype,
 }

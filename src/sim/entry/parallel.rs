@@ -184,7 +184,7 @@ impl Parts<'_> {
             Engine::Sglang => self.config.sglang.as_ref().and_then(|own| own.moe_a2a_backend) == Some(MoeA2aBackend::Deepep),
             Engine::Trtllm => false,
         };
-        Part { ranks: self.degrees.ranks, ep: self.degrees.ep, nodes: self.nodes, all_to_all, ..Part::WHOLE }
+        Part { ranks: self.degrees.ranks, ep: self.degrees.ep, network: self.network, all_to_all, ..Part::WHOLE }
     }
 
     /// The ranks of this entry; none for an engine of one.
@@ -234,7 +234,7 @@ impl Parts<'_> {
         for (index, (model, part)) in parts.into_iter().enumerate() {
             plans.push(match whole {
                 TimingPlan::Calibrated(spec) => {
-                    let part = Part { ep: spec.part.ep, ..part };
+                    let part = Part { ep: spec.part.ep, network: spec.part.network, ..part };
                     let spec = CalibratedSpec { model, part, ..(**spec).clone() };
                     Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
                     TimingPlan::Calibrated(Box::new(spec))
@@ -245,9 +245,11 @@ impl Parts<'_> {
         }
         // Step times given by hand leave nothing to the links.
         let transfers = match whole {
-            TimingPlan::Calibrated(_) => {
-                self.hops.iter().map(|hop| Transfer::between(catalog, &self.device, &self.model, self.degrees.tp, hop)).collect()
-            }
+            TimingPlan::Calibrated(_) => self
+                .hops
+                .iter()
+                .map(|hop| Transfer::between(catalog, &self.device, &self.model, self.degrees.tp, hop, &self.network))
+                .collect(),
             _ => Vec::new(),
         };
         // vLLM forms one batch ahead; TensorRT-LLM and SGLang have further micro-batches of other requests.
