@@ -127,6 +127,8 @@ pub struct Core {
     pub(super) lora: Option<Box<Adapters>>,
     /// Waiting requests that hold blocks for KV that is on its way or has come.
     pub fetched: u32,
+    /// Blocks taken for later steps of a run that is not in flight yet.
+    pub(super) blocks_ahead: u64,
     /// End of the last batch formed: when the tokens before the next batch come out.
     pub last_end: Time,
     /// End of the last step in which sequences decoded.
@@ -159,6 +161,7 @@ impl Core {
             ledger: Ledger::default(),
             lora: None,
             fetched: 0,
+            blocks_ahead: 0,
             last_end: Time::ZERO,
             last_decode_end: Time::ZERO,
         }

@@ -47,6 +47,7 @@ pub struct Pace {
 }
 
 /// A run that has been formed and not put in flight.
+#[derive(Clone, Copy)]
 struct PutOff {
     /// Its first step.
     run: Run,
@@ -56,6 +57,8 @@ struct PutOff {
     idle: bool,
     sequences: u32,
     context: u64,
+    /// Blocks that all of it takes beyond its first step's.
+    later_blocks: u64,
 }
 
 /// Thousandths of the time that a step takes when nothing is wrong.
@@ -160,9 +163,26 @@ impl Replica {
 
     /// Puts the steps formed before `limit` in flight.
     pub fn settle(&mut self, limit: Time, observer: &mut impl Observer) {
-        let Some(PutOff { mut run, formed, bound, idle, sequences, context }) = self.put_off.take() else { return };
+        let Some(PutOff { mut run, formed, bound, idle, sequences, context, .. }) = self.put_off.take() else { return };
         run.extend(&mut self.core, limit.min(bound), self.pace.overlap, idle);
         self.launch(run, formed, sequences, context, observer);
+    }
+
+    /// Takes the blocks of the steps formed before `limit`, so that what is in memory can be looked at, and leaves the run as it is. Where
+    /// blocks have tiers below them it is put in flight.
+    pub fn take_blocks(&mut self, limit: Time, observer: &mut impl Observer) {
+        let Some(PutOff { mut run, bound, idle, later_blocks, .. }) = self.put_off else { return };
+        if self.core.pool.blank() >= later_blocks {
+            // Whenever they are taken, nothing has to make room for them.
+        } else if self.core.pool.moves_contents() {
+            self.settle(limit, observer);
+        } else {
+            run.extend(&mut self.core, limit.min(bound), self.pace.overlap, idle);
+            let needed = self.core.decodes.blocks_needed(run.steps) - self.core.decodes.blocks_needed(1);
+            let there = self.core.pool.allocate(needed - self.core.blocks_ahead);
+            debug_assert!(there, "a run was made longer than its blocks allow");
+            self.core.blocks_ahead = needed;
+        }
     }
 
     /// Remembers the step under way at a moment.
@@ -517,7 +537,8 @@ impl Replica {
             if self.puts_off && run.steps > 1 {
                 let mut first = run;
                 first.steps = 1;
-                self.put_off = Some(PutOff { run: first, formed: now, bound: limit, idle, sequences, context });
+                let later_blocks = self.core.decodes.blocks_needed(run.steps) - self.core.decodes.blocks_needed(1);
+                self.put_off = Some(PutOff { run: first, formed: now, bound: limit, idle, sequences, context, later_blocks });
                 // When the batch after it would be formed.
                 self.form_at = run.start + Time(run.span(if self.pace.overlap { run.steps - 1 } else { run.steps }));
                 return;

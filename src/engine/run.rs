@@ -113,7 +113,7 @@ impl Run {
         if most <= 1 {
             return;
         }
-        let free = core.pool.spare() + core.decodes.blocks_needed(1);
+        let free = core.pool.spare() + core.blocks_ahead + core.decodes.blocks_needed(1);
         most = core.decodes.steps_within(free, most);
         // Step i is formed when it starts (blocking) or when step i-1 starts (overlapping); it must be before `limit`.
         if limit != Time::NEVER {

@@ -156,6 +156,11 @@ pub trait KvCache {
     /// It is `now`: what is asked for next happens at this instant. For caches with tiers.
     fn at(&mut self, _now: Time) {}
 
+    /// Whether contents go to other tiers when blocks are taken, so that it matters when they are.
+    fn moves_contents(&self) -> bool {
+        false
+    }
+
     /// Free blocks that can be taken without anything having to be moved out of them first.
     fn spare(&self) -> u64 {
         self.free()

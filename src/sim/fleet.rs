@@ -118,6 +118,11 @@ impl Fleet for Engines<'_> {
     }
 
     fn held(&mut self, replica: usize, request: &Request) -> Option<Held> {
-        self.settled(replica).held(request)
+        let engine = &mut self.replicas[replica];
+        if let Some((events, recorder, now)) = &mut self.settling {
+            engine.take_blocks(*now, *recorder);
+            events.set(replica, engine.next_event().0);
+        }
+        engine.held(request)
     }
 }

@@ -21,6 +21,7 @@ pub use plan::{Files, NoFiles, Plan, RunPlan, plan};
 
 use crate::cluster::{Router, Tournament};
 use crate::config::Diagnostic;
+use crate::cost::SharedCosts;
 use crate::engine::Replica;
 use crate::metrics::{Recorder, RunResult};
 use crate::units::Time;
@@ -72,8 +73,11 @@ impl Simulation {
     pub fn new(plan: &RunPlan) -> Result<Simulation, Vec<Diagnostic>> {
         let source = workload::source(&plan.source)?;
         let horizon = plan.max_simulation_time_s.map_or(Time::NEVER, Time::from_s);
-        let replicas =
-            plan.replicas.iter().enumerate().map(|(index, replica)| replica.build(index as u16, plan.source.seed, plan.fast_path, horizon));
+        let mut costs = SharedCosts::default();
+        let replicas = plan.replicas.iter().enumerate().map(|(index, replica)| {
+            let together = (plan.replicas.len() > 1).then_some(&mut costs);
+            replica.build_beside(index as u16, plan.source.seed, plan.fast_path, horizon, together)
+        });
         let mut replicas = replicas.collect::<Result<Vec<Replica>, Diagnostic>>().map_err(|found| vec![found])?;
         let pools = plan.pools.as_ref().map(|pools| Pools::new(pools, &mut replicas, plan.source.seed));
         let routed = pools.as_ref().map_or(replicas.len(), Pools::prefill_replicas);

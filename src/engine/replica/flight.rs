@@ -152,7 +152,7 @@ impl Replica {
 
         let adapters = core.take_adapter_use();
         if done > 0 {
-            let used = core.pool.used();
+            let used = core.pool.used() - core.blocks_ahead;
             let decodes = &core.decodes;
             // Blocks of the first step are taken already; those of later steps are not.
             let first_blocks = if core.batch.decodes && run.steps > 1 { decodes.blocks_needed(1) } else { 0 };
@@ -229,7 +229,7 @@ impl Replica {
         if core.batch.decodes {
             if run.steps > 1 {
                 let later = core.decodes.blocks_needed(run.steps) - core.decodes.blocks_needed(1);
-                let there = core.pool.allocate(later);
+                let there = core.pool.allocate(later - std::mem::take(&mut core.blocks_ahead));
                 debug_assert!(there, "a run was made longer than its blocks allow");
             }
             core.decodes.advance(run.steps);

@@ -421,6 +421,10 @@ impl KvCache for Tiered {
         self.now = now;
     }
 
+    fn moves_contents(&self) -> bool {
+        true
+    }
+
     fn spare(&self) -> u64 {
         if self.writes_back() { self.device.blank() } else { self.device.free() }
     }

@@ -10,6 +10,8 @@ mod tiers;
 mod trtllm;
 mod vllm;
 
+use std::sync::Arc;
+
 pub use plan::ReplicaPlan;
 pub(super) use tiers::host_memory;
 
@@ -400,7 +402,7 @@ impl Parts<'_> {
 
     fn timing(&self, spec: CalibratedSpec, calibrated: &Calibrated, kv_pool_tokens: u64) -> Result<(TimingPlan, String), Diagnostic> {
         let Some(timing) = &self.config.timing else {
-            return Ok((TimingPlan::Calibrated(Box::new(spec)), confidence_name(calibrated.confidence()).to_owned()));
+            return Ok((TimingPlan::Calibrated(Arc::new(spec)), confidence_name(calibrated.confidence()).to_owned()));
         };
         match (&timing.fixed, &timing.polynomial) {
             (Some(fixed), None) => {

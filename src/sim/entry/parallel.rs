@@ -1,5 +1,7 @@
 //! How an entry's GPUs share its model: tensor parallelism within a stage, stages one after the other.
 
+use std::sync::Arc;
+
 use super::Parts;
 use super::plan::{PipelinePlan, RanksPlan, TimingPlan};
 use crate::catalog::{Catalog, Engine};
@@ -237,7 +239,7 @@ impl Parts<'_> {
                     let part = Part { ep: spec.part.ep, network: spec.part.network, ..part };
                     let spec = CalibratedSpec { model, part, ..(**spec).clone() };
                     Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
-                    TimingPlan::Calibrated(Box::new(spec))
+                    TimingPlan::Calibrated(Arc::new(spec))
                 }
                 TimingPlan::Fixed(timing) => TimingPlan::Fixed(timing.stage(index as u32, pp)),
                 TimingPlan::Polynomial(timing) => TimingPlan::Polynomial(*timing),

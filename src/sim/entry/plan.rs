@@ -1,11 +1,14 @@
 //! One serving replica as planned: everything that building it takes, and nothing looked up any more.
 
+use std::sync::Arc;
+
 use super::lora::{LoraKernels, LoraPlan};
 use crate::catalog::{Device, Engine};
 use crate::cluster::network::KvShape;
 use crate::config::Diagnostic;
 use crate::cost::{
-    Calibrated, CalibratedSpec, CostModel, FixedTiming, LoraCost, LoraLayers, PolynomialTiming, Speculative, Transfer, WithAdapters,
+    Calibrated, CalibratedSpec, CostModel, FixedTiming, LoraCost, LoraLayers, PolynomialTiming, SharedCosts, Speculative, Transfer,
+    WithAdapters,
 };
 use crate::engine::{Balance, Bunches, Core, Encoder, Limits, Pace, Pipeline, PolicySpec, RankRule, Replica, Speculation};
 use crate::kv::{BlockTree, HashChain, KvCache, RadixCache, Reuse, Tiered, Tiers};
@@ -93,7 +96,7 @@ impl KvPlan {
 
 #[derive(Clone, Debug)]
 pub(super) enum TimingPlan {
-    Calibrated(Box<CalibratedSpec>),
+    Calibrated(Arc<CalibratedSpec>),
     Fixed(FixedTiming),
     Polynomial(PolynomialTiming),
 }
@@ -174,14 +177,40 @@ impl ReplicaPlan {
 
     /// Builds the replica.
     pub(in crate::sim) fn build(&self, index: u16, seed: u64, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
-        let Some(RanksPlan { count, rule, balance }) = self.ranks else { return self.one(index, 0, seed, fast_path, horizon) };
-        let ranks = (0..count).map(|rank| self.one(index, rank, seed, fast_path, horizon)).collect::<Result<Vec<_>, _>>()?;
+        self.build_beside(index, seed, fast_path, horizon, None)
+    }
+
+    /// Builds one of several replicas; those alike remember step times together.
+    pub(in crate::sim) fn build_beside(
+        &self,
+        index: u16,
+        seed: u64,
+        fast_path: bool,
+        horizon: Time,
+        mut costs: Option<&mut SharedCosts>,
+    ) -> Result<Replica, Diagnostic> {
+        let Some(RanksPlan { count, rule, balance }) = self.ranks else { return self.one(index, 0, seed, fast_path, horizon, costs) };
+        let rank = |rank| self.one(index, rank, seed, fast_path, horizon, costs.as_deref_mut());
+        let ranks = (0..count).map(rank).collect::<Result<Vec<_>, _>>()?;
         Replica::in_lockstep(ranks, rule, balance).ok_or_else(|| Diagnostic::error("frameworks_to_test", "an engine without ranks", ""))
     }
 
     /// One engine, or one rank.
-    fn one(&self, index: u16, rank: u32, seed: u64, fast_path: bool, horizon: Time) -> Result<Replica, Diagnostic> {
-        let cost = self.step_costs()?;
+    fn one(
+        &self,
+        index: u16,
+        rank: u32,
+        seed: u64,
+        fast_path: bool,
+        horizon: Time,
+        costs: Option<&mut SharedCosts>,
+    ) -> Result<Replica, Diagnostic> {
+        let cost = match (&self.timing, costs) {
+            (TimingPlan::Calibrated(spec), Some(costs)) if self.lora.is_none() && self.drafting.is_none() => {
+                costs.of(spec).map_err(|error| Diagnostic::error("frameworks_to_test", error.to_string(), ""))?
+            }
+            _ => self.step_costs()?,
+        };
         let memory = self.kv.build();
         let memory = match &self.tiers {
             Some(tiers) => Box::new(Tiered::new(memory, tiers.clone())),
