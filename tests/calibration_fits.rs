@@ -1,5 +1,8 @@
-//! configs/calibration against the fits they were taken from (tests/fixtures/kernel-fits.json): every constant is a fit's, bounded by
-//! physics, with the fit's error; the typical ones are medians over the measured GPUs.
+//! configs/calibration against the fits they are made from (configs/calibration/kernel-fits.json): the files and the tables of
+//! docs/cost-model.md are what the generator writes; every constant is a fit's, bounded by physics, with the fit's error; the typical ones
+//! are medians over the measured GPUs.
+//!
+//! `cargo xtask calibration` (or `UPDATE_CALIBRATION=1 cargo test --test calibration_fits`) writes them anew.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
@@ -7,45 +10,19 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+#[path = "support/calibration.rs"]
+mod calibration;
+
+use calibration::OPERATIONS;
+
 const SYSTEMS: [&str; 7] = ["a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm", "gb200", "l40s", "rtx_pro_6000_server"];
-
-/// An operation: keys that name a row, and its constants in the order of the fit, none where the program has no use for one.
-type Operation = (&'static str, &'static [&'static str], &'static [Option<&'static str>]);
-
-const OPERATIONS: [Operation; 9] = [
-    (
-        "gemm",
-        &["dtype"],
-        &[Some("compute"), Some("memory"), Some("launch_us"), Some("half_k"), Some("norm"), Some("input_pass"), Some("output_pass")],
-    ),
-    ("decode_attention", &["kv_dtype"], &[Some("launch_us"), Some("per_octave_us"), Some("memory"), None, Some("per_head_ns")]),
-    (
-        "prefill_attention",
-        &["attention_dtype", "kv_dtype"],
-        &[Some("launch_us"), Some("compute"), Some("half_length"), Some("serial_ns_per_token"), Some("memory")],
-    ),
-    ("all_reduce", &["mode", "gpus"], &[Some("latency_us"), Some("gb_per_s"), Some("sqrt_us")]),
-    ("nccl", &["operation", "gpus"], &[Some("latency_us"), Some("gb_per_s"), Some("sqrt_us")]),
-    (
-        "moe",
-        &["dtype"],
-        &[Some("launch_us"), Some("compute"), Some("memory"), Some("padding"), Some("activation_memory"), Some("per_expert_ns")],
-    ),
-    ("mla_decode", &["kv_dtype"], &[Some("launch_us"), Some("per_octave_us"), Some("memory"), Some("compute"), Some("per_sequence_ns")]),
-    ("mla_prefill", &["kv_dtype"], &[Some("launch_us"), Some("compute"), Some("memory")]),
-    (
-        "linear",
-        &["kind"],
-        &[Some("decode_launch_us"), Some("decode_memory"), Some("launch_us"), Some("compute"), Some("memory"), Some("serial_ns_per_token")],
-    ),
-];
 
 fn read(path: &str) -> Value {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn calibration(system: &str) -> Value {
+fn of_system(system: &str) -> Value {
     read(&format!("configs/calibration/{system}.json"))
 }
 
@@ -76,12 +53,47 @@ fn has_static_scales(operation: &str, engine: &str, name: &str) -> bool {
     (operation, engine, name) == ("gemm", "trtllm", "fp8")
 }
 
+fn path(relative: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(relative)
+}
+
+/// Committed text, or with UPDATE_CALIBRATION the generated one, which is written.
+fn check(relative: &str, generated: &str) {
+    if std::env::var_os("UPDATE_CALIBRATION").is_some() {
+        std::fs::write(path(relative), generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(path(relative)).unwrap().replace("\r\n", "\n");
+    assert!(committed == generated, "{relative} is not what the fits make of it: run cargo xtask calibration");
+}
+
+#[test]
+fn the_files_are_what_the_fits_make() {
+    for (name, text) in calibration::files(&read("configs/calibration/kernel-fits.json")) {
+        check(&format!("configs/calibration/{name}"), &text);
+    }
+}
+
+/// The tables of errors stand after their header lines, to the next empty line.
+#[test]
+fn the_documents_tables_are_those_of_the_fits() {
+    let relative = "docs/cost-model.md";
+    let committed = std::fs::read_to_string(path(relative)).unwrap().replace("\r\n", "\n");
+    let mut generated = committed;
+    for table in calibration::tables(&read("configs/calibration/kernel-fits.json")) {
+        let header = table.lines().next().unwrap();
+        let start = generated.find(header).unwrap_or_else(|| panic!("{relative} has no table {header}"));
+        let end = generated[start..].find("\n\n").map_or(generated.len(), |end| start + end + 1);
+        generated.replace_range(start..end, &table);
+    }
+    check(relative, &generated);
+}
+
 #[test]
 fn every_constant_is_that_of_a_fit() {
-    let fits = read("tests/fixtures/kernel-fits.json");
+    let fits = read("configs/calibration/kernel-fits.json");
     let mut checked = 0;
     for system in SYSTEMS {
-        let calibration = calibration(system);
+        let calibration = of_system(system);
         for (operation, keys, constants) in OPERATIONS {
             for row in rows(&calibration, operation) {
                 let (engine, name) = names(row, keys);
@@ -123,8 +135,8 @@ fn every_constant_is_that_of_a_fit() {
 
 #[test]
 fn typical_constants_are_medians() {
-    let typical = calibration("typical");
-    let measured: Vec<Value> = SYSTEMS.iter().map(|system| calibration(system)).collect();
+    let typical = of_system("typical");
+    let measured: Vec<Value> = SYSTEMS.iter().map(|system| of_system(system)).collect();
     let mut checked = 0;
     for (operation, keys, constants) in OPERATIONS {
         // Collectives: NVLink only. mxfp4: 16-bit rows of GPUs that use 8 bit too. Static scales follow the launch of bf16.
