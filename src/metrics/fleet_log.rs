@@ -39,6 +39,36 @@ pub struct FleetEvent {
     pub reason: &'static str,
 }
 
+impl FleetEvent {
+    /// In words, without the time.
+    pub fn sentence(&self) -> String {
+        let event = self;
+        let who = event.replica.map_or_else(|| "the replicas".to_owned(), |replica| format!("replica {replica}"));
+        let why = if event.reason.is_empty() { String::new() } else { format!(" ({})", event.reason) };
+        let lost = match event.value {
+            0 => String::new(),
+            1 => ", one request lost".to_owned(),
+            count => format!(", {count} requests lost"),
+        };
+        let of = event.pool.map_or("", |pool| if pool == 0 { " of the prefill pool" } else { " of the decode pool" });
+        match event.kind {
+            FleetEventKind::Decision => format!("{} replicas{of} wanted, from {}{why}", event.value, event.before),
+            FleetEventKind::Starting => format!("{who} starts{why}"),
+            FleetEventKind::Serving => format!("{who} serves{why}"),
+            FleetEventKind::Draining => format!("{who} takes no more requests{why}"),
+            FleetEventKind::Stopped => format!("{who} is stopped{why}"),
+            FleetEventKind::Failed => format!("{who} fails{why}{lost}"),
+            FleetEventKind::TakenDown => format!("{who} is taken down{why}"),
+            FleetEventKind::CutOff => format!("{who} cannot be reached{why}{lost}"),
+            FleetEventKind::Reconnected => format!("{who} can be reached again{why}"),
+            FleetEventKind::Slowed if event.value == 1000 => format!("{who} is at full speed again{why}"),
+            FleetEventKind::Slowed => format!("{who} takes {:.2} times as long{why}", f64::from(event.value) / 1000.0),
+            FleetEventKind::RouterFailed => format!("the router fails{why}{lost}"),
+            FleetEventKind::RouterBack => format!("the router is back{why}"),
+        }
+    }
+}
+
 /// How many replicas are in which state from an instant on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FleetSize {

@@ -36,5 +36,6 @@ pub use run_info::{MemoryBudget, ReplicaInfo, RunEconomics, RunInfo, Work};
 pub use statistics::{PERCENTILES, percentile_name, quantiles};
 pub use step_log::{LoggedSteps, StepLog};
 pub use summary::{RequestTimes, prefix_cache_event, summary};
+pub use tiers::occupancy;
 pub use timeline::MOST_BINS;
 pub use waits::Waits;

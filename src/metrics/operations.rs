@@ -67,6 +67,7 @@ fn event(event: &FleetEvent) -> Value {
         "before": event.before,
         "value": event.value,
         "reason": event.reason,
+        "sentence": event.sentence(),
     })
 }
 

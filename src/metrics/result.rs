@@ -319,6 +319,7 @@ impl RunResult {
         s.energy_fj.iter().flat_map(|&energy| [energy as u64, (energy >> 64) as u64]).for_each(|word| hash.word(word));
         self.counters.iter().for_each(|counters| counters.words().into_iter().for_each(|word| hash.word(word)));
         self.inter_token.words().for_each(|word| hash.word(word));
+        self.tiers.iter().flatten().flat_map(|tier| tier.history.words()).for_each(|word| hash.word(word));
         [self.kv_blocks_total, self.end_ps, self.warm_up_ps].into_iter().for_each(|word| hash.word(word));
         hash.0
     }

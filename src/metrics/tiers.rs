@@ -17,6 +17,19 @@ pub(super) fn tokens(run: &RunResult, words: &[&str], of: fn(&FoundTokens) -> &[
     words.iter().enumerate().map(|(place, word)| ((*word).to_owned(), json!(sum(place)))).collect::<Map<_, _>>().into()
 }
 
+/// How full a tier was at the end of each bin of the series, over all replicas, from 0 to 1; none where nobody has such a tier.
+pub fn occupancy(run: &RunResult, name: &str) -> Option<Vec<f64>> {
+    let kind = TIERS.iter().position(|tier| *tier == name)?;
+    let uses: Vec<&TierUse> = run.tiers.iter().flatten().filter(|tier| tier.kind == kind).collect();
+    let tokens = |tier: &TierUse, chunks: u64| chunks as f64 * f64::from(tier.chunk_tokens);
+    let capacity: f64 = uses.iter().map(|tier| tokens(tier, tier.capacity)).sum();
+    let share = |bin: usize| {
+        let end_ps = (bin as u64 + 1).saturating_mul(run.series.bin_ps);
+        uses.iter().map(|tier| tokens(tier, tier.history.at(end_ps, tier.held))).sum::<f64>() / capacity.max(1.0)
+    };
+    (!uses.is_empty()).then(|| (0..run.series.running.len()).map(share).collect())
+}
+
 /// What each tier did; null without tiers.
 pub(super) fn section(run: &RunResult, window_s: f64) -> Value {
     if run.tiers.is_empty() {

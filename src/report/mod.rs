@@ -16,7 +16,7 @@ pub use memory::memory_text;
 pub use perfetto::perfetto;
 pub use reference::metrics_reference;
 pub use requests_csv::requests_csv;
-pub use sensitivity::{Varied, sensitivity_json, sensitivity_text};
+pub use sensitivity::{SENSITIVITY_METRICS, Varied, sensitivity_json, sensitivity_text};
 pub use summary::summary;
 pub use table::table;
 pub use why::{Finding, Part, why};

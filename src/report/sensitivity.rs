@@ -13,12 +13,12 @@ pub struct Varied {
     pub runs: Vec<RunResult>,
 }
 
-/// Name, unit, and where the summary has it.
-const METRICS: [(&str, &str, &str); 5] = [
+/// What is looked at: name, unit, and where the summary has it.
+pub const SENSITIVITY_METRICS: [(&str, &str, &str); 5] = [
     ("TTFT median", "ms", "/latency/time_to_first_token_ms/p50"),
     ("TTFT p99", "ms", "/latency/time_to_first_token_ms/p99"),
     ("TPOT median", "ms", "/latency/time_per_output_token_ms/p50"),
-    ("end-to-end median", "ms", "/latency/end_to_end_ms/p50"),
+    ("end-to-end median", "ms", "/latency/end_to_end_latency_ms/p50"),
     ("output", "tokens/s", "/throughput/output_tokens_per_second"),
 ];
 
@@ -41,7 +41,7 @@ fn moved(base: &RunResult, index: usize, varied: &[Varied], pointer: &str) -> Op
 /// `[{run, metrics: [{name, unit, value, low, high, by: [{assumption, factor, value}]}]}]`.
 pub fn sensitivity_json(runs: &[RunResult], varied: &[Varied]) -> Value {
     let of = |(index, run): (usize, &RunResult)| {
-        let metrics = METRICS.iter().filter_map(|(name, unit, pointer)| {
+        let metrics = SENSITIVITY_METRICS.iter().filter_map(|(name, unit, pointer)| {
             let Moved { base, then } = moved(run, index, varied, pointer)?;
             let by: Vec<Value> = varied
                 .iter()
@@ -63,7 +63,7 @@ pub fn sensitivity_text(runs: &[RunResult], varied: &[Varied]) -> String {
     for (index, run) in runs.iter().enumerate() {
         // Writing to a string does not fail.
         let _ = writeln!(text, "  {}", run.name);
-        for (name, unit, pointer) in METRICS {
+        for (name, unit, pointer) in SENSITIVITY_METRICS {
             let Some(Moved { base, then }) = moved(run, index, varied, pointer) else { continue };
             let low = then.iter().copied().fold(base, f64::min);
             let high = then.iter().copied().fold(base, f64::max);

@@ -60,7 +60,7 @@ export class Inspection {
 
   moment() {
     if (this.atS > 10) throw { message: 'the simulation ends at 10 s', diagnostics: [] };
-    return { run: this.name, at_s: this.atS, replicas: [] };
+    return { run: this.name, at_s: this.atS, replicas: [], rule: 'round_robin', routing: [], fleet_events: [], retries: [] };
   }
 
   free() {
@@ -75,6 +75,8 @@ function finished(name, files, window) {
     column: () => new Float64Array([1, 2, 3, 4]),
     sortedColumn: () => new Float64Array([1, 2, 3, 4]),
     series: () => new Float64Array(10),
+    replicaCount: 1,
+    encodes: () => new Float64Array(),
     status: () => new Uint8Array([1, 1, 1, 1]),
     requestsCsv: () => 'request_id\n0\n',
     perfetto: () => JSON.stringify({ traceEvents: [], window }),

@@ -84,7 +84,7 @@ async function startPage(engine) {
   });
   const trust = createLazyPanel({
     title: 'How far can I trust this?', name: 'trust-panel', state: store.get,
-    load: async () => (await import('./views/trust.js')).createTrust(),
+    load: async () => (await import('./views/trust.js')).createTrust({ store, engine, pool }),
   });
   const charts = createCharts(store, engine, (entry, atS) => void inspector.open().then((view) => view.pick(entry, atS)));
   const theme = watchTheme(charts.redraw);

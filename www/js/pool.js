@@ -13,7 +13,7 @@ import { isFromWorker, unknownMessage } from './protocol.js';
  * @property {((event: { data: unknown }) => void) | null} onmessage
  * @property {((event: any) => void) | null} onerror
  *
- * @typedef {{ outcome: 'done', result: RunResult } | { outcome: 'csv', text: string } | { outcome: 'trace', text: string }
+ * @typedef {{ outcome: 'done', result: RunResult } | { outcome: 'summary', summary: Record<string, any> } | { outcome: 'csv', text: string } | { outcome: 'trace', text: string }
  *   | { outcome: 'moment', moment: Moment } | { outcome: 'calibrated', fitted: Fitted } | { outcome: 'cancelled' }
  *   | { outcome: 'failed', message: string, diagnostics: Diagnostic[] } | { outcome: 'crashed', message: string }} Outcome
  *
@@ -95,6 +95,9 @@ export function createPool({ size, spawn, module }) {
       }
       case 'done':
         finish(seat, message.job, { outcome: 'done', result: message.result });
+        return;
+      case 'summary':
+        finish(seat, message.job, { outcome: 'summary', summary: message.summary });
         return;
       case 'csv':
         finish(seat, message.job, { outcome: 'csv', text: message.text });

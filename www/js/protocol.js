@@ -10,13 +10,14 @@
  * @typedef {{ type: 'cancel', job: number }} CancelMessage
  * @typedef {InitMessage | FileMessage | RunMessage | CancelMessage} ToWorker
  *
- * @typedef {'result' | 'csv' | 'trace' | 'moment' | 'calibration'} Want  what the page needs of a finished run
+ * @typedef {'result' | 'summary' | 'csv' | 'trace' | 'moment' | 'calibration'} Want  what the page needs of a finished run
  */
 
 /**
  * @typedef {{ type: 'ready', version: string }} ReadyMessage
  * @typedef {{ type: 'progress', job: number, fraction: number, simulatedS: number, requestsEnded: number }} ProgressMessage
  * @typedef {{ type: 'done', job: number, result: RunResult }} DoneMessage
+ * @typedef {{ type: 'summary', job: number, summary: Record<string, any> }} SummaryMessage
  * @typedef {{ type: 'csv', job: number, text: string }} CsvMessage
  * @typedef {{ type: 'trace', job: number, text: string }} TraceMessage
  * @typedef {{ type: 'moment', job: number, moment: Moment }} MomentMessage
@@ -24,11 +25,11 @@
  * @typedef {{ type: 'cancelled', job: number }} CancelledMessage
  * @typedef {{ type: 'failed', job: number, message: string, diagnostics: Diagnostic[] }} FailedMessage  the document cannot be run; the worker lives
  * @typedef {{ type: 'crashed', job: number | null, message: string }} CrashedMessage  a defect of the engine; the worker is to be replaced
- * @typedef {ReadyMessage | ProgressMessage | DoneMessage | CsvMessage | TraceMessage | MomentMessage | CalibratedMessage | CancelledMessage | FailedMessage | CrashedMessage} FromWorker
+ * @typedef {ReadyMessage | ProgressMessage | DoneMessage | SummaryMessage | CsvMessage | TraceMessage | MomentMessage | CalibratedMessage | CancelledMessage | FailedMessage | CrashedMessage} FromWorker
  */
 
 const TO_WORKER = new Set(['init', 'file', 'run', 'cancel']);
-const FROM_WORKER = new Set(['ready', 'progress', 'done', 'csv', 'trace', 'moment', 'calibrated', 'cancelled', 'failed', 'crashed']);
+const FROM_WORKER = new Set(['ready', 'progress', 'done', 'summary', 'csv', 'trace', 'moment', 'calibrated', 'cancelled', 'failed', 'crashed']);
 
 /**
  * @param {unknown} message

@@ -45,6 +45,7 @@
  * @property {(name: SeriesName) => Float64Array<ArrayBuffer>} series
  * @property {number} replicaCount
  * @property {(bins: number) => FleetLoad} fleet
+ * @property {() => Float64Array<ArrayBuffer>} encodes
  * @property {() => string} requestsCsv
  * @property {() => string} perfetto
  * @property {() => void} free
@@ -74,10 +75,11 @@
  * @property {Record<LatencyName, Float64Array<ArrayBuffer>>} latencies  ascending, ms
  * @property {Record<SeriesName, Float64Array<ArrayBuffer>>} series  one value a bin
  * @property {Timeline} timeline
- * @property {FleetLoad | null} fleet  of several replicas only
+ * @property {FleetLoad | null} fleet  of several replicas only, and of a fleet in operation
+ * @property {Float64Array<ArrayBuffer>} encodes  of a pool of encoders, four instants a request, ms: arrived, started, encoded, with the engines
  *
  * @typedef {'ttftMs' | 'tpotMs' | 'e2eMs' | 'queueMs'} LatencyName
- * @typedef {'outputTokensPerS' | 'requestsPerS' | 'running' | 'waiting' | 'kvOccupancy' | 'powerW'} SeriesName
+ * @typedef {'outputTokensPerS' | 'requestsPerS' | 'running' | 'waiting' | 'kvOccupancy' | 'powerW' | 'tierHost' | 'tierDisk' | 'tierRemote'} SeriesName
  * @typedef {{ arrivalMs: Float64Array<ArrayBuffer>, scheduledMs: Float64Array<ArrayBuffer>, firstTokenMs: Float64Array<ArrayBuffer>, finishMs: Float64Array<ArrayBuffer>, status: Uint8Array<ArrayBuffer> }} Timeline
  */
 
@@ -88,6 +90,7 @@
  * @property {number} bins
  * @property {number} binS
  * @property {ReplicaLoad[]} replicas
+ * @property {number[][][]} sizes  of the fleet, or of its prefill and its decode pool; empty where they do not change: from when on (s), starting, serving, draining, down
  * @property {Float64Array<ArrayBuffer>} running
  * @property {Float64Array<ArrayBuffer>} waiting
  * @property {Float64Array<ArrayBuffer>} tokens  of running requests, against `kvTokens`
@@ -111,8 +114,13 @@
  * @property {{ used: number, total: number }} kv_blocks
  *
  * @typedef {{ replica: number, entry: string, framework: string, idle: boolean, last_step_ended_s: number | null, steps: Step[] }} ReplicaMoment
- * @typedef {{ request: string, at_s: number, chosen: number, of: number, unit: string, greatest_wins: boolean, scores: [number, number][] }} Decision  of a router; the best score first
- * @typedef {{ run: string, at_s: number, replicas: ReplicaMoment[], routing: Decision[] }} Moment
+ * @typedef {{ request: string, at_s: number, chosen: number, of: number, unit: string, greatest_wins: boolean, scores: [number, number][], sentence: string }} Decision  of a router; the best score first
+ * @typedef {{ at_s: number, sentence: string }} FleetLine  of the fleet's history, or of a request tried again
+ * @typedef {{ run: string, at_s: number, replicas: ReplicaMoment[], rule: string, routing: Decision[], fleet_events: FleetLine[], retries: FleetLine[] }} Moment
+ */
+
+/**
+ * @typedef {{ metrics: [name: string, unit: string, pointer: string][], variants: [assumption: string, factor: number, document: DocumentObject][] }} Variants  the document with one assumption changed at a time
  */
 
 /**
@@ -185,6 +193,7 @@
  * @property {(fragment: string) => { document: DocumentObject, view: Record<string, any>, madeWith: string, diagnostics: Diagnostic[] }} linkDecode
  * @property {SimulationClass} Simulation
  * @property {InspectionClass} Inspection
+ * @property {(document: DocumentObject) => Variants} variants
  * @property {(compared: { results: { name: string, summary: Record<string, any> }[] }) => Finding[]} why
  * @property {(text: string) => BenchmarkSaid} readBenchmark
  * @property {CalibrationClass} Calibration

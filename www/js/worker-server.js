@@ -28,7 +28,7 @@ const MAX_BUDGET = 50_000_000;
 /** @type {LatencyName[]} */
 const LATENCIES = ['ttftMs', 'tpotMs', 'e2eMs', 'queueMs'];
 /** @type {SeriesName[]} */
-const SERIES = ['outputTokensPerS', 'requestsPerS', 'running', 'waiting', 'kvOccupancy', 'powerW'];
+const SERIES = ['outputTokensPerS', 'requestsPerS', 'running', 'waiting', 'kvOccupancy', 'powerW', 'tierHost', 'tierDisk', 'tierRemote'];
 
 /** @param {Host} host */
 export function createWorkerServer(host) {
@@ -98,6 +98,10 @@ export function createWorkerServer(host) {
         const text = finished.handle.perfetto();
         finished.handle.free();
         host.post({ type: 'trace', job, text }, []);
+      } else if (message.want === 'summary') {
+        const summary = finished.handle.summary();
+        finished.handle.free();
+        host.post({ type: 'summary', job, summary }, []);
       } else if (message.want === 'csv') {
         const text = finished.handle.requestsCsv();
         finished.handle.free();
@@ -224,6 +228,7 @@ function collect(finished, entryIndex, warnings) {
   const series = /** @type {RunResult['series']} */ ({});
   for (const name of SERIES) series[name] = finished.series(name);
   const { name, hash, endS, binS, kvBlocksTotal, requestCount } = finished;
+  const summary = finished.summary();
   return {
     name,
     entryIndex,
@@ -232,7 +237,7 @@ function collect(finished, entryIndex, warnings) {
     binS,
     kvBlocksTotal,
     requestCount,
-    summary: finished.summary(),
+    summary,
     warnings,
     latencies,
     series,
@@ -243,14 +248,16 @@ function collect(finished, entryIndex, warnings) {
       finishMs: finished.column('finishMs'),
       status: finished.status(),
     },
-    fleet: finished.replicaCount > 1 ? finished.fleet(FLEET_BINS) : null,
+    // Of one replica that neither comes nor goes there is nothing to tell.
+    fleet: finished.replicaCount > 1 || summary.operations ? finished.fleet(FLEET_BINS) : null,
+    encodes: finished.encodes(),
   };
 }
 
 /** @param {RunResult} result */
 function buffersOf(result) {
-  const { fleet } = result;
-  return [...Object.values(result.latencies), ...Object.values(result.series), ...Object.values(result.timeline), ...(fleet ? [fleet.running, fleet.waiting, fleet.tokens] : [])].map((column) => column.buffer);
+  const { fleet, encodes } = result;
+  return [...Object.values(result.latencies), ...Object.values(result.series), ...Object.values(result.timeline), ...(fleet ? [fleet.running, fleet.waiting, fleet.tokens] : []), encodes].map((column) => column.buffer);
 }
 
 /** @param {unknown} error */

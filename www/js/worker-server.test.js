@@ -29,7 +29,7 @@ test('a run ends in its result, with every column transferred', async () => {
   const done = said.at(-1);
   assert.equal(done.job, 7);
   assert.deepEqual(done.result.summary.files, ['t.csv']);
-  assert.equal(done.transferred, 4 + 6 + 5);
+  assert.equal(done.transferred, 4 + 9 + 5 + 1, 'latencies, series, timeline, encodes');
   assert.equal(fake.Simulation.living, 0);
 });
 
@@ -55,7 +55,7 @@ test('a moment and a trace are asked of a run of their own', async () => {
   });
   await server.handle({ type: 'init', module });
   await server.handle({ type: 'run', job: 2, document: document(), runIndex: 0, want: 'moment', atS: 2.5 });
-  assert.deepEqual(said.at(-1), { type: 'moment', job: 2, moment: { run: 'a', at_s: 2.5, replicas: [] }, transferred: 0 });
+  assert.deepEqual(said.at(-1), { type: 'moment', job: 2, moment: { run: 'a', at_s: 2.5, replicas: [], rule: 'round_robin', routing: [], fleet_events: [], retries: [] }, transferred: 0 });
   await server.handle({ type: 'run', job: 3, document: document(), runIndex: 0, want: 'moment', atS: 11 });
   assert.deepEqual([said.at(-1).type, said.at(-1).message], ['failed', 'the simulation ends at 10 s']);
   await server.handle({ type: 'run', job: 4, document: document(), runIndex: 0, want: 'trace', window: [1, 2] });
@@ -74,6 +74,8 @@ test('a refused document leaves the worker alive; a trap says crashed', async ()
   assert.equal(said.at(-1).diagnostics[0].path, 'frameworks_to_test');
   await server.handle({ type: 'run', job: 2, document: document(), runIndex: 0, want: 'csv' });
   assert.equal(said.at(-1).text, 'request_id\n0\n');
+  await server.handle({ type: 'run', job: 4, document: document(), runIndex: 0, want: 'summary' });
+  assert.deepEqual([said.at(-1).type, said.at(-1).summary.requests.total, fake.Simulation.living], ['summary', 4, 0]);
   await server.handle({ type: 'run', job: 3, document: document({ crashAt: 2 }), runIndex: 0, want: 'result' });
   assert.deepEqual([said.at(-1).type, said.at(-1).job], ['crashed', 3]);
 });

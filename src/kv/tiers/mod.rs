@@ -10,6 +10,7 @@
 
 mod channel;
 mod copies;
+mod history;
 mod names;
 mod options;
 mod shelf;
@@ -21,6 +22,7 @@ use crate::units::Time;
 use crate::workload::{Request, Segment};
 use channel::Channel;
 pub use channel::Rate;
+pub use history::History;
 use names::Names;
 pub use options::{LoadBack, Patience, Prefetch, Tier, TierUse, Tiers, WritePolicy};
 use shelf::Shelf;
@@ -31,6 +33,7 @@ pub const MOST: usize = 3;
 struct Level {
     tier: Tier,
     shelf: Shelf,
+    history: History,
     read: Channel,
     write: Channel,
 }
@@ -96,6 +99,7 @@ impl Tiered {
         let level = |tier: &Tier| Level {
             tier: *tier,
             shelf: Shelf::new(tier.chunks),
+            history: History::default(),
             read: Channel::new(tier.read),
             write: Channel::new(tier.write),
         };
@@ -419,6 +423,7 @@ impl KvCache for Tiered {
 
     fn at(&mut self, now: Time) {
         self.now = now;
+        self.levels.iter_mut().for_each(|level| level.history.until(now, level.shelf.used()));
     }
 
     fn moves_contents(&self) -> bool {
@@ -480,6 +485,7 @@ impl KvCache for Tiered {
             written: level.write.chunks,
             read_ps: level.read.busy_ps,
             write_ps: level.write.busy_ps,
+            history: level.history.clone(),
         };
         self.levels.iter().map(of).collect()
     }

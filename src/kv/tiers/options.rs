@@ -71,7 +71,7 @@ pub struct Tiers {
 }
 
 /// What a tier has done. Chunks and ps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TierUse {
     pub kind: usize,
     pub chunk_tokens: u32,
@@ -83,4 +83,6 @@ pub struct TierUse {
     pub written: u64,
     pub read_ps: u64,
     pub write_ps: u64,
+    /// What it held over time, copies on their way included.
+    pub history: super::History,
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json, to_value};
 
 use super::name;
 use crate::cluster::router::decisions::Decision;
-use crate::metrics::{FleetEvent, FleetEventKind};
+use crate::metrics::FleetEvent;
 use crate::object::object;
 use crate::sim::{Moment, Retry};
 
@@ -19,13 +19,14 @@ pub fn decision_json(decision: &Decision) -> Value {
         "request": name(decision.request), "at_s": decision.at.as_s(), "chosen": decision.chosen, "of": decision.candidates,
         "unit": decision.score.word(), "greatest_wins": decision.score.greatest_wins(),
         "scores": decision.scores.iter().map(|(replica, score)| json!([replica, score])).collect::<Vec<Value>>(),
+        "sentence": choice(decision),
     })
 }
 
 pub fn event_json(event: &FleetEvent) -> Value {
     object!({
         "at_s": seconds(event.at_ps), "kind": to_value(event.kind).unwrap_or_default(), "replica": event.replica, "pool": event.pool,
-        "before": event.before, "value": event.value, "reason": event.reason, "sentence": sentence(event),
+        "before": event.before, "value": event.value, "reason": event.reason, "sentence": event.sentence(),
     })
 }
 
@@ -33,37 +34,12 @@ pub fn retry_json(retry: &Retry) -> Value {
     object!({
         "at_s": retry.at.as_s(), "request": name(retry.request), "refused": retry.refused,
         "next_try": retry.next.map(|(number, at)| json!({"number": number, "at_s": at.as_s()})),
+        "sentence": tried_again(retry),
     })
 }
 
 fn seconds(ps: u64) -> f64 {
     ps as f64 * 1e-12
-}
-
-fn sentence(event: &FleetEvent) -> String {
-    let who = event.replica.map_or_else(|| "the replicas".to_owned(), |replica| format!("replica {replica}"));
-    let why = if event.reason.is_empty() { String::new() } else { format!(" ({})", event.reason) };
-    let lost = match event.value {
-        0 => String::new(),
-        1 => ", one request lost".to_owned(),
-        count => format!(", {count} requests lost"),
-    };
-    let of = event.pool.map_or("", |pool| if pool == 0 { " of the prefill pool" } else { " of the decode pool" });
-    match event.kind {
-        FleetEventKind::Decision => format!("{} replicas{of} wanted, from {}{why}", event.value, event.before),
-        FleetEventKind::Starting => format!("{who} starts{why}"),
-        FleetEventKind::Serving => format!("{who} serves{why}"),
-        FleetEventKind::Draining => format!("{who} takes no more requests{why}"),
-        FleetEventKind::Stopped => format!("{who} is stopped{why}"),
-        FleetEventKind::Failed => format!("{who} fails{why}{lost}"),
-        FleetEventKind::TakenDown => format!("{who} is taken down{why}"),
-        FleetEventKind::CutOff => format!("{who} cannot be reached{why}{lost}"),
-        FleetEventKind::Reconnected => format!("{who} can be reached again{why}"),
-        FleetEventKind::Slowed if event.value == 1000 => format!("{who} is at full speed again{why}"),
-        FleetEventKind::Slowed => format!("{who} takes {:.2} times as long{why}", f64::from(event.value) / 1000.0),
-        FleetEventKind::RouterFailed => format!("the router fails{why}{lost}"),
-        FleetEventKind::RouterBack => format!("the router is back{why}"),
-    }
 }
 
 /// The latest of each kind; nothing where there is no choice and nothing happened.
@@ -72,24 +48,19 @@ pub fn push(text: &mut String, moment: &Moment) {
     if moment.replicas.len() > 1 && !moment.routing.is_empty() {
         let _ = writeln!(text, "\nRouter: {}", moment.rule);
         for decision in last(&moment.routing) {
-            push_decision(text, decision);
+            let _ = writeln!(text, "  {:>12.6} s  {}", decision.at.as_s(), choice(decision));
         }
     }
     if !moment.events.is_empty() {
         text.push_str("\nFleet\n");
         for event in last(&moment.events) {
-            let _ = writeln!(text, "  {:>12.6} s  {}", seconds(event.at_ps), sentence(event));
+            let _ = writeln!(text, "  {:>12.6} s  {}", seconds(event.at_ps), event.sentence());
         }
     }
     if !moment.retries.is_empty() {
         text.push_str("\nTried again\n");
         for retry in last(&moment.retries) {
-            let what = if retry.refused { "did not get in" } else { "was lost" };
-            let next = match retry.next {
-                Some((number, at)) => format!("try {number} at {:.6} s", at.as_s()),
-                None => "given up".to_owned(),
-            };
-            let _ = writeln!(text, "  {:>12.6} s  {} {what}: {next}", retry.at.as_s(), name(retry.request));
+            let _ = writeln!(text, "  {:>12.6} s  {}", retry.at.as_s(), tried_again(retry));
         }
     }
 }
@@ -98,18 +69,27 @@ fn last<T>(all: &[T]) -> &[T] {
     &all[all.len().saturating_sub(SHOWN)..]
 }
 
-fn push_decision(text: &mut String, decision: &Decision) {
-    let who = format!("{} to replica {} of {}", name(decision.request), decision.chosen, decision.candidates);
-    let _ = write!(text, "  {:>12.6} s  {who}", decision.at.as_s());
+fn tried_again(retry: &Retry) -> String {
+    let what = if retry.refused { "did not get in" } else { "was lost" };
+    let next = match retry.next {
+        Some((number, at)) => format!("try {number} at {:.6} s", at.as_s()),
+        None => "given up".to_owned(),
+    };
+    format!("{} {what}: {next}", name(retry.request))
+}
+
+fn choice(decision: &Decision) -> String {
+    let mut text = format!("{} to replica {} of {}", name(decision.request), decision.chosen, decision.candidates);
     if !decision.scores.is_empty() {
         let wins = if decision.score.greatest_wins() { "the most wins" } else { "the least wins" };
         let scores: Vec<String> =
             decision.scores.iter().take(CANDIDATES_SHOWN).map(|(replica, score)| format!("{replica}: {score:.4}")).collect();
+        // Writing to a string does not fail.
         let _ = write!(text, "; {} ({wins}): {}", decision.score.word(), scores.join(", "));
         let more = (decision.candidates as usize).saturating_sub(CANDIDATES_SHOWN);
         if more > 0 {
             let _ = write!(text, " … and {more} more");
         }
     }
-    text.push('\n');
+    text
 }

@@ -3,16 +3,16 @@
 import { h, replaceChildren } from '../dom.js';
 import { getAt } from '../document.js';
 import { titleOf } from '../edit.js';
-import { compact, count, number, percent } from '../format.js';
-import { entryColor, entryDash } from '../palette.js';
+import { count, number, percent } from '../format.js';
 import { cssColor } from '../theme.js';
 import { createChartPanel } from './chart-panel.js';
 import { createMemoryBudget } from './memory-budget.js';
+import { merged, style, timePicture } from './over-time.js';
 import { swatch } from './swatch.js';
 
 /** @import { Store } from '../store.js' */
-/** @import { ChartSeries, ChartTheme, Engine, LatencyName, RunResult, SeriesName, State, View } from '../types.js' */
-/** @import { Picture } from './chart-panel.js' */
+/** @import { ChartTheme, Engine, LatencyName, RunResult, SeriesName, State, View } from '../types.js' */
+/** @import { Picture, Range } from './chart-panel.js' */
 
 /** @type {Record<LatencyName, { label: string, short: string, target: string | null }>} */
 const LATENCIES = {
@@ -79,6 +79,25 @@ export function createCharts(store, engine, onMoment) {
   const memory = createChartPanel({ title: 'KV memory in use', id: 'kv', legend: legend(), onError, controls: [] });
   const power = createChartPanel({ title: 'Power over time', id: 'power', legend: legend(), onError, controls: [] });
   const budget = createMemoryBudget();
+  // Only some experiments have tiers, pools or encoders.
+  const special = h('div', { class: 'charts', hidden: true });
+  /** @type {ReturnType<typeof import('./operation-charts.js').createOperationCharts> | null} */
+  let operations = null;
+  /** @param {State} state */
+  async function showOperations(state) {
+    special.hidden = !state.results.some(({ summary, fleet }) => summary.kv_tiers || summary.encode || (fleet && (fleet.sizes.length > 0 || fleet.replicas.some(({ role }) => role !== ''))));
+    if (special.hidden) return;
+    if (!operations) {
+      const { createOperationCharts } = await import('./operation-charts.js');
+      if (!operations) {
+        operations = createOperationCharts(engine, legend, onError);
+        special.append(...operations.elements);
+      }
+      state = store.get();
+      updates.forEach((update) => update(state));
+    }
+    operations.update(state.results, state.view.hidden, titleOf(state.document) || 'experiment');
+  }
 
   const entrySelect = h('select', { 'aria-label': 'Entry whose requests are shown', on: { change: () => look({ timelineEntry: Number(entrySelect.value) }) } });
   const phases = h('div', { class: 'legend phases' }, [['queued', 'Waiting'], ['prefill', 'Prefill'], ['decode', 'Decode'], ['rejected', 'Rejected']].map(([name, label]) => h('span', {}, h('span', { class: `phase ${name}` }), label)));
@@ -86,11 +105,15 @@ export function createCharts(store, engine, onMoment) {
   timeline.element.classList.add('wide', 'tall');
 
   const element = h('div', { class: 'charts' }, latency.element, throughput.element, queue.element, memory.element, power.element, budget.element, timeline.element);
+  const all = h('div', { class: 'all-charts' }, element, special);
   const panels = [latency, throughput, queue, memory, power, timeline];
 
   return {
-    element,
-    redraw: () => panels.forEach((panel) => panel.redraw()),
+    element: all,
+    redraw: () => {
+      panels.forEach((panel) => panel.redraw());
+      operations?.redraw();
+    },
     /**
      * @param {State} state
      * @param {State | null} previous
@@ -98,7 +121,7 @@ export function createCharts(store, engine, onMoment) {
     update(state, previous) {
       const { results, view, document } = state;
       if (previous && previous.results === results && previous.view === view && previous.measured === state.measured) return;
-      element.hidden = results.length === 0;
+      all.hidden = results.length === 0;
       if (results.length === 0) return;
       updates.forEach((update) => update(state));
       const title = titleOf(document) || 'experiment';
@@ -116,6 +139,7 @@ export function createCharts(store, engine, onMoment) {
       replaceChildren(entrySelect, results.map(({ name }, index) => h('option', { value: String(index) }, name)));
       entrySelect.value = String(chosen ? results.indexOf(chosen) : 0);
       if (chosen) timeline.show(timelinePicture(engine, chosen), title);
+      void showOperations(state).catch(onError);
     },
   };
 }
@@ -165,23 +189,29 @@ function latencyPicture(engine, results, view, target, measured) {
   });
   // A logarithmic axis has no place for zero, which a queue time often is.
   const xLog = view.logLatency && sorted.every((values) => values.length === 0 || (values[0] ?? 0) > 0);
-  /** @param {{ width: number, height: number, theme: ChartTheme, devicePixelRatio?: number }} size */
-  const options = ({ width, height, theme, devicePixelRatio }) => ({
+  /** @param {{ width: number, height: number, theme: ChartTheme, devicePixelRatio?: number, range?: Range }} size */
+  const options = ({ width, height, theme, devicePixelRatio, range }) => ({
     width, height, theme, devicePixelRatio: devicePixelRatio ?? 1, xLabel: label, xUnit: 'ms', yLabel: 'Share of requests', yUnit: '%', xLog,
-    xMarks: [...(target === null ? [] : [{ value: target, label: 'target' }]), ...marks],
+    xMarks: [...(target === null ? [] : [{ value: target, label: 'target' }]), ...marks], ...range,
   });
   const lines = (/** @type {boolean} */ dark) => [
     ...results.map((result, i) => ({ ...style(result, dark), values: sorted[i] ?? new Float64Array() })),
     ...(column.length > 0 ? [{ name: 'measured', color: cssColor('--ink'), dash: /** @type {const} */ ('dotted'), values: column }] : []),
   ];
   const said = [...marks.map((mark) => `${mark.label} ${ms(mark.value)}`), ...(column.length > 0 ? [`measured: p50 ${ms(quantile(column, 0.5))}, p90 ${ms(quantile(column, 0.9))}, p99 ${ms(quantile(column, 0.99))}`] : [])];
+  const columns = [...sorted, ...(column.length > 0 ? [column] : [])];
   return {
+    label,
     draw: (canvas, size) => engine.drawCdf(canvas, lines(size.dark), options(size)),
     svg: (size) => engine.svgCdf(lines(size.dark), options(size)),
     summary: `${label}, cumulative distribution. ${results.map(({ name }, i) => `${name}: p50 ${ms(quantile(sorted[i], 0.5))}, p90 ${ms(quantile(sorted[i], 0.9))}, p99 ${ms(quantile(sorted[i], 0.99))}`).join('. ') || '0 entries shown'}.${said.length > 0 ? ` ${said.join('. ')}.` : ''}`,
     table: () => ({
       head: ['Share', ...results.map(({ name }) => `${name}, ms`), ...(column.length > 0 ? ['measured, ms'] : [])],
-      rows: [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1].map((share) => [`p${number(share * 100)}`, ...[...sorted, ...(column.length > 0 ? [column] : [])].map((values) => number(quantile(values, share)))]),
+      rows: [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1].map((share) => [`p${number(share * 100)}`, ...columns.map((values) => number(quantile(values, share)))]),
+    }),
+    csv: () => ({
+      head: ['share', ...results.map(({ name }) => `${name}, ms`), ...(column.length > 0 ? ['measured, ms'] : [])],
+      rows: Array.from({ length: 1001 }, (_, i) => [i / 1000, ...columns.map((values) => quantile(values, i / 1000))]),
     }),
     read: (_frame, x) => ({
       x,
@@ -241,14 +271,17 @@ export function shareBelow(sorted, x) {
 
 // ---- over time ---------------------------------------------------------------------------------------------
 
-/** @type {Record<SeriesName, { label: string, unit: string, gauge: boolean, mark: { value: number, label: string } | null }>} */
+/** @type {Record<SeriesName, { label: string, unit: string, gauge: boolean }>} */
 const SERIES = {
-  outputTokensPerS: { label: 'Output tokens', unit: 'tokens/s', gauge: false, mark: null },
-  requestsPerS: { label: 'Requests finished', unit: 'req/s', gauge: false, mark: null },
-  running: { label: 'Running', unit: 'requests', gauge: true, mark: null },
-  waiting: { label: 'Waiting', unit: 'requests', gauge: true, mark: null },
-  kvOccupancy: { label: 'KV blocks in use', unit: '%', gauge: true, mark: null },
-  powerW: { label: 'Power of the GPUs', unit: 'W', gauge: false, mark: null },
+  outputTokensPerS: { label: 'Output tokens', unit: 'tokens/s', gauge: false },
+  requestsPerS: { label: 'Requests finished', unit: 'req/s', gauge: false },
+  running: { label: 'Running', unit: 'requests', gauge: true },
+  waiting: { label: 'Waiting', unit: 'requests', gauge: true },
+  kvOccupancy: { label: 'KV blocks in use', unit: '%', gauge: true },
+  powerW: { label: 'Power of the GPUs', unit: 'W', gauge: false },
+  tierHost: { label: 'Host memory for KV in use', unit: '%', gauge: true },
+  tierDisk: { label: 'Disk for KV in use', unit: '%', gauge: true },
+  tierRemote: { label: 'Remote store for KV in use', unit: '%', gauge: true },
 };
 
 /**
@@ -259,77 +292,16 @@ const SERIES = {
  * @returns {Picture}
  */
 function seriesPicture(engine, results, name, mark = null) {
-  const { label, unit, gauge } = SERIES[name];
+  const { gauge } = SERIES[name];
   // A rate over a short bin is mostly noise: it is averaged over more of them. A gauge is what it is.
   const runs = results.map(({ name: entry, entryIndex, binS, series }) => {
     const merge = gauge ? 1 : Math.ceil(series[name].length / RATE_BINS);
     return { name: entry, entryIndex, binS: binS * merge, values: merged(series[name], merge) };
   });
-  const show = (/** @type {number | undefined} */ value) => (unit === '%' ? percent(value) : `${compact(value)} ${unit}`);
-  // A gauge is a sample at the end of its bin, a rate belongs to its middle.
-  const offset = gauge ? 1 : 0.5;
-  /** @param {{ width: number, height: number, theme: ChartTheme, devicePixelRatio?: number }} size */
-  const options = ({ width, height, theme, devicePixelRatio }) => ({
-    width, height, theme, devicePixelRatio: devicePixelRatio ?? 1, xLabel: 'Simulated time', xUnit: 's', yLabel: label, yUnit: unit, xMin: 0, yFromZero: true, yMarks: mark ? [mark] : [],
-  });
-  /** @returns {ChartSeries[]} */
-  const lines = (/** @type {boolean} */ dark) => runs.map((run) => ({ ...style(run, dark), values: run.values, xStart: run.binS * offset, xStep: run.binS }));
-  const at = (/** @type {typeof runs[number]} */ run, /** @type {number} */ timeS) => run.values[Math.round(timeS / run.binS - offset)];
-  const binS = Math.min(...runs.map((run) => run.binS));
-  return {
-    draw: (canvas, size) => engine.drawLines(canvas, lines(size.dark), options(size)),
-    svg: (size) => engine.svgLines(lines(size.dark), options(size)),
-    summary: `${label} over simulated time. ${runs.map((run) => `${run.name}: mean ${show(mean(run.values))}, highest ${show(highest(run.values))}`).join('. ') || '0 entries shown'}.${mark ? ` ${mark.label}: ${show(mark.value)}.` : ''}`,
-    table() {
-      const longest = Math.max(0, ...runs.map((run) => run.values.length));
-      const stride = Math.max(1, Math.ceil(longest / 40));
-      const bins = Array.from({ length: Math.ceil(longest / stride) }, (_, i) => i * stride);
-      return {
-        head: ['Time, s', ...runs.map((run) => `${run.name}, ${unit}`)],
-        rows: bins.map((bin) => [number((bin + offset) * binS), ...runs.map((run) => (unit === '%' ? percent(at(run, (bin + offset) * binS)) : number(at(run, (bin + offset) * binS))))]),
-      };
-    },
-    read(_frame, x) {
-      if (runs.length === 0) return null;
-      const timeS = (Math.max(0, Math.round(x / binS - offset)) + offset) * binS;
-      return {
-        x: timeS,
-        title: `${number(timeS)}\u202fs`,
-        rows: runs.map((run) => {
-          const value = at(run, timeS);
-          return { entryIndex: run.entryIndex, name: run.name, text: value === undefined ? 'ended' : show(value), y: value ?? null };
-        }),
-      };
-    },
-    step(frame, x, direction) {
-      if (!Number.isFinite(direction)) return direction < 0 ? frame.xMin : frame.xMax;
-      const stride = Math.max(1, Math.round((frame.xMax - frame.xMin) / binS / 120));
-      return Math.min(frame.xMax, Math.max(0, x + direction * stride * binS));
-    },
-  };
+  return timePicture(engine, { ...SERIES[name], mark }, runs);
 }
 
 const RATE_BINS = 120;
-
-/**
- * Means of every `count` values.
- * @param {Float64Array} values
- * @param {number} count
- */
-function merged(values, count) {
-  if (count <= 1) return values;
-  return Float64Array.from({ length: Math.ceil(values.length / count) }, (_, i) => mean(values.subarray(i * count, (i + 1) * count)));
-}
-
-/** @param {Float64Array} values */
-function mean(values) {
-  return values.length === 0 ? NaN : values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-/** @param {Float64Array} values */
-function highest(values) {
-  return values.reduce((top, value) => (value > top ? value : top), 0);
-}
 
 // ---- timeline ----------------------------------------------------------------------------------------------
 
@@ -341,10 +313,10 @@ function highest(values) {
 function timelinePicture(engine, result) {
   const { timeline, name, endS } = result;
   const total = timeline.arrivalMs.length;
-  /** @param {{ width: number, height: number, theme: ChartTheme, devicePixelRatio?: number }} size */
-  const options = ({ width, height, theme, devicePixelRatio }) => ({
+  /** @param {{ width: number, height: number, theme: ChartTheme, devicePixelRatio?: number, range?: Range }} size */
+  const options = ({ width, height, theme, devicePixelRatio, range }) => ({
     width, height, theme, devicePixelRatio: devicePixelRatio ?? 1, xLabel: 'Simulated time', xUnit: 's', yLabel: 'Request', yUnit: '',
-    queuedColor: cssColor('--queued'), prefillColor: cssColor('--prefill'), decodeColor: cssColor('--decode'), rejectedColor: cssColor('--rejected'),
+    queuedColor: cssColor('--queued'), prefillColor: cssColor('--prefill'), decodeColor: cssColor('--decode'), rejectedColor: cssColor('--rejected'), ...range,
   });
   const data = { ...timeline, endMs: endS * 1000 };
   const row = (/** @type {number} */ index) => {
@@ -357,6 +329,7 @@ function timelinePicture(engine, result) {
   };
   const ended = timeline.status.reduce((sum, status) => sum + (status === 1 ? 1 : 0), 0);
   return {
+    label: name,
     draw: (canvas, size) => engine.drawTimeline(canvas, data, options(size)),
     svg: (size) => engine.svgTimeline(data, options(size)),
     summary: `Timeline of ${count(total)} requests of ${name} over ${number(endS)} simulated seconds; ${count(ended)} got their last token.`,
@@ -371,6 +344,13 @@ function timelinePicture(engine, result) {
         }),
       };
     },
+    csv: () => ({
+      head: ['request', 'arrival_ms', 'waiting_ms', 'prefill_ms', 'decode_ms', 'end'],
+      rows: Array.from({ length: total }, (_, index) => {
+        const { arrival, waited, prefill, decode, state } = row(index);
+        return [index + 1, arrival, waited, prefill, decode, state];
+      }),
+    }),
     read(_frame, _x, y) {
       if (total === 0) return null;
       const index = Math.min(total - 1, Math.max(0, Math.round(y) - 1));
@@ -387,12 +367,4 @@ function timelinePicture(engine, result) {
     },
     step: (_frame, y, direction) => Math.min(total, Math.max(1, y + (Number.isFinite(direction) ? direction : direction < 0 ? -total : total))),
   };
-}
-
-/**
- * @param {Pick<RunResult, 'name' | 'entryIndex'>} result
- * @param {boolean} dark
- */
-function style({ name, entryIndex }, dark) {
-  return { name, color: entryColor(entryIndex, dark), dash: entryDash(entryIndex) };
 }

@@ -1,13 +1,16 @@
 // A fleet: its replicas with their load at a moment, each one's load over the run, what the router weighed, and what it cost.
 // Load is the engine's means over bins; a click on the timeline moves the moment.
 
-import { h, replaceChildren, svg } from '../dom.js';
+import { h, replaceChildren } from '../dom.js';
 import { parseNode } from '../document.js';
 import { MISSING, compact, count, number, percent } from '../format.js';
+import { createHeat } from './fleet-heat.js';
+import { fleetLines } from './fleet-lines.js';
+import { createTopology, stateAt, statesOf } from './fleet-topology.js';
 
 /** @import { Store } from '../store.js' */
 /** @import { createPool } from '../pool.js' */
-/** @import { Decision, FleetLoad, ReplicaLoad, RunResult, State } from '../types.js' */
+/** @import { Decision, FleetLoad, Moment, RunResult, State } from '../types.js' */
 
 /** @type {Record<'running' | 'waiting' | 'tokens', { label: string, unit: string }>} */
 const MEASURES = {
@@ -15,7 +18,6 @@ const MEASURES = {
   waiting: { label: 'Waiting', unit: 'requests' },
   tokens: { label: 'KV in use', unit: 'of the pool' },
 };
-const ROLES = { '': '', prefill: 'Prefill pool', decode: 'Decode pool' };
 
 /**
  * @param {object} options
@@ -31,23 +33,32 @@ export function createFleet({ store, pool }) {
   const facts = h('dl', { class: 'facts' });
   const topology = h('div', { class: 'topology' });
   const history = h('div', {});
-  const canvas = h('canvas', { role: 'img' });
-  const cursor = h('div', { class: 'fleet-cursor' });
   const readout = h('p', { class: 'muted fleet-readout', role: 'status' });
-  const heat = h('div', { class: 'fleet-heat' }, canvas, cursor);
+  const heat = createHeat({
+    onPick: (to) => moveTo(to),
+    read: (replica, at) => `${nameOf(replica)} at ${number((at + 0.5) * (shown?.fleet?.binS ?? 0))}\u202fs: ${MEASURES[measure].label.toLowerCase()} ${say(values[replica * (shown?.fleet?.bins ?? 0) + at] ?? 0)}`,
+    onResize: () => draw(),
+  });
   const decisionsBody = h('div', { class: 'decisions' });
   const ask = h('button', { type: 'button', on: { click: () => void lookUp() } }, 'What did the router weigh at this moment?');
   const tableBody = h('div', { class: 'table-scroll', role: 'region', 'aria-label': 'Replicas', tabindex: 0 });
   const perReplica = h('details', { class: 'data', on: { toggle: () => fillTable() } }, h('summary', {}, 'Data'), tableBody);
   const element = h('div', { class: 'fleet' },
     h('div', { class: 'inspector-controls' }, entry, h('div', { class: 'segmented', role: 'group', 'aria-label': 'Load shown' }, measureButtons), moment),
-    facts, topology, h('div', { class: 'fleet-time' }, slider, heat), readout, h('div', {}, ask), decisionsBody, history, perReplica);
+    facts, topology, h('div', { class: 'fleet-time' }, slider, heat.element, heat.key), readout, h('div', {}, ask), decisionsBody, history, perReplica);
 
   /** @type {keyof typeof MEASURES} */
   let measure = 'running';
   /** @type {RunResult | null} */
   let shown = null;
   let bin = 0;
+  /** Of the measure, by replica and bin; the most of them. */
+  let values = new Float64Array();
+  let top = 1;
+  /** @type {ReturnType<typeof createTopology> | null} */
+  let tiles = null;
+  /** @type {ReturnType<typeof statesOf>} */
+  let states = null;
   /** @type {RunResult[] | null} */
   let results = null;
   /** @type {{ cancel: () => void } | null} */
@@ -73,6 +84,9 @@ export function createFleet({ store, pool }) {
     replaceChildren(facts, factsOf(shown, fleet).map(([term, value]) => h('div', {}, h('dt', {}, term), h('dd', {}, value))));
     const events = historyOf(shown);
     replaceChildren(history, ...(events ? [events] : []));
+    tiles = createTopology(fleet, nodeGpus(store.get()));
+    states = statesOf(shown, fleet);
+    replaceChildren(topology, tiles.elements);
     draw();
     fillTable();
   }
@@ -81,26 +95,26 @@ export function createFleet({ store, pool }) {
     const fleet = shown?.fleet;
     if (!shown || !fleet) return;
     for (const button of measureButtons) button.setAttribute('aria-pressed', String(button.dataset.measure === measure));
-    const values = valuesOf(fleet, measure);
-    const top = Math.max(values.reduce((most, value) => Math.max(most, value), 0), measure === 'tokens' ? 1e-9 : 1);
-    drawHeat(canvas, heat, fleet, values, top);
-    canvas.setAttribute('aria-label', `${MEASURES[measure].label} of each of ${count(fleet.replicas.length)} replicas over ${number(shown.endS)} simulated seconds; the strongest colour is ${say(top)}.`);
-    replaceChildren(topology, drawTopology(fleet, nodeGpus(store.get()), (replica) => values[replica * fleet.bins + bin] ?? 0, top, say));
+    values = valuesOf(fleet, measure);
+    top = Math.max(values.reduce((most, value) => Math.max(most, value), 0), measure === 'tokens' ? 1e-9 : 1);
+    heat.draw(shown, fleet, values, top, `${say(top)} ${MEASURES[measure].unit}`);
+    heat.say(`${MEASURES[measure].label} of each of ${count(fleet.replicas.length)} replicas over ${number(shown.endS)} simulated seconds; the strongest colour is ${say(top)}.`);
     place();
   }
 
   function place() {
     const fleet = shown?.fleet;
     if (!fleet) return;
-    cursor.style.left = `${(100 * (bin + 0.5)) / fleet.bins}%`;
     const atS = (bin + 0.5) * fleet.binS;
+    const of = (/** @type {number} */ replica) => values[replica * fleet.bins + bin] ?? 0;
+    heat.moveTo(bin);
+    tiles?.show(of, top, short, (replica) => stateAt(states, replica, atS));
     moment.textContent = `${number(atS)}\u202fs`;
     slider.setAttribute('aria-valuetext', `${number(atS)} seconds`);
-    const values = valuesOf(fleet, measure);
-    const now = fleet.replicas.map((_, replica) => values[replica * fleet.bins + bin] ?? 0);
+    const now = fleet.replicas.map((_, replica) => of(replica));
     const busiest = now.indexOf(Math.max(...now));
     const mean = now.reduce((sum, value) => sum + value, 0) / now.length;
-    readout.textContent = `At ${number(atS)}\u202fs: ${MEASURES[measure].label.toLowerCase()} ${say(mean)} in the mean of ${count(now.length)} replicas, most on replica ${busiest} with ${say(now[busiest] ?? 0)}.`;
+    readout.textContent = `At ${number(atS)}\u202fs: ${MEASURES[measure].label.toLowerCase()} ${say(mean)} in the mean of ${count(now.length)} replicas, most on ${nameOf(busiest).toLowerCase()} with ${say(now[busiest] ?? 0)}.`;
   }
 
   /** @param {number} to */
@@ -109,10 +123,19 @@ export function createFleet({ store, pool }) {
     if (!fleet) return;
     bin = Math.min(fleet.bins - 1, Math.max(0, Math.round(to)));
     slider.value = String(bin);
-    const values = valuesOf(fleet, measure);
-    const top = Math.max(values.reduce((most, value) => Math.max(most, value), 0), measure === 'tokens' ? 1e-9 : 1);
-    replaceChildren(topology, drawTopology(fleet, nodeGpus(store.get()), (replica) => values[replica * fleet.bins + bin] ?? 0, top, say));
     place();
+  }
+
+  /** @param {number} replica */
+  function nameOf(replica) {
+    const role = shown?.fleet?.replicas[replica]?.role;
+    return `Replica ${replica}${role ? ` (${role})` : ''}`;
+  }
+
+  /** For a tile: no more digits than it has room for. @param {number} value */
+  function short(value) {
+    if (measure === 'tokens') return `${count(value * 100)}\u202f%`;
+    return value < 9.95 ? String(Math.round(value * 10) / 10) : count(value);
   }
 
   /** @param {number} value */
@@ -120,11 +143,6 @@ export function createFleet({ store, pool }) {
     return measure === 'tokens' ? percent(value) : number(value);
   }
 
-  canvas.addEventListener('click', (event) => {
-    const box = canvas.getBoundingClientRect();
-    moveTo(((event.clientX - box.left) / box.width) * (shown?.fleet?.bins ?? 1) - 0.5);
-  });
-  new ResizeObserver(() => draw()).observe(heat);
   // Colours come from the style sheet: another theme needs another picture.
   new MutationObserver(() => draw()).observe(document.documentElement, { attributes: true, attributeFilter: ['data-theme'] });
 
@@ -138,18 +156,19 @@ export function createFleet({ store, pool }) {
     job = mine;
     const outcome = await mine.outcome;
     if (job !== mine || outcome.outcome === 'cancelled') return;
-    if (outcome.outcome === 'moment') showDecisions(outcome.moment.routing, fleet);
+    if (outcome.outcome === 'moment') showDecisions(outcome.moment, fleet);
     else if ('message' in outcome) replaceChildren(decisionsBody, h('p', { role: 'status' }, outcome.message));
   }
 
   /**
-   * @param {Decision[]} routing
+   * @param {Moment} moment
    * @param {FleetLoad} fleet
    */
-  function showDecisions(routing, fleet) {
-    const latest = [...routing].reverse();
+  function showDecisions(moment, fleet) {
+    const latest = [...moment.routing].reverse();
+    const happened = fleetLines(moment, false);
     if (latest.length === 0) {
-      replaceChildren(decisionsBody, h('p', { class: 'muted', role: 'status' }, 'Nothing has been routed by then.'));
+      replaceChildren(decisionsBody, h('p', { class: 'muted', role: 'status' }, 'Nothing has been routed by then.'), happened);
       return;
     }
     const scores = h('div', { class: 'scores' });
@@ -161,7 +180,7 @@ export function createFleet({ store, pool }) {
       const decision = latest[index];
       if (decision) replaceChildren(scores, scoresOf(decision, fleet));
     }
-    replaceChildren(decisionsBody, list, scores);
+    replaceChildren(decisionsBody, list, scores, happened);
     choose(0);
   }
 
@@ -204,12 +223,8 @@ function historyOf({ summary }) {
   const { events = [], more_events: more = 0 } = summary.operations ?? {};
   if (events.length === 0) return null;
   /** @param {any} event */
-  const line = ({ at_s: at, kind, replica, before, value, reason }) => {
-    const what = kind === 'decision' ? `${count(before)} → ${count(value)} replicas` : `${replica === null ? '' : `replica ${replica} `}${kind.replaceAll('_', ' ')}`;
-    const lost = kind === 'failed' && value > 0 ? `, ${count(value)} requests lost` : '';
-    return h('li', {}, h('span', { class: 'muted' }, `${number(at)}\u202fs `), `${what}${lost}`, reason ? h('span', { class: 'muted' }, ` ${reason.replaceAll('_', ' ')}`) : '');
-  };
-  return h('details', {}, h('summary', {}, `Events (${count(events.length + more)})`), h('ol', { class: 'fleet-events' }, events.map(line)), more > 0 ? h('p', { class: 'muted' }, `and ${count(more)} more`) : '');
+  const line = ({ at_s: at, sentence }) => h('li', {}, h('span', { class: 'at' }, `${number(at)}\u202fs`), h('span', {}, sentence));
+  return h('details', {}, h('summary', {}, `Events (${count(events.length + more)})`), h('ol', { class: 'fleet-lines fleet-events' }, events.map(line)), more > 0 ? h('p', { class: 'muted' }, `and ${count(more)} more`) : '');
 }
 
 /** GPUs of a node, where the document names one. @param {State} state */
@@ -254,104 +269,6 @@ function factsOf({ endS, summary }, { replicas }) {
   const handed = summary.disaggregation?.transfers;
   if (typeof handed === 'number') facts.push(['KV handed over', `${count(handed)} times`]);
   return facts;
-}
-
-/**
- * One tile a replica, a square a GPU, filled from below by its load; in boxes a node where the document says how large those are, and a
- * group a pool.
- * @param {FleetLoad} fleet
- * @param {number} gpusOfNode
- * @param {(replica: number) => number} load
- * @param {number} top
- * @param {(value: number) => string} say
- */
-function drawTopology({ replicas }, gpusOfNode, load, top, say) {
-  /** @type {Map<string, number[]>} */
-  const pools = new Map();
-  replicas.forEach(({ entry, role }, index) => {
-    const key = ROLES[role] || entry;
-    pools.set(key, [...(pools.get(key) ?? []), index]);
-  });
-  const total = Math.max(1, replicas.reduce((sum, { requests }) => sum + requests, 0));
-  return [...pools].map(([name, members]) => {
-    /** @type {number[][]} */
-    const nodes = [];
-    let free = 0;
-    for (const index of members) {
-      const gpus = replicas[index]?.gpus ?? 1;
-      if (gpusOfNode < gpus || gpusOfNode <= 1) {
-        nodes.push([index]);
-        continue;
-      }
-      if (free < gpus) {
-        nodes.push([]);
-        free = gpusOfNode;
-      }
-      nodes.at(-1)?.push(index);
-      free -= gpus;
-    }
-    const boxed = gpusOfNode > 1 && nodes.some((node) => node.length > 0);
-    return h('section', { class: 'pool' },
-      h('h4', {}, name, h('span', { class: 'muted' }, ` ${count(members.length)} ${members.length === 1 ? 'replica' : 'replicas'}`)),
-      h('div', { class: 'nodes' }, nodes.map((node, i) => h('div', { class: boxed ? 'node' : 'node bare' }, boxed ? h('span', { class: 'node-name' }, `node ${i}`) : null,
-        h('div', { class: 'tiles' }, node.map((index) => tile(/** @type {ReplicaLoad} */ (replicas[index]), index, load(index), top, say, total)))))));
-  });
-}
-
-/**
- * @param {ReplicaLoad} replica
- * @param {number} index
- * @param {number} value
- * @param {number} top
- * @param {(value: number) => string} say
- * @param {number} total
- */
-function tile(replica, index, value, top, say, total) {
-  const height = 34 * Math.min(1, value / top);
-  const gpus = Math.min(8, replica.gpus);
-  const words = `Replica ${index}, ${replica.gpus} x ${replica.device}: ${say(value)}; ${count(replica.requests)} requests, ${percent(replica.requests / total)} of all`;
-  return svg('svg', { class: 'tile', viewBox: '0 0 44 50', role: 'img', 'aria-label': words }, svg('title', {}, words),
-    svg('rect', { class: 'tile-back', x: 1, y: 1, width: 42, height: 36, rx: 4 }),
-    svg('rect', { class: 'tile-load', x: 2, y: 36 - height, width: 40, height, rx: 3 }),
-    svg('text', { x: 22, y: 23, 'text-anchor': 'middle' }, say(value)),
-    Array.from({ length: gpus }, (_, i) => svg('rect', { class: 'tile-gpu', x: 22 - gpus * 2.5 + i * 5, y: 41, width: 4, height: 4, rx: 1 })));
-}
-
-/**
- * A row a replica, a column a bin, stronger where there is more.
- * @param {HTMLCanvasElement} canvas
- * @param {HTMLElement} holder
- * @param {FleetLoad} fleet
- * @param {Float64Array} values
- * @param {number} top
- */
-function drawHeat(canvas, holder, { replicas, bins }, values, top) {
-  const width = holder.clientWidth;
-  if (width < 40) return;
-  const rows = replicas.length;
-  const row = Math.max(2, Math.min(18, Math.floor(420 / rows)));
-  const ratio = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(rows * row * ratio);
-  canvas.style.height = `${rows * row}px`;
-  const context = canvas.getContext('2d');
-  if (!context) return;
-  const colors = getComputedStyle(document.documentElement);
-  context.fillStyle = colors.getPropertyValue('--sunken').trim();
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.fillStyle = colors.getPropertyValue('--accent').trim();
-  const gap = row >= 6 ? ratio : 0;
-  for (let replica = 0; replica < rows; replica += 1) {
-    for (let bin = 0; bin < bins; bin += 1) {
-      const value = values[replica * bins + bin] ?? 0;
-      if (!(value > 0)) continue;
-      // The least load there is can be told from none.
-      context.globalAlpha = 0.12 + 0.88 * Math.min(1, value / top);
-      const left = Math.round((bin / bins) * canvas.width);
-      context.fillRect(left, Math.round(replica * row * ratio), Math.round(((bin + 1) / bins) * canvas.width) - left, Math.round(row * ratio - gap));
-    }
-  }
-  context.globalAlpha = 1;
 }
 
 /**

@@ -3,6 +3,7 @@
 
 import { h, replaceChildren } from '../dom.js';
 import { count, number, percent } from '../format.js';
+import { fleetLines } from './fleet-lines.js';
 
 /** @import { Store } from '../store.js' */
 /** @import { createPool } from '../pool.js' */
@@ -81,7 +82,7 @@ export function createInspector({ store, pool }) {
     status.textContent = first
       ? `${moment.run} at ${number(moment.at_s)}\u202fs: a ${first.kind} step of ${number(first.duration_ms)}\u202fms, ${count(first.tokens.prefill)} prompt tokens and ${count(first.tokens.decode)} decodes.`
       : `${moment.run} at ${number(moment.at_s)}\u202fs: no step is under way.`;
-    replaceChildren(body, moment.replicas.flatMap((replica) => replicaParts(replica, moment.replicas.length > 1)));
+    replaceChildren(body, fleetLines(moment), moment.replicas.flatMap((replica) => replicaParts(replica, moment.replicas.length > 1)));
   }
 
   return {

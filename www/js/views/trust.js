@@ -3,6 +3,7 @@
 
 import { h, replaceChildren, svg } from '../dom.js';
 import { count, number, percent, plural } from '../format.js';
+import { createSensitivity } from './sensitivity.js';
 
 /** @import { RunResult, State } from '../types.js' */
 
@@ -37,7 +38,8 @@ const CONFIDENCE = /** @type {Record<string, string>} */ ({
   datasheet: 'data sheet: step times follow the data sheet and typical efficiencies',
 });
 
-export async function createTrust() {
+/** @param {Parameters<typeof createSensitivity>[0]} options */
+export async function createTrust(options) {
   const response = await fetch(new URL(REPORT, document.baseURI));
   if (!response.ok) throw new Error(`the accuracy report is not on the server (${response.status})`);
   /** @type {Report} */
@@ -49,9 +51,11 @@ export async function createTrust() {
   const buttons = Object.entries(KINDS).map(([value, { label }]) => h('button', { type: 'button', data: { value }, on: { click: () => { kind = value; draw(); } } }, label));
   const holder = h('div', { class: 'table-scroll', role: 'region', 'aria-label': 'Errors by engine', tabindex: 0 });
   const reasons = h('details', { class: 'data' }, h('summary', {}, `${count(report.not_replayed.length)} runs could not be replayed, and why`), reasonList(report.not_replayed));
+  const sensitivity = createSensitivity(options);
   const element = h('div', { class: 'trust' },
     h('h3', {}, 'These results'), own,
     h('p', { class: 'muted' }, 'How much a real server differs from itself between two runs of one benchmark is not known: none of the published runs was published twice.'),
+    sensitivity.element,
     h('h3', {}, 'Predicted against measured'),
     h('p', {}, `${count(report.runs.length)} published benchmark runs, replayed. “Calibration” runs may be looked at when a constant is chosen, “checks” are only compared with; docs/accuracy.md names the choices for which some were in view. A dot on the diagonal is exact.`),
     h('div', { class: 'segmented', role: 'group', 'aria-label': 'Metric compared' }, buttons), figure, holder, reasons);
@@ -67,7 +71,9 @@ export async function createTrust() {
   return {
     element,
     /** @param {State} state */
-    update({ results }) {
+    update(state) {
+      const { results } = state;
+      sensitivity.update(state);
       replaceChildren(own, results.map((result) => h('li', {}, h('strong', {}, result.name), ` – ${CONFIDENCE[result.summary.provenance?.confidence] ?? String(result.summary.provenance?.confidence ?? 'unknown')}. ${errorsLike(report.summary, result)}`)));
     },
   };

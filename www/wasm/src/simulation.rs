@@ -1,7 +1,7 @@
 //! Running one entry of a document in slices, and reading what it leaves behind.
 
 use js_sys::{Float64Array, Map, Uint8Array};
-use llmperforacle::metrics::{ByReplica, NEVER_PS, NO_SESSION, RequestTimes, RunResult};
+use llmperforacle::metrics::{ByReplica, Encoded, FleetSize, NEVER_PS, NO_SESSION, RequestTimes, RunResult, occupancy};
 use llmperforacle::units::Time;
 use llmperforacle::{report, sim};
 use serde::Serialize;
@@ -116,6 +116,21 @@ impl Inspection {
     }
 }
 
+#[derive(Serialize)]
+struct Variants {
+    metrics: [(&'static str, &'static str, &'static str); 5],
+    variants: Vec<(&'static str, f64, llmperforacle::config::Document)>,
+}
+
+/// The document again for each assumption it rests on and each factor, and what is looked at: name, unit, pointer into the summary.
+#[wasm_bindgen(unchecked_return_type = "Variants")]
+pub fn variants(#[wasm_bindgen(unchecked_param_type = "DocumentObject")] document: JsValue) -> Thrown<JsValue> {
+    let document = document_of(&document)?;
+    let tried = sim::sensitivity::ASSUMPTIONS.iter().flat_map(|own| own.factors.map(|factor| (own, factor)));
+    let variants = tried.filter_map(|(own, factor)| own.changed(&document, factor).map(|changed| (own.name, factor, changed))).collect();
+    js::to_object(&Variants { metrics: report::SENSITIVITY_METRICS, variants })
+}
+
 #[derive(serde::Deserialize)]
 struct Named {
     name: String,
@@ -223,6 +238,9 @@ impl Finished {
             "kvOccupancy" => series.kv_blocks_used.iter().map(|&used| used as f64 / total).collect(),
             "powerW" => self.result.power_w().unwrap_or_default(),
             "outputTokensPerS" => series.output_tokens.iter().map(|&tokens| tokens as f64 / bin_s).collect(),
+            "tierHost" => occupancy(&self.result, "host").unwrap_or_default(),
+            "tierDisk" => occupancy(&self.result, "disk").unwrap_or_default(),
+            "tierRemote" => occupancy(&self.result, "remote").unwrap_or_default(),
             "requestsPerS" => series.finished.iter().map(|&count| f64::from(count) / bin_s).collect(),
             _ => return Err(js::thrown(format!("there is no series `{name}`"))),
         };
@@ -303,6 +321,16 @@ struct FleetSaid<'a> {
     bins: usize,
     bin_s: f64,
     replicas: Vec<ReplicaSaid<'a>>,
+    /// The fleet's sizes, or those of the prefill and of the decode pool: from when on (s), starting, serving, draining, down.
+    sizes: Vec<Vec<[f64; 5]>>,
+}
+
+fn sizes(log: &[FleetSize]) -> Vec<[f64; 5]> {
+    let row = |size: &FleetSize| {
+        let counts = [size.starting, size.serving, size.draining, size.down].map(f64::from);
+        [size.at_ps as f64 / PS_PER_S, counts[0], counts[1], counts[2], counts[3]]
+    };
+    log.iter().map(row).collect()
 }
 
 #[wasm_bindgen]
@@ -327,12 +355,26 @@ impl Finished {
                 output_tokens: load.output_tokens[index],
             });
         }
-        let object = js::to_object(&FleetSaid { bins: load.bins, bin_s: load.bin_ps as f64 / PS_PER_S, replicas })?;
+        let fleet = &self.result.fleet;
+        let sizes = match (fleet.kept, fleet.pools.is_empty()) {
+            (false, _) => Vec::new(),
+            (true, true) => vec![sizes(&fleet.sizes)],
+            (true, false) => fleet.pools.iter().map(|pool| sizes(pool)).collect(),
+        };
+        let object = js::to_object(&FleetSaid { bins: load.bins, bin_s: load.bin_ps as f64 / PS_PER_S, replicas, sizes })?;
         for (name, column) in [("running", &load.running), ("waiting", &load.waiting), ("tokens", &load.tokens)] {
             js_sys::Reflect::set(&object, &name.into(), &Float64Array::from(&column[..]))
                 .map_err(|_| js::thrown("the columns cannot be handed over"))?;
         }
         Ok(object)
+    }
+
+    /// Requests that a pool of encoders served, four instants each, ms: arrived, started, encoded, with the engines.
+    #[wasm_bindgen(unchecked_return_type = "Float64Array<ArrayBuffer>")]
+    pub fn encodes(&self) -> Float64Array {
+        let instants = |e: &Encoded| [e.arrived_ps, e.started_ps, e.encoded_ps, e.ready_ps].map(|ps| ps as f64 / PS_PER_MS);
+        let all: Vec<f64> = self.result.encodes.iter().flat_map(instants).collect();
+        Float64Array::from(&all[..])
     }
 
     /// Engines in the run.

@@ -66,13 +66,23 @@ export interface Moment {
   run: string; at_s: number;
   replicas: { replica: number; entry: string; framework: string; idle: boolean; last_step_ended_s: number | null; steps: Step[] }[];
   /** The router's latest choices, in order of time; scores are [replica, score], the best first. */
-  routing: { request: string; at_s: number; chosen: number; of: number; unit: string; greatest_wins: boolean; scores: [number, number][] }[];
+  routing: { request: string; at_s: number; chosen: number; of: number; unit: string; greatest_wins: boolean; scores: [number, number][]; sentence: string }[];
+  /** The router's rule, as documents name it. */
+  rule: string;
+  /** What happened to the fleet last, and the latest tries that failed, in order of time. */
+  fleet_events: { at_s: number; kind: string; replica: number | null; pool: number | null; before: number; value: number; reason: string; sentence: string }[];
+  retries: { at_s: number; request: string; refused: boolean; next_try: { number: number; at_s: number } | null; sentence: string }[];
 }
+
+/** The document with one assumption changed: its name, the factor, the document. Metrics are name, unit, JSON pointer into the summary. */
+export interface Variants { metrics: [string, string, string][]; variants: [string, number, DocumentObject][] }
 
 /** Means over `bins` equal bins of `binS` seconds, `bins` values for each replica in turn. */
 export interface FleetLoad {
   bins: number; binS: number;
   replicas: { entry: string; framework: string; device: string; role: '' | 'prefill' | 'decode'; gpus: number; kvTokens: number; usdPerHour: number | null; requests: number; promptTokens: number; cachedTokens: number; outputTokens: number }[];
+  /** Of the fleet, or of its prefill and its decode pool; empty where they do not change: from when on (s), starting, serving, draining, down. */
+  sizes: [number, number, number, number, number][][];
   running: Float64Array<ArrayBuffer>; waiting: Float64Array<ArrayBuffer>; tokens: Float64Array<ArrayBuffer>;
 }
 
@@ -100,11 +110,11 @@ export type ColumnName =
   | 'sentMs' | 'arrivalMs' | 'scheduledMs' | 'firstTokenMs' | 'finishMs'
   | 'queueMs' | 'ttftMs' | 'tpotMs' | 'e2eMs';
 
-/** One value a bin of `binS` seconds, from time 0: gauges at the bin's end (running, waiting, kvBlocksUsed, kvOccupancy from 0 to 1), sums over it, sums a second. */
+/** One value a bin of `binS` seconds, from time 0: gauges at the bin's end (running, waiting, kvBlocksUsed, kvOccupancy and how full each tier below the GPU is, from 0 to 1; empty without such a tier), sums over it, sums a second. */
 export type SeriesName =
   | 'running' | 'waiting' | 'kvBlocksUsed' | 'kvOccupancy' | 'powerW'
   | 'arrivals' | 'finished' | 'outputTokens' | 'prefillTokens' | 'preemptions'
-  | 'outputTokensPerS' | 'requestsPerS';
+  | 'outputTokensPerS' | 'requestsPerS' | 'tierHost' | 'tierDisk' | 'tierRemote';
 
 /** Colours: "#rgb", "#rrggbb", "rgb(r, g, b)", "rgb(r g b / a)" or "transparent". */
 export interface Theme {
