@@ -82,6 +82,15 @@ export const MORE = [
     ],
   },
   {
+    title: 'Adapters',
+    metrics: [
+      metric('Adapters found on the GPU', '', 'higher', 'percent', 'lora.hit_rate'),
+      metric('Adapter loads', '', 'lower', 'count', 'lora.loads'),
+      metric('Adapters in a batch', '', null, 'number', 'lora.mean_adapters_in_batch'),
+      metric('Waits for adapters', '', 'lower', 'percent', 'lora.step_wait_share'),
+    ],
+  },
+  {
     title: 'Energy and money',
     metrics: [
       metric('Energy per output token', 'J', 'lower', 'number', 'energy.joules_per_output_token'),

@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(often, seldom);
         assert_eq!(often.bin_ps(), 4 * BIN);
         for bin in 1..often.held.len() as u64 {
-            assert_eq!(often.at(bin * 4 * BIN, 0), held(bin * 4 * BIN - 1), "at the end of bin {bin}");
+            assert_eq!(often.at(bin * 4 * BIN, 0), held(bin * 4 * BIN), "at the end of bin {bin}");
         }
     }
 }
