@@ -48,6 +48,8 @@ fn each_assumption_moves_what_it_should_and_the_range_holds_the_result() {
     assert_eq!(names.iter().filter(|name| **name == "host time").count(), 2);
     assert!(!names.contains(&"rates of KV tiers") && !names.contains(&"start-up times"), "{names:?}");
     let told = sensitivity_json(&base, &varied);
+    let all: Vec<&str> = told[0]["metrics"].as_array().unwrap().iter().filter_map(|metric| metric["name"].as_str()).collect();
+    assert_eq!(all, ["TTFT median", "TTFT p99", "TPOT median", "end-to-end median", "output"]);
     let tpot = told[0]["metrics"].as_array().unwrap().iter().find(|metric| metric["name"] == "TPOT median").unwrap();
     let number = |value: &serde_json::Value| value.as_f64().unwrap();
     assert!(number(&tpot["low"]) < number(&tpot["value"]) && number(&tpot["value"]) < number(&tpot["high"]));

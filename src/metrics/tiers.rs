@@ -25,7 +25,7 @@ pub fn occupancy(run: &RunResult, name: &str) -> Option<Vec<f64>> {
     let capacity: f64 = uses.iter().map(|tier| tokens(tier, tier.capacity)).sum();
     let share = |bin: usize| {
         let end_ps = (bin as u64 + 1).saturating_mul(run.series.bin_ps);
-        uses.iter().map(|tier| tokens(tier, tier.history.at(end_ps, tier.held))).sum::<f64>() / capacity.max(1.0)
+        uses.iter().map(|tier| tokens(tier, tier.history.at(end_ps))).sum::<f64>() / capacity.max(1.0)
     };
     (!uses.is_empty()).then(|| (0..run.series.running.len()).map(share).collect())
 }

@@ -10,7 +10,9 @@ import { openPreset } from './edit.js';
 import { createAddress } from './address.js';
 import { createIntake } from './intake.js';
 import { saveCommands, shareCommands } from './commands.js';
+import { withPinned } from './pinned.js';
 import { watchTheme } from './theme.js';
+import { createUndo } from './undo.js';
 import { createHeader } from './views/header.js';
 import { createForm } from './views/form.js';
 import { createTextEditor } from './views/text-editor.js';
@@ -50,7 +52,7 @@ async function startPage(engine) {
   const fallback = catalog.presets[0]?.document ?? {};
   const store = createStore({
     document: fallback, text: toText(fallback), textIsBroken: false, diagnostics: [], preset: catalog.presets[0]?.name ?? '',
-    run: idleRun(), results: [], stale: false, view: defaultView(), tab: 'form', files: new Map(), notices: [], measured: null,
+    run: idleRun(), results: [], pinned: [], stale: false, view: defaultView(), tab: 'form', files: new Map(), notices: [], measured: null,
   });
   const runner = createRunner({ store, engine, pool });
   const address = createAddress({ store, engine, presets: catalog.presets });
@@ -99,14 +101,17 @@ async function startPage(engine) {
   const form = createForm({ store, schema, catalog, chooseFile: intake.choose });
   const text = createTextEditor({ store, engine });
   const tabs = createTabs(store, [['form', 'Form', form.element], ['text', 'Text', text.element]]);
-  const runBar = createRunBar(runner, { engineVersion: engine.version(), explain: () => meaning.open(store.get()) });
+  const history = createUndo(store);
+  const undo = h('button', { type: 'button', class: 'quiet small', title: 'Undo (Ctrl+Z)', on: { click: history.undo } }, 'Undo');
+  const redo = h('button', { type: 'button', class: 'quiet small', title: 'Redo (Ctrl+Shift+Z)', on: { click: history.redo } }, 'Redo');
+  const runBar = createRunBar(runner, { engineVersion: engine.version(), explain: () => meaning.open(store.get()), pin: (pinned) => store.update({ pinned }) });
   const notices = createNotices(store);
   const table = createResultsTable(catalog.definitions);
   const title = h('h2', { class: 'title' });
   const findings = h('div', { class: 'findings' }, table.element, why.element, charts.element, fleet.element, inspector.element, measured.element, rules.element, trust.element);
 
   byId('toolbar').append(header.element);
-  byId('experiment').replaceChildren(tabs.element);
+  byId('experiment').replaceChildren(h('div', { class: 'history', role: 'group', 'aria-label': 'Edits' }, undo, redo), tabs.element);
   byId('results').replaceChildren(title, header.description, runBar.element, notices.element, findings);
   document.body.append(meaning.element, intake.element);
 
@@ -118,13 +123,16 @@ async function startPage(engine) {
     if (previous?.document !== state.document || previous.diagnostics !== state.diagnostics || previous.textIsBroken !== state.textIsBroken || previous.files !== state.files) form.update(state);
     if (previous?.text !== state.text || previous.diagnostics !== state.diagnostics || previous.tab !== state.tab) text.update(state);
     if (previous?.tab !== state.tab) tabs.update(state);
+    undo.disabled = !history.can().undo;
+    redo.disabled = !history.can().redo;
     header.update(state);
     runBar.update(state, previous);
     notices.update(state, previous);
     findings.classList.toggle('stale', state.stale);
-    table.update(state);
+    const compared = withPinned(state);
+    table.update(compared);
     why.update(state);
-    charts.update(state, previous);
+    charts.update(compared, previous && withPinned(previous));
     fleet.update(state);
     inspector.update(state);
     measured.update(state);
@@ -144,6 +152,14 @@ async function startPage(engine) {
   address.follow();
 
   document.addEventListener('keydown', (event) => {
+    // In a field the browser has an undo of its own.
+    const writes = event.target instanceof HTMLTextAreaElement || (event.target instanceof HTMLInputElement && event.target.type !== 'range' && event.target.type !== 'checkbox');
+    const key = event.key.toLowerCase();
+    if ((event.ctrlKey || event.metaKey) && !event.altKey && !writes && (key === 'z' || key === 'y')) {
+      event.preventDefault();
+      if (key === 'y' || event.shiftKey) history.redo();
+      else history.undo();
+    }
     const { status } = store.get().run;
     if (event.key === 'Escape' && status === 'running') runner.cancel();
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) runner.start({ beyondBudget: true });

@@ -235,6 +235,7 @@
  * @property {string} preset  name of the preset the document started as, '' when it came from elsewhere
  * @property {Run} run
  * @property {RunResult[]} results
+ * @property {RunResult[]} pinned  results of an earlier version that stay beside the present ones
  * @property {boolean} stale  the results are of an earlier document
  * @property {View} view
  * @property {EditorTab} tab

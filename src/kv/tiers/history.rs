@@ -6,12 +6,14 @@ const MOST_BINS: usize = 512;
 /// Width of the first bins, as of the series of a run: 2^-10 s.
 const FIRST_BIN_PS: u64 = PS_PER_S >> 10;
 
-/// Chunks held. What is sampled depends on when they came and went alone, not on how often somebody looked.
+/// Chunks held. What is remembered depends on when they came and went alone, not on how often somebody looked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     doublings: u32,
-    /// By bin, at its end, as far as time has come.
+    /// By bin, at its end, up to the latest change.
     held: Vec<u64>,
+    /// Since then.
+    now: u64,
 }
 
 impl History {
@@ -19,9 +21,12 @@ impl History {
         FIRST_BIN_PS << self.doublings
     }
 
-    /// Time goes on to `now`; `held` chunks were here until then. Changes at the very end of a bin are in its sample.
-    pub fn until(&mut self, now: Time, held: u64) {
-        let over = |history: &History| now.0.saturating_sub(1) / history.bin_ps();
+    /// From `at` on `held` chunks are here. Changes at the very end of a bin are in its sample.
+    pub fn change(&mut self, at: Time, held: u64) {
+        if held == self.now {
+            return;
+        }
+        let over = |history: &History| at.0.saturating_sub(1) / history.bin_ps();
         while over(self) > MOST_BINS as u64 {
             let pairs = self.held.len() / 2;
             for pair in 0..pairs {
@@ -32,19 +37,20 @@ impl History {
         }
         let over = over(self) as usize;
         if self.held.len() < over {
-            self.held.resize(over, held);
+            self.held.resize(over, self.now);
         }
+        self.now = held;
     }
 
-    /// Chunks at an instant, or at the end of the bin it is in; `last` where no bin has ended since.
-    pub fn at(&self, at_ps: u64, last: u64) -> u64 {
+    /// Chunks at an instant, or at the end of the bin it is in.
+    pub fn at(&self, at_ps: u64) -> u64 {
         let bin = at_ps.saturating_sub(1) / self.bin_ps();
-        usize::try_from(bin).ok().and_then(|bin| self.held.get(bin)).copied().unwrap_or(last)
+        usize::try_from(bin).ok().and_then(|bin| self.held.get(bin)).copied().unwrap_or(self.now)
     }
 
     /// Everything that is remembered, for a hash.
     pub fn words(&self) -> impl Iterator<Item = u64> {
-        std::iter::once(u64::from(self.doublings)).chain(self.held.iter().copied())
+        [u64::from(self.doublings), self.now].into_iter().chain(self.held.iter().copied())
     }
 }
 
@@ -57,30 +63,29 @@ mod tests {
     #[test]
     fn samples_are_those_of_the_ends_of_bins() {
         let mut history = History::default();
-        history.until(Time(BIN / 2), 0);
-        // Three came in the middle of the first bin, two more at its very end.
-        history.until(Time(BIN), 3);
-        history.until(Time(3 * BIN + 1), 5);
-        assert_eq!([BIN / 3, BIN, BIN + 1, 3 * BIN].map(|at| history.at(at, 9)), [5; 4]);
-        assert_eq!(history.at(3 * BIN + 1, 9), 9);
+        // Three come in the middle of the first bin, two more at its very end, and two of five go in the fourth.
+        history.change(Time(BIN / 2), 3);
+        history.change(Time(BIN), 5);
+        history.change(Time(3 * BIN + 1), 3);
+        assert_eq!([BIN / 3, BIN, BIN + 1, 3 * BIN].map(|at| history.at(at)), [5; 4]);
+        assert_eq!([3 * BIN + 1, 4 * BIN, 99 * BIN].map(|at| history.at(at)), [3; 3]);
     }
 
     #[test]
-    fn wider_bins_keep_the_later_sample_and_looking_more_often_changes_nothing() {
+    fn wider_bins_keep_the_later_sample_and_looking_without_a_change_leaves_no_trace() {
         let held = |at: u64| at / (7 * BIN) * 7;
         let end = 3 * MOST_BINS as u64 * BIN;
         let (mut often, mut seldom) = (History::default(), History::default());
         for at in (0..=end).step_by(BIN as usize / 4) {
-            often.until(Time(at), held(at.saturating_sub(1)));
+            often.change(Time(at), held(at));
         }
         for at in (0..=end).step_by(7 * BIN as usize) {
-            seldom.until(Time(at), held(at.saturating_sub(1)));
+            seldom.change(Time(at), held(at));
         }
-        seldom.until(Time(end), held(end - 1));
         assert_eq!(often, seldom);
         assert_eq!(often.bin_ps(), 4 * BIN);
         for bin in 1..often.held.len() as u64 {
-            assert_eq!(often.at(bin * 4 * BIN, 0), held(bin * 4 * BIN), "at the end of bin {bin}");
+            assert_eq!(often.at(bin * 4 * BIN), held(bin * 4 * BIN), "at the end of bin {bin}");
         }
     }
 }

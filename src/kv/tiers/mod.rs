@@ -422,8 +422,8 @@ impl KvCache for Tiered {
     }
 
     fn at(&mut self, now: Time) {
+        self.levels.iter_mut().for_each(|level| level.history.change(self.now, level.shelf.used()));
         self.now = now;
-        self.levels.iter_mut().for_each(|level| level.history.until(now, level.shelf.used()));
     }
 
     fn moves_contents(&self) -> bool {
@@ -485,7 +485,11 @@ impl KvCache for Tiered {
             written: level.write.chunks,
             read_ps: level.read.busy_ps,
             write_ps: level.write.busy_ps,
-            history: level.history.clone(),
+            history: {
+                let mut history = level.history.clone();
+                history.change(self.now, level.shelf.used());
+                history
+            },
         };
         self.levels.iter().map(of).collect()
     }

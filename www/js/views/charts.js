@@ -4,6 +4,7 @@ import { h, replaceChildren } from '../dom.js';
 import { getAt } from '../document.js';
 import { titleOf } from '../edit.js';
 import { count, number, percent } from '../format.js';
+import { withPinned } from '../pinned.js';
 import { cssColor } from '../theme.js';
 import { createChartPanel } from './chart-panel.js';
 import { createMemoryBudget } from './memory-budget.js';
@@ -93,7 +94,7 @@ export function createCharts(store, engine, onMoment) {
         operations = createOperationCharts(engine, legend, onError);
         special.append(...operations.elements);
       }
-      state = store.get();
+      state = withPinned(store.get());
       updates.forEach((update) => update(state));
     }
     operations.update(state.results, state.view.hidden, titleOf(state.document) || 'experiment');
@@ -135,9 +136,11 @@ export function createCharts(store, engine, onMoment) {
       power.element.hidden = powered.length === 0;
       if (powered.length > 0) power.show(seriesPicture(engine, powered, 'powerW'), title);
       budget.update(shown);
-      const chosen = results[view.timelineEntry] ?? results[0];
-      replaceChildren(entrySelect, results.map(({ name }, index) => h('option', { value: String(index) }, name)));
-      entrySelect.value = String(chosen ? results.indexOf(chosen) : 0);
+      // A pinned result is not simulated again: its moments cannot be looked into.
+      const own = store.get().results;
+      const chosen = own[view.timelineEntry] ?? own[0];
+      replaceChildren(entrySelect, own.map(({ name }, index) => h('option', { value: String(index) }, name)));
+      entrySelect.value = String(chosen ? own.indexOf(chosen) : 0);
       if (chosen) timeline.show(timelinePicture(engine, chosen), title);
       void showOperations(state).catch(onError);
     },

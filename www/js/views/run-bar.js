@@ -10,17 +10,21 @@ const SHOW_PROGRESS_AFTER_MS = 300;
 
 /**
  * @param {{ start: (options?: { beyondBudget?: boolean }) => void, cancel: () => void }} runner
- * @param {{ engineVersion: string, explain: () => void }} options
+ * @param {{ engineVersion: string, explain: () => void, pin: (results: State['results']) => void }} options
  */
-export function createRunBar(runner, { engineVersion, explain }) {
+export function createRunBar(runner, { engineVersion, explain, pin }) {
   const line = h('p', { class: 'run-line' });
   const progress = h('progress', { max: 1, 'aria-label': 'Simulation progress', hidden: true });
   const cancel = h('button', { type: 'button', class: 'small', hidden: true, on: { click: () => runner.cancel() } }, 'Cancel', h('kbd', {}, 'Esc'));
   const runAnyway = h('button', { type: 'button', class: 'primary small', hidden: true, on: { click: () => runner.start({ beyondBudget: true }) } }, 'Run anyway');
   const again = h('button', { type: 'button', class: 'small', hidden: true, on: { click: () => runner.start({ beyondBudget: true }) } }, 'Run again');
+  /** @type {State['results']} */
+  let present = [];
+  const pinIt = h('button', { type: 'button', class: 'quiet small', hidden: true, title: 'They stay in the table and the charts while the experiment changes', on: { click: () => pin(present) } }, 'Pin these results');
+  const unpin = h('button', { type: 'button', class: 'quiet small', hidden: true, on: { click: () => pin([]) } }, 'Unpin');
   const live = h('p', { class: 'visually-hidden', role: 'status', 'aria-live': 'polite' });
   const problems = h('ul', { class: 'entry-problems', hidden: true });
-  const element = h('div', { class: 'run-bar' }, h('div', { class: 'run-main' }, line, progress, cancel, runAnyway, again), problems, live);
+  const element = h('div', { class: 'run-bar' }, h('div', { class: 'run-main' }, line, progress, cancel, runAnyway, again, pinIt, unpin), problems, live);
 
   let spoken = '';
   /** @type {ReturnType<typeof setTimeout> | null} */
@@ -46,7 +50,14 @@ export function createRunBar(runner, { engineVersion, explain }) {
      */
     update(state, previous) {
       const { run, results, stale } = state;
-      if (previous && previous.run === run && previous.results === results && previous.stale === stale) return;
+      if (previous && previous.run === run && previous.results === results && previous.stale === stale && previous.pinned === state.pinned) return;
+      present = results;
+      const focused = document.activeElement;
+      pinIt.hidden = run.status !== 'done' || stale || results.length === 0 || state.pinned === results;
+      unpin.hidden = state.pinned.length === 0;
+      unpin.textContent = state.pinned === results ? 'Pinned: unpin' : 'Unpin';
+      if (focused === pinIt && pinIt.hidden) unpin.focus();
+      if (focused === unpin && unpin.hidden) pinIt.focus();
       const fraction = run.entries.length > 0 ? run.entries.reduce((sum, entry) => sum + entry.fraction, 0) / run.entries.length : 0;
       const running = run.status === 'running';
       if (!running || previous?.run.id !== run.id) {
