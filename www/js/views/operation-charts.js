@@ -265,7 +265,7 @@ function poolTable(results) {
       return [role === '' ? named(result) : named(result, role, pool), size ? `${number(size.mean)} (${count(size.min)} to ${count(size.max)})` : count(own.length), count(gpus), percent(busy), number(load('running')), number(load('waiting')), percent(kv)];
     });
   });
-  return rows.length === 0 ? null : table('Replicas and pools', ['', 'Serving, mean', 'GPUs at most', 'GPUs busy', 'Running', 'Waiting', 'KV in use'], rows);
+  return rows.length === 0 ? null : table('Replicas and pools', ['Replicas', 'Serving, mean', 'GPUs at most', 'GPUs busy', 'Running', 'Waiting', 'KV in use'], rows);
 }
 
 /** @param {FleetLoad} fleet @param {number[]} own */
@@ -277,7 +277,7 @@ function loadOf(fleet, own) {
 /** @param {RunResult[]} results */
 function encodeTable(results) {
   const spread = (/** @type {any} */ times) => (typeof times?.p50 === 'number' ? `${number(times.p50)} / ${number(times.p99)}\u202fms` : MISSING);
-  return table('Images', ['', 'Images', 'Encoders', 'Encoders busy', 'Wait, p50 / p99', 'Encoding, p50 / p99', 'Transfer, p50 / p99', 'Encoding in engines'], results.map((result) => {
+  return table('Images', ['Entry', 'Images', 'Encoders', 'Encoders busy', 'Wait, p50 / p99', 'Encoding, p50 / p99', 'Transfer, p50 / p99', 'Encoding in engines'], results.map((result) => {
     const { encode } = result.summary;
     return [named(result), count(encode.images), encode.encoders > 0 ? count(encode.encoders) : 'in the engines', percent(encode.utilization), spread(encode.wait_ms), spread(encode.time_ms), spread(encode.transfer_ms), encode.engine_time_s > 0 ? `${number(encode.engine_time_s)}\u202fs` : MISSING];
   }));
