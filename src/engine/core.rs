@@ -11,7 +11,7 @@ use super::ledger::{Causes, HitCause, Ledger};
 use super::lora::Adapters;
 use super::observer::{Found, RejectReason};
 use crate::cost::Prefill;
-use crate::kv::{Hit, KvCache};
+use crate::kv::{Hit, KvCache, Stride};
 use crate::units::Time;
 use crate::workload::Request;
 
@@ -96,6 +96,10 @@ pub struct Core {
     pub prefilling: Vec<JobId>,
     pub decodes: Decodes,
     pub pool: Box<dyn KvCache>,
+    /// Of the pool, which does not change: tokens in a block, blocks beside those of tokens, and whether there are tiers below.
+    block: Stride,
+    beside: u64,
+    tiered: bool,
     /// The batch being put together.
     pub batch: Batch,
     /// Where the engine encodes images itself.
@@ -143,6 +147,9 @@ impl Core {
             waiting: VecDeque::new(),
             prefilling: Vec::new(),
             decodes: Decodes::new(pool.block_size()),
+            block: Stride::new(pool.block_size()),
+            beside: pool.beside(),
+            tiered: pool.has_tiers(),
             pool,
             batch: Batch::default(),
             encoder: None,
@@ -192,6 +199,25 @@ impl Core {
         job.stage != Stage::Decoding || job.lane == self.lane()
     }
 
+    /// Blocks of the pool that an owner of `tokens` tokens holds.
+    #[inline(always)]
+    pub fn blocks_for(&self, tokens: u64) -> u64 {
+        if tokens == 0 { 0 } else { self.block.covering(tokens) + self.beside }
+    }
+
+    /// It is `now`, as far as the pool is concerned.
+    #[inline(always)]
+    pub(super) fn pool_at(&mut self, now: Time) {
+        if self.tiered {
+            self.pool.at(now);
+        }
+    }
+
+    /// Whether a waiting request has to be fetched for before it can be admitted, by what the last lookup found.
+    pub fn fetches(&self, id: JobId) -> bool {
+        self.tiered && self.jobs[id].computed == 0 && self.pool.fetches(id)
+    }
+
     /// Why this request can never be served, if so.
     pub fn unfit(&self, request: &Request) -> Option<RejectReason> {
         let prompt = u64::from(request.input_tokens);
@@ -200,7 +226,7 @@ impl Core {
             return Some(RejectReason::TooLongForModel);
         }
         // The last token is sampled and never computed.
-        if self.pool.blocks_for(with_reply - 1) > self.pool.total() {
+        if self.blocks_for(with_reply - 1) > self.pool.total() {
             return Some(RejectReason::TooLongForKvPool);
         }
         // A preempted request computes its reply again, so uncut it must fit with it.
@@ -306,9 +332,10 @@ impl Core {
         self.admissions += 1;
         let job = &mut self.jobs[id];
         // One that has been fetched for holds its blocks already.
-        match job.computed {
-            0 => self.pool.acquire(id, cached),
-            _ => self.fetched -= 1,
+        if job.computed > 0 {
+            self.fetched -= 1;
+        } else if cached > 0 || self.tiered {
+            self.pool.acquire(id, cached);
         }
         job.computed = cached;
         job.stage = Stage::Prefilling;
@@ -355,7 +382,7 @@ impl Core {
 
     /// Whether a waiting request waits for contents on their way.
     pub fn is_on_its_way(&self, id: JobId) -> bool {
-        self.pool.ready_at(id) > self.now
+        self.tiered && self.pool.ready_at(id) > self.now
     }
 
     /// Says so of the head of the queue.
@@ -396,8 +423,8 @@ impl Core {
     pub(super) fn accept(&mut self, id: JobId, drafted: u32) -> u32 {
         let computed = self.decodes.computed(&self.jobs, id) + 1;
         let wanted = (self.jobs[id].ends_at - self.decodes.clock() - 1).min(u64::from(drafted)) as u32;
-        let room = (self.pool.blocks_for(computed) - self.pool.beside()) * u64::from(self.pool.block_size()) - computed;
-        let blocks = self.pool.blocks_for(computed + u64::from(wanted)) - self.pool.blocks_for(computed);
+        let room = (self.blocks_for(computed) - self.beside) * u64::from(self.block.tokens()) - computed;
+        let blocks = self.blocks_for(computed + u64::from(wanted)) - self.blocks_for(computed);
         let accepted = if self.pool.allocate(blocks) { wanted } else { wanted.min(room as u32) };
         if accepted > 0 {
             self.decodes.accept(&mut self.jobs, id, accepted);

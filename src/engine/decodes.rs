@@ -23,6 +23,8 @@ pub struct Decodes {
     residues: Vec<u32>,
     /// (clock at the last token, job); members that left early stay until they come up.
     ends: Queue<(u64, JobId)>,
+    /// Those that have joined since the last look at `ends`.
+    joined: Vec<(u64, JobId)>,
     /// LoRA adapters of the members.
     pub(super) adapters: Tally,
     /// Newest admission that ever joined: members are all older than anything admitted later.
@@ -45,6 +47,7 @@ impl Decodes {
             context: 0,
             residues: vec![0; block_size as usize],
             ends: Queue::new(),
+            joined: Vec::new(),
             adapters: Tally::default(),
             newest: 0,
         }
@@ -133,7 +136,7 @@ impl Decodes {
         self.adapters.add(job.request.adapter);
         self.context += job.computed;
         self.newest = self.newest.max(job.admission);
-        self.ends.push((job.ends_at, id));
+        self.joined.push((job.ends_at, id));
         let residue = self.residue(job.joined, job.computed);
         self.residues[residue] += 1;
     }
@@ -155,6 +158,9 @@ impl Decodes {
 
     /// Steps until the first member's last token is scheduled; `None` without members.
     pub fn steps_to_next_end(&mut self, jobs: &Arena) -> Option<u64> {
+        if !self.joined.is_empty() {
+            self.file_joined();
+        }
         while let Some(&(at, id)) = self.ends.peek() {
             if jobs[id].stage == Stage::Decoding && jobs[id].lane == self.lane && jobs[id].ends_at == at {
                 return Some(at - self.clock);
@@ -162,6 +168,18 @@ impl Decodes {
             self.ends.pop();
         }
         None
+    }
+
+    /// Jobs that start together end together as often as not, and the latest numbers were given back first: such a list is in order
+    /// backwards.
+    fn file_joined(&mut self) {
+        let (first, last) = (self.joined.first(), self.joined.last());
+        if first > last {
+            self.joined.reverse();
+        }
+        for end in self.joined.drain(..) {
+            self.ends.push(end);
+        }
     }
 
     /// A member has `tokens` more than the steps it took part in gave it: drafted ones that were accepted.

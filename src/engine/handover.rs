@@ -232,7 +232,7 @@ impl Replica {
         while let Some(&id) = self.handovers.offered.front() {
             let goal = core.jobs[id].target() - 1;
             let hit = if self.handovers.reuse { core.pool.lookup(id, goal) } else { Default::default() };
-            let needed = core.pool.blocks_for(goal) - core.pool.blocks_for(hit.tokens) + hit.free_blocks;
+            let needed = core.blocks_for(goal) - core.blocks_for(hit.tokens) + hit.free_blocks;
             if !self.policy.has_room_for(core, id, needed) {
                 return;
             }

@@ -259,7 +259,7 @@ impl Replica {
             observer.rejected(self.index, request.id, now, reason);
             return true;
         }
-        self.core.pool.at(now);
+        self.core.pool_at(now);
         if request.samples > 1 {
             let jobs = self.samples.open(request, self.policy.computes_prompt_before_replies());
             jobs.into_iter().for_each(|job| self.enqueue(job));
@@ -339,7 +339,7 @@ impl Replica {
     /// Of a rank: puts the next batch together. Its decodes and their context, if there is anything in it; whether somebody was preempted.
     pub(super) fn form_batch(&mut self, now: Time, observer: &mut impl Observer) -> (Option<(u32, u64)>, bool) {
         self.core.now = now;
-        self.core.pool.at(now);
+        self.core.pool_at(now);
         self.drop_hung_up(observer);
         self.core.clear_batch();
         self.seat_ready(now, observer);
@@ -448,7 +448,7 @@ impl Replica {
     fn form(&mut self, limit: Time, observer: &mut impl Observer) {
         let now = self.form_at;
         self.core.now = now;
-        self.core.pool.at(now);
+        self.core.pool_at(now);
         self.drop_hung_up(observer);
         let mut lane = if self.pipeline.is_some() { self.next_lane(false) } else { None };
         let (steadiness, preempted) = loop {

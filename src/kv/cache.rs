@@ -153,6 +153,11 @@ pub trait KvCache {
     /// Appends what was evicted since the last call.
     fn take_evicted(&mut self, _evicted: &mut Vec<Evicted>) {}
 
+    /// Whether there are tiers below the GPU: contents may be on their way, and time matters.
+    fn has_tiers(&self) -> bool {
+        false
+    }
+
     /// It is `now`: what is asked for next happens at this instant. For caches with tiers.
     fn at(&mut self, _now: Time) {}
 

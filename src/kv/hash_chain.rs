@@ -52,13 +52,18 @@ impl KvCache for HashChain {
         if self.holdings.len() <= owner {
             self.holdings.resize_with(owner + 1, Holding::default);
         }
-        self.holdings[owner] = Holding::new(&mut self.pool, request);
+        if !(request.segments.is_empty() && self.holdings[owner].is_blank()) {
+            self.holdings[owner] = Holding::new(&mut self.pool, request);
+        }
     }
 
     fn lookup(&mut self, owner: u32, limit: u64) -> Hit {
-        let size = u64::from(self.pool.block_size());
-        let (blocks, free_blocks) = self.holdings[owner as usize].lookup(&self.pool, limit / size);
-        Hit { tokens: blocks * size, free_blocks }
+        let holding = &self.holdings[owner as usize];
+        if holding.is_blank() {
+            return Hit::default();
+        }
+        let (blocks, free_blocks) = holding.lookup(&self.pool, self.pool.full_blocks(limit));
+        Hit { tokens: blocks * u64::from(self.pool.block_size()), free_blocks }
     }
 
     fn held(&self, request: &Request) -> Option<u64> {
@@ -66,7 +71,7 @@ impl KvCache for HashChain {
     }
 
     fn acquire(&mut self, owner: u32, tokens: u64) {
-        let blocks = tokens / u64::from(self.pool.block_size());
+        let blocks = self.pool.full_blocks(tokens);
         self.holdings[owner as usize].acquire(&mut self.pool, blocks);
     }
 

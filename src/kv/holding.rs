@@ -29,6 +29,11 @@ pub struct Holding {
 }
 
 impl Holding {
+    /// As of a request that has just arrived and shares nothing.
+    pub fn is_blank(&self) -> bool {
+        self.chain.is_empty() && self.named == 0 && self.doubles.is_empty() && !self.reply_chained
+    }
+
     /// For a request that has just arrived.
     pub fn new(pool: &mut BlockPool, request: &Request) -> Holding {
         let mut holding = Holding::default();
@@ -86,7 +91,10 @@ impl Holding {
         if !pool.allocate(pool.blocks_for(to) - pool.blocks_for(from)) {
             return false;
         }
-        let full = u32::try_from(to / u64::from(pool.block_size())).unwrap_or(u32::MAX).min(self.chained());
+        if self.chain.is_empty() {
+            return true;
+        }
+        let full = u32::try_from(pool.full_blocks(to)).unwrap_or(u32::MAX).min(self.chained());
         if full > self.named {
             let first = self.chain.partition_point(|span| span.end <= self.named);
             for span in self.chain[first..].iter().take_while(|span| span.start < full) {
@@ -103,6 +111,13 @@ impl Holding {
     /// The request has ended with `computed` tokens in memory: frees everything, last block first. With an output segment,
     /// the next turn can find the reply's blocks too.
     pub fn end(&mut self, pool: &mut BlockPool, computed: u64, request: &Request) {
+        if self.is_blank() && request.output_segment.is_none() {
+            let owned = pool.blocks_for(computed);
+            let full = if pool.caching() { pool.full_blocks(computed) } else { 0 };
+            pool.free_blank(owned - full);
+            pool.free_unnamed(full as u32);
+            return;
+        }
         self.chain_reply(pool, request);
         self.free_blocks(pool, computed, self.shared);
         for span in &self.chain {
@@ -116,7 +131,7 @@ impl Holding {
     pub fn preempt(&mut self, pool: &mut BlockPool, computed: u64, request: &Request) {
         if pool.caching() {
             self.chain_reply(pool, request);
-            let full = u32::try_from(computed / u64::from(pool.block_size())).unwrap_or(u32::MAX);
+            let full = u32::try_from(pool.full_blocks(computed)).unwrap_or(u32::MAX);
             if full > self.chained() {
                 match self.chain.last_mut() {
                     Some(own) if own.start == self.shared => own.end = full,
@@ -147,7 +162,7 @@ impl Holding {
             pool.free_blank(owned);
             return;
         }
-        let full = computed / u64::from(pool.block_size());
+        let full = pool.full_blocks(computed);
         pool.free_blank(owned - full);
         let chained = u64::from(self.chained()).min(full);
         pool.free_unnamed((full - chained) as u32);

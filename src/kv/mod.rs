@@ -8,10 +8,12 @@ pub mod hash_chain;
 mod holding;
 mod pool;
 pub mod radix;
+mod stride;
 pub mod tiers;
 
 pub use block_tree::{BlockTree, Reuse};
 pub use cache::{Below, Evicted, Held, Hit, KvCache};
 pub use hash_chain::HashChain;
 pub use radix::RadixCache;
+pub use stride::Stride;
 pub use tiers::{LoadBack, Tier, TierUse, Tiered, Tiers, WritePolicy};

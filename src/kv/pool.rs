@@ -13,6 +13,7 @@
 use rustc_hash::FxHashMap;
 
 use super::cache::Evicted;
+use super::stride::Stride;
 use crate::workload::Segment;
 
 /// Stands for "no run", "no record" and "no segment".
@@ -62,7 +63,7 @@ struct Piece {
 
 /// Pool of KV blocks with a prefix cache.
 pub struct BlockPool {
-    block_size: u32,
+    block: Stride,
     caching: bool,
     /// Blocks that an owner holds beside those of its tokens.
     beside: u64,
@@ -90,7 +91,7 @@ impl BlockPool {
     /// A pool of `total` blocks of `block_size` tokens (at least 1), all free. Without `caching` nothing is ever found again.
     pub fn new(total: u64, block_size: u32, caching: bool) -> BlockPool {
         BlockPool {
-            block_size: block_size.max(1),
+            block: Stride::new(block_size),
             caching,
             beside: 0,
             total,
@@ -122,7 +123,12 @@ impl BlockPool {
     }
 
     pub fn block_size(&self) -> u32 {
-        self.block_size
+        self.block.tokens()
+    }
+
+    /// Blocks that so many tokens fill.
+    pub fn full_blocks(&self, tokens: u64) -> u64 {
+        self.block.within(tokens)
     }
 
     pub fn caching(&self) -> bool {
@@ -161,7 +167,7 @@ impl BlockPool {
 
     /// Blocks that an owner of `tokens` tokens holds, the last one perhaps partly full.
     pub fn blocks_for(&self, tokens: u64) -> u64 {
-        if tokens == 0 { 0 } else { tokens.div_ceil(u64::from(self.block_size)) + self.beside }
+        if tokens == 0 { 0 } else { self.block.covering(tokens) + self.beside }
     }
 
     /// Takes `count` free blocks, evicting the longest freed contents. False, and nothing taken, when there are too few.
@@ -192,7 +198,7 @@ impl BlockPool {
     /// The `taken` blocks behind what is left of a run have been evicted.
     fn tell_evicted(&mut self, run: Run, taken: u32) {
         let Some(evicted) = &mut self.evicted else { return };
-        let size = self.block_size;
+        let size = self.block.tokens();
         if run.record == NONE {
             evicted.push(Evicted::Unnamed(u64::from(taken) * u64::from(size)));
             return;
@@ -236,7 +242,7 @@ impl BlockPool {
     /// The record of a segment that starts after `start` tokens, for one more request whose prompt contains it, and how many blocks end in
     /// it. None of which no block ends.
     pub(super) fn open(&mut self, segment: Segment, start: u64) -> Option<(u32, u32)> {
-        let size = u64::from(self.block_size);
+        let size = u64::from(self.block_size());
         let count = ((start + u64::from(segment.tokens)) / size - start / size) as u32;
         if count == 0 {
             return None;
@@ -285,7 +291,7 @@ impl BlockPool {
     /// Leading tokens of a prompt with these segments in memory, in full blocks.
     pub(super) fn leading(&self, segments: &[Segment]) -> u64 {
         let mut blocks = 0;
-        let (size, mut end) = (u64::from(self.block_size), 0);
+        let (size, mut end) = (u64::from(self.block_size()), 0);
         for segment in segments {
             let before = end / size;
             end += u64::from(segment.tokens);

@@ -40,6 +40,9 @@ pub struct Progress {
     pub requests_ended: u64,
 }
 
+/// Requests that arrive at the same instant and are taken in by one unit of work.
+const MOST_AT_ONCE: usize = 64;
+
 /// One run of a plan, advanced in slices.
 pub struct Simulation {
     plan: RunPlan,
@@ -61,6 +64,8 @@ pub struct Simulation {
     recorder: Recorder,
     /// Replicas that come and go, faults, queues before replicas; none where nothing of it is asked for.
     operations: Option<Box<operations::Operations>>,
+    /// Nothing but arrivals and replicas makes events.
+    plain: bool,
     horizon: Time,
     now: Time,
     requests_ended: u64,
@@ -89,7 +94,9 @@ impl Simulation {
             // Else arrivals at all the others would cut every run of one. In operation every run is cut where something may fail.
             replicas.iter_mut().for_each(Replica::put_runs_off);
         }
+        let plain = pools.is_none() && plan.operations.is_none() && plan.encode.is_none() && !router.looks();
         let mut simulation = Simulation {
+            plain,
             operations: None,
             encode: plan.encode.as_ref().map(Encode::new),
             router,
@@ -134,10 +141,10 @@ impl Simulation {
 
     /// The next event; false when there is none before the end.
     fn step(&mut self) -> bool {
-        let arrival = match self.arrival {
-            Some(known) => known,
-            None => *self.arrival.insert(self.source.next_arrival().unwrap_or(Time::NEVER)),
-        };
+        let arrival = self.next_arrival();
+        if self.plain {
+            return self.plain_step(arrival);
+        }
         // What comes out of the encoders comes to the router as what comes from clients does.
         let encode = self.encode.as_ref().map_or(Time::NEVER, Encode::next);
         let arrival = arrival.min(encode);
@@ -183,6 +190,41 @@ impl Simulation {
             let others = waits || self.pools.is_some();
             let limit = if others { arrival.min(Time(self.events.least_beside(replica))).min(between) } else { arrival };
             self.run(replica, limit.min(look).min(due));
+        }
+        self.take_leave();
+        true
+    }
+
+    fn next_arrival(&mut self) -> Time {
+        match self.arrival {
+            Some(known) => known,
+            None => *self.arrival.insert(self.source.next_arrival().unwrap_or(Time::NEVER)),
+        }
+    }
+
+    /// The same where there are only arrivals and replicas.
+    fn plain_step(&mut self, arrival: Time) -> bool {
+        let (event, replica) = self.events.first();
+        let next = arrival.min(Time(event));
+        if next == Time::NEVER || next > self.horizon {
+            return false;
+        }
+        debug_assert!(next >= self.now, "time went back");
+        self.now = next;
+        if arrival == next {
+            // Those that arrive together, as long as none of them is turned away.
+            for _ in 0..MOST_AT_ONCE {
+                self.arrival = None;
+                let Some(request) = self.source.take() else { break };
+                self.route(request);
+                if !self.ended.is_empty() || self.next_arrival() > next {
+                    break;
+                }
+            }
+        } else {
+            // Where a reply makes a request, no replica may run past the next event of another.
+            let limit = if self.waits_for_replies { arrival.min(Time(self.events.least_beside(replica))) } else { arrival };
+            self.run(replica, limit);
         }
         self.take_leave();
         true
@@ -290,6 +332,11 @@ impl Simulation {
             self.at_pools(|pools, floor| pools.deliver(request, floor));
             return;
         }
+        self.route(request);
+    }
+
+    #[inline(always)]
+    fn route(&mut self, request: Request) {
         let id = request.id;
         let (router, mut engines) = self.router_and_engines(self.now);
         let replica = router.route(&request, request.arrival, &mut engines);

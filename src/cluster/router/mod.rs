@@ -347,6 +347,11 @@ impl Router {
         }
     }
 
+    /// Whether the router looks at the engines at times of its own.
+    pub fn looks(&self) -> bool {
+        self.snapshot_interval > Time::ZERO && !self.idle
+    }
+
     /// When the router must look at the engines next so that it decides about a request at `arrival` by what it saw last;
     /// [`Time::NEVER`] when it does not. `may_come_sooner`: requests before that may become known.
     pub fn next_snapshot(&self, arrival: Time, may_come_sooner: bool) -> Time {

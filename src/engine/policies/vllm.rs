@@ -220,7 +220,7 @@ impl Vllm {
             return Ok(false);
         }
         let request = core.jobs[head].request.id;
-        if self.blocked == Some((head, request, core.pool.epoch())) {
+        if self.blocked.is_some_and(|blocked| blocked == (head, request, core.pool.epoch())) {
             core.hold_back(head, HoldRule::KvBlocks, self.needed, core.pool.free());
             return Err(Stop::UntilEvent);
         }
@@ -233,14 +233,14 @@ impl Vllm {
             core.hold_back(head, HoldRule::Budget, u64::from(core.jobs[head].request.images.tokens), 0);
             return Err(Stop::Budget);
         }
-        let fetches = core.jobs[head].computed == 0 && core.pool.fetches(head);
+        let fetches = core.fetches(head);
         if !core.limits.chunked_prefill && wanted > *budget && !fetches {
             core.hold_back(head, HoldRule::WholePrompt, u64::from(wanted), u64::from(*budget));
             return Err(Stop::Budget);
         }
         let tokens = wanted.min(*budget);
         let reach = if core.limits.reserve_full_prompt || fetches { target } else { cached.tokens + u64::from(tokens) };
-        let needed = core.pool.blocks_for(reach) - core.pool.blocks_for(cached.tokens) + cached.free_blocks;
+        let needed = core.blocks_for(reach) - core.blocks_for(cached.tokens) + cached.free_blocks;
         // The watermark keeps room for those that run; an idle engine needs none.
         let needed = needed + if core.running_len() > 0 { core.limits.watermark_blocks } else { 0 };
         let needed = needed + if fetches && core.fetched > 0 { owed(core) } else { 0 };
@@ -285,7 +285,7 @@ fn cap(tokens: u32, threshold: u32) -> u32 {
 /// other's.
 fn owed(core: &Core) -> u64 {
     let fetched = core.waiting.iter().map(|&id| &core.jobs[id]).filter(|job| job.computed > 0);
-    fetched.map(|job| core.pool.blocks_for(job.target()) - core.pool.blocks_for(job.computed)).sum()
+    fetched.map(|job| core.blocks_for(job.target()) - core.blocks_for(job.computed)).sum()
 }
 
 /// What holds for the running requests in one step.
@@ -334,7 +334,7 @@ impl Rules {
             let tokens = self.wanted(core, id).min(budget);
             budget -= tokens;
             let computed = core.jobs[id].computed;
-            needed += core.pool.blocks_for(computed + u64::from(tokens)) - core.pool.blocks_for(computed);
+            needed += core.blocks_for(computed + u64::from(tokens)) - core.blocks_for(computed);
         }
         needed <= core.pool.free()
     }
@@ -358,7 +358,7 @@ impl Rules {
                         continue;
                     }
                     let computed = core.jobs[id].computed;
-                    (core.pool.blocks_for(computed + u64::from(tokens)) - core.pool.blocks_for(computed), tokens)
+                    (core.blocks_for(computed + u64::from(tokens)) - core.blocks_for(computed), tokens)
                 }
             };
             if !self.make_room(core, id, blocks, &mut turn, budget) {

@@ -52,7 +52,7 @@ impl Policy for VllmV0 {
         if u64::from(request.input_tokens) + u64::from(request.max_tokens) > core.limits.max_model_len {
             return Some(RejectReason::TooLongForModel);
         }
-        if core.pool.blocks_for(most) + core.limits.watermark_blocks > core.pool.total() {
+        if core.blocks_for(most) + core.limits.watermark_blocks > core.pool.total() {
             return Some(RejectReason::TooLongForKvPool);
         }
         (most > u64::from(core.limits.max_num_batched_tokens)).then_some(RejectReason::TooLongForStep)
@@ -75,7 +75,7 @@ fn admit(core: &mut Core) -> bool {
             core.hold_back(head, HoldRule::WholePrompt, tokens, budget);
             break;
         }
-        let needed = core.pool.blocks_for(target) - core.pool.blocks_for(cached.tokens) + cached.free_blocks;
+        let needed = core.blocks_for(target) - core.blocks_for(cached.tokens) + cached.free_blocks;
         let needed = needed + core.limits.watermark_blocks;
         if needed > core.pool.free() {
             core.hold_back(head, HoldRule::KvBlocks, needed, core.pool.free());

@@ -120,7 +120,7 @@ impl Replica {
         let core = &mut self.core;
         let accepted_tokens = flight.accepted.iter().map(|(_, tokens)| tokens).sum();
 
-        core.pool.at(end);
+        core.pool_at(end);
         let mut prefill_tokens = 0;
         let mut prefill_pairs = 0;
         for (piece, &id) in core.batch.prefills.iter().zip(&core.batch.prefill_jobs) {
@@ -296,7 +296,7 @@ impl Replica {
                 prefilled.push(request);
             }
         }
-        self.core.pool.at(flight.end);
+        self.core.pool_at(flight.end);
         for &id in &flight.completed {
             self.core.pool.read(id);
             self.core.ledger.computed(&self.core.jobs[id].request);

@@ -421,6 +421,10 @@ impl KvCache for Tiered {
         self.device.keep_evicted();
     }
 
+    fn has_tiers(&self) -> bool {
+        true
+    }
+
     fn at(&mut self, now: Time) {
         self.levels.iter_mut().for_each(|level| level.history.change(self.now, level.shelf.used()));
         self.now = now;

@@ -192,7 +192,7 @@ impl Policy for Sglang {
         let reach = prompt + u64::from(request.output_tokens) - 1;
         // The simulation of completion counts all of it.
         let counted = if request.ignore_eos && !self.options.caching { declared } else { declared.min(u64::from(self.options.clip)) };
-        if core.pool.blocks_for(reach) > core.pool.total() || prompt + counted + page >= core.pool.total() * page {
+        if core.blocks_for(reach) > core.pool.total() || prompt + counted + page >= core.pool.total() * page {
             return Some(RejectReason::TooLongForKvPool);
         }
         if !core.limits.chunked_prefill && prompt > u64::from(core.limits.max_num_batched_tokens) {
@@ -203,7 +203,7 @@ impl Policy for Sglang {
 
     fn has_room_for(&self, core: &Core, _id: JobId, blocks: u64) -> bool {
         let active = u64::from(core.running_len()) + u64::from(core.parked());
-        let reserved = core.pool.blocks_for(active * u64::from(self.options.num_reserved_decode_tokens));
+        let reserved = core.blocks_for(active * u64::from(self.options.num_reserved_decode_tokens));
         blocks + reserved <= core.pool.free()
     }
 

@@ -122,7 +122,7 @@ impl Policy for Trtllm {
             return Some(RejectReason::TooLongForModel);
         }
         let reach = if self.pauses() { prompt + reply - 1 } else { declared };
-        if core.pool.blocks_for(reach) > core.pool.total() {
+        if core.blocks_for(reach) > core.pool.total() {
             return Some(RejectReason::TooLongForKvPool);
         }
         // Uncut, a prompt must fit into a step; a paused one with what it has generated.
@@ -134,7 +134,7 @@ impl Policy for Trtllm {
     }
 
     fn has_room_for(&self, core: &Core, id: JobId, blocks: u64) -> bool {
-        if self.pauses() { blocks <= core.pool.free() } else { core.pool.blocks_for(declared(core, id)) <= self.available(core) }
+        if self.pauses() { blocks <= core.pool.free() } else { core.blocks_for(declared(core, id)) <= self.available(core) }
     }
 
     fn reserves(&self, core: &Core, id: JobId) -> Option<u64> {
@@ -253,7 +253,7 @@ impl Trtllm {
         let job = &core.jobs[id];
         let shared = cached.div_ceil(u64::from(core.pool.block_size())) - cached_free;
         let reach = if self.pauses() { job.target() } else { declared(core, id) };
-        let blocks = core.pool.blocks_for(reach) - shared;
+        let blocks = core.blocks_for(reach) - shared;
         let promised = if self.pauses() { 0 } else { core.pool.promised() };
         self.needed = blocks;
         (blocks + promised <= free).then_some(blocks)

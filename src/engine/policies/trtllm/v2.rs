@@ -43,7 +43,7 @@ impl Trtllm {
                 return Stop::UntilEvent;
             }
             if self.held_too_much(core) || self.blocked == Some((id, core.jobs[id].request.id, core.pool.epoch())) {
-                hold(core, id, HoldRule::KvBlocks, core.pool.blocks_for(core.jobs[id].target()), core.pool.free());
+                hold(core, id, HoldRule::KvBlocks, core.blocks_for(core.jobs[id].target()), core.pool.free());
                 return Stop::UntilEvent;
             }
             let hit = core.cached(id);
@@ -54,7 +54,7 @@ impl Trtllm {
                 hold(core, id, rule, u64::from(left), u64::from(room.tokens));
                 return Stop::Step;
             }
-            let blocks = core.pool.blocks_for(hit.tokens + u64::from(piece)) - core.pool.blocks_for(hit.tokens) + hit.free_blocks;
+            let blocks = core.blocks_for(hit.tokens + u64::from(piece)) - core.blocks_for(hit.tokens) + hit.free_blocks;
             if blocks > core.pool.free() {
                 self.needed = blocks;
                 self.block(core, 0);
