@@ -20,6 +20,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use output::{Failure, out};
 
+/// Keeps what a run has given back for the next one: of a sweep, a comparison, replications.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Predicts how LLM serving stacks perform: a discrete-event simulator.
 #[derive(Parser)]
 #[command(name = "LLMPerfOracle", bin_name = "llmperforacle", about, disable_version_flag = true, arg_required_else_help = true)]
