@@ -87,12 +87,18 @@ pub fn files(fits: &Value) -> Vec<(String, String)> {
             (format!("{}.json", system["system"].as_str().unwrap()), text)
         })
         .collect();
-    let reference = &systems.iter().find(|system| system["system"] == "h100_sxm").unwrap()["reference"];
-    let sustained = serde_json::json!({"compute": 0.87, "source": TYPICAL_SUSTAINED});
-    let rows = typical(fits, systems);
-    let text = file(&"typical".into(), &Value::Null, TYPICAL_SOURCE, reference, &sustained, &rows, &[STATIC_SCALES]);
-    files.push(("typical.json".to_owned(), text));
+    files.push(("typical.json".to_owned(), typical_file(fits, "")));
     files
+}
+
+/// What is typical of the measured GPUs but one (none of that name: of all).
+pub fn typical_file(fits: &Value, but: &str) -> String {
+    let systems: Vec<&Value> = fits["systems"].as_array().unwrap().iter().filter(|system| system["system"] != but).collect();
+    let of_links = ["h100_sxm", "h200_sxm"].into_iter().find(|name| *name != but).unwrap();
+    let reference = &systems.iter().find(|system| system["system"] == of_links).unwrap()["reference"];
+    let sustained = serde_json::json!({"compute": 0.87, "source": TYPICAL_SUSTAINED});
+    let rows = typical(fits, &systems, of_links);
+    file(&"typical".into(), &Value::Null, TYPICAL_SOURCE, reference, &sustained, &rows, &[STATIC_SCALES])
 }
 
 /// The fits of a GPU that are used, as they are used.
@@ -155,15 +161,15 @@ fn static_scales(gemm: &mut [Row]) {
     }
 }
 
-/// Medians over the measured GPUs; collectives are those of the H100, whose link scales them.
-fn typical(fits: &Value, systems: &[Value]) -> Rows {
+/// Medians over measured GPUs; collectives are those of one, whose link scales them.
+fn typical(fits: &Value, systems: &[&Value], of_links: &str) -> Rows {
     let all: Vec<(&Value, Rows)> = systems.iter().map(|system| (&system["system"], rows_of(fits, system))).collect();
     let mut rows: Rows = Vec::new();
     for (index, (operation, ..)) in OPERATIONS.iter().enumerate() {
-        let h100 = &all.iter().find(|(system, _)| **system == "h100_sxm").unwrap().1[index];
+        let linked = &all.iter().find(|(system, _)| **system == of_links).unwrap().1[index];
         let mut names: Vec<Row> = Vec::new();
         if ["all_reduce", "nccl"].contains(operation) {
-            names.extend(h100.iter().cloned().map(|row| Row { errors: None, ..row }));
+            names.extend(linked.iter().cloned().map(|row| Row { errors: None, ..row }));
             rows.push(names);
             continue;
         }

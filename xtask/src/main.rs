@@ -66,7 +66,7 @@ fn run(arguments: &[String]) -> Outcome<ExitCode> {
 fn calibration() -> Outcome<ExitCode> {
     let mut command = toolchain::command("cargo");
     command
-        .args(["test", "--quiet", "--test", "calibration_fits", "--", "the_files", "the_documents"])
+        .args(["test", "--quiet", "--test", "calibration_fits", "--test", "calibration_generalises", "--", "the_files", "the_documents"])
         .env("UPDATE_CALIBRATION", "1")
         .current_dir(process::root());
     let hint = "the log says which constant no fit has";
