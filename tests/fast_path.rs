@@ -94,6 +94,7 @@ fn vllm() -> impl Strategy<Value = PolicySpec> {
                 drops_last_block: prefill_schedule_interval % 2 == 0 && !prompts_first,
                 priority: priority && !prompts_first,
                 prompts_first,
+                scheduler_steps: if prompts_first { prefill_schedule_interval } else { 1 },
                 adaptive_threshold,
                 prefill_schedule_interval,
                 max_num_active_seqs,

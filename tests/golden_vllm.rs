@@ -655,3 +655,54 @@ fn v0_the_watermark_is_kept_at_admission() {
     assert_eq!(run(17), [(10.0, 10.0), (10.0, 10.0)]);
     assert_eq!(run(16), [(10.0, 10.0), (20.0, 20.0)]);
 }
+
+/// `num_scheduler_steps: n`.
+fn v0_together(steps: u32, blocks: u64) -> Lab {
+    let policy = VllmV0::new(VllmOptions { prompts_first: true, scheduler_steps: steps, ..VllmOptions::default() });
+    let memory = HashChain::new(blocks, 16, false);
+    Lab::new(Box::new(policy), blocks).memory(Box::new(memory)).limits(|limits| limits.chunked_prefill = false)
+}
+
+/// Four steps at once: one token at 10, four more at 14, and the sixth at 18, for which the other three steps from 14 on are wasted.
+#[test]
+fn v0_tokens_come_out_when_all_steps_of_a_window_are_done() {
+    let mut lab = v0_together(4, 1000);
+    lab.arrive(0.0, 128, 6);
+    let log = lab.log();
+    assert_eq!((log.outcomes[0].first_token, log.outcomes[0].finish), (ms(10.0), ms(18.0)));
+    assert_eq!(log.outcomes[0].output_tokens, 6);
+    assert_eq!((log.steps, log.wasted_sequences), (1 + 8, 3));
+    assert_eq!((&log.gaps_ms[..], log.bunched_tokens), (&[4.0, 4.0][..], 3));
+}
+
+/// B comes at 10.5 and is seen when A's window ends, at 14: its prompt takes until 24, and A's second window from 24 to 28.
+#[test]
+fn v0_arrivals_wait_for_the_end_of_a_window() {
+    let mut lab = v0_together(4, 1000);
+    lab.arrive(0.0, 128, 9);
+    lab.arrive(10.5, 128, 1);
+    let log = lab.log();
+    assert_eq!((log.outcomes[0].first_token, log.outcomes[0].finish), (ms(10.0), ms(28.0)));
+    assert_eq!((log.outcomes[1].first_token, log.outcomes[1].finish), (ms(24.0), ms(24.0)));
+    // A: 4 ms to the first window's tokens, 14 to the second's.
+    assert_eq!(log.gaps_ms, [4.0]);
+}
+
+/// Eight steps at once with five blocks of 16; both prompts of 16 take one. At 10 and 18 each wants one free block for the 8 slots that it
+/// touches, and takes a new one at 10: three free, then one. At 26 with 32 tokens A takes the last one, B lacks it and loses its two: 17
+/// tokens made. Its 33 tokens want 3 blocks, and A's next windows leave 2: it waits until A ends with its window at 50 (1 + 5 x 8 tokens, the
+/// last one too many). Then 10 ms for the 18th, and three windows for 22 more, to 84.
+#[test]
+fn v0_a_window_takes_the_blocks_of_all_its_steps() {
+    let mut lab = v0_together(8, 5);
+    lab.arrive(0.0, 16, 40);
+    lab.arrive(0.0, 16, 40);
+    let log = lab.log();
+    assert_eq!((log.outcomes[0].first_token, log.outcomes[0].finish), (ms(10.0), ms(50.0)));
+    assert_eq!((log.outcomes[1].first_token, log.outcomes[1].finish), (ms(10.0), ms(84.0)));
+    assert_eq!((log.outcomes[0].preemptions, log.outcomes[1].preemptions), (0, 1));
+    // Four blocks are too few for it alone: after 55 tokens it would touch one block beside three of its own and the next.
+    let mut lab = v0_together(8, 4);
+    lab.arrive(0.0, 16, 40);
+    assert_eq!(lab.log().outcomes[0].rejected, Some(RejectReason::TooLongForKvPool));
+}

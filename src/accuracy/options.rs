@@ -149,17 +149,19 @@ fn before_v1(record: &Record) -> bool {
 /// Prompts first, whole and in steps of their own unless it was asked otherwise, and a slow loop on the host, between the 2 and 6 ms at
 /// 256 sequences that its developers reported. An assumption.
 fn v0(record: &Record, prototype: bool, longest: u64, config: &mut Map<String, Value>) {
-    let schedule = record.option_number("num_scheduler_steps").unwrap_or(1.0).max(1.0);
+    let together = record.option_number("num_scheduler_steps").unwrap_or(1.0).max(1.0);
+    let whole = config.get("enable_chunked_prefill") != Some(&json!(true));
+    // With prompts cut, several steps at once are not modelled: they share the host's time.
+    let shared = if prototype || !whole { together } else { 1.0 };
     let (step_us, sequence_us) = if prototype { PROTOTYPE_HOST_US } else { V0_HOST_US };
-    let host = json!({"per_step_us": step_us / schedule, "per_sequence_us": sequence_us / schedule, "per_new_request_us": 100,
+    let host = json!({"per_step_us": step_us / shared, "per_sequence_us": sequence_us / shared, "per_new_request_us": 100,
         "per_launch_us": if prototype { 0 } else { 50 }});
     config.insert("host_overhead".into(), host);
-    let whole = config.get("enable_chunked_prefill") != Some(&json!(true));
     if prototype || !whole {
         config.entry("enable_chunked_prefill").or_insert(json!(false));
         return;
     }
-    let own = json!({"vllm": {"version": "0.6"}, "enable_chunked_prefill": false});
+    let own = json!({"vllm": {"version": "0.6", "num_scheduler_steps": together as u32}, "enable_chunked_prefill": false});
     extend(config, own);
     // A step takes as many tokens as the longest sequence that is allowed.
     if !config.contains_key("max_num_batched_tokens") {

@@ -24,6 +24,7 @@ mod run;
 mod samples;
 pub mod speculation;
 pub mod testing;
+mod windows;
 
 pub use bunches::Bunches;
 pub use core::{Core, Limits};

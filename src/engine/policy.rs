@@ -71,6 +71,11 @@ pub trait Policy {
         None
     }
 
+    /// Decode steps that a batch without prompts is formed for at once: its tokens come out when all are done.
+    fn steps_together(&self) -> u32 {
+        1
+    }
+
     /// Whether a request with several replies first has its prompt computed, and the replies are asked for when that is done; else all are
     /// asked for on its arrival.
     fn computes_prompt_before_replies(&self) -> bool {

@@ -30,6 +30,7 @@ use super::probe::Probe;
 use super::run::Run;
 use super::samples::Samples;
 use super::speculation::Speculation;
+use super::windows::Window;
 use crate::cost::{AdapterMix, CostModel, Group, StepCost};
 use crate::kv::Held;
 use crate::units::Time;
@@ -89,6 +90,8 @@ pub struct Replica {
     samples: Samples,
     speculation: Option<Speculation>,
     bunches: Option<Bunches>,
+    /// Decode steps are scheduled several at once.
+    window: Option<Box<Window>>,
     /// Batches wait for new requests; each step is then taken by itself.
     company: Option<Company>,
     /// Thousandths of a step's time on the GPUs: 1000 at full speed.
@@ -101,7 +104,8 @@ pub struct Replica {
 impl Replica {
     pub fn new(index: u16, core: Core, policy: Box<dyn Policy>, cost: Box<dyn CostModel>, mut pace: Pace) -> Replica {
         let company = policy.awaits_company(&core).map(|(timeout, most)| Company::new(timeout, most));
-        pace.fast_path &= company.is_none();
+        let window = Window::of(policy.steps_together());
+        pace.fast_path &= company.is_none() && window.is_none();
         Replica {
             index,
             pace,
@@ -122,6 +126,7 @@ impl Replica {
             samples: Samples::default(),
             speculation: None,
             bunches: None,
+            window,
             company,
             slowdown: FULL_SPEED,
             handovers: Handovers::default(),
@@ -503,7 +508,11 @@ impl Replica {
         if self.core.lora.is_some() {
             self.cost.of_adapters(mix);
         }
-        let mut run = if self.core.batch.prefills.is_empty() {
+        let (cost_model, slowdown) = (&mut self.cost, self.slowdown);
+        let mut run = if let (Some(window), true) = (&mut self.window, self.core.batch.prefills.is_empty()) {
+            let of_step = |sequences, context| cost_model.decode(sequences, context).slowed(slowdown).at(context);
+            window.form(&self.pace, start, (sequences, context), of_step)
+        } else if self.core.batch.prefills.is_empty() {
             let cost = self.cost.decode(sequences, context).slowed(self.slowdown);
             let increment_ps = cost.context_ps * u64::from(sequences);
             let valid_steps = match cost.valid_below_context {

@@ -13,6 +13,11 @@ pub struct VllmConfig {
     /// Whose defaults. Absent: 0.33. 0.6 without chunked prefill, its default, computes prompts first, in steps of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VllmVersion>,
+    /// 0.6 without chunked prefill: decode steps that one call of the scheduler is good for. Arrivals and ends are seen, and tokens come
+    /// out, when the last is done. Absent means 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub num_scheduler_steps: Option<u32>,
     /// Order of the queue, and who loses its KV first: `fcfs` (the newest) or `priority` (the largest priority number). Absent means fcfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling_policy: Option<VllmSchedulingPolicy>,

@@ -18,6 +18,10 @@ pub(super) fn vllm(kind: FrameworkKind, config: &FrameworkConfig, config_path: &
         let message = "`long_prefill_token_threshold_adaptive` has no effect without `long_prefill_token_threshold`";
         findings.warning(join_key(&path, "long_prefill_token_threshold_adaptive"), message, "");
     }
+    if own.num_scheduler_steps.is_some() && own.version != Some(VllmVersion::V0_6) {
+        let message = "`num_scheduler_steps` is an option of the scheduler before V1";
+        findings.error(join_key(&path, "num_scheduler_steps"), message, "take it out, or say `version: \"0.6\"`");
+    }
     if own.version == Some(VllmVersion::V0_6) {
         let newer = [
             ("scheduling_policy", own.scheduling_policy.is_some()),

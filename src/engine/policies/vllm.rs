@@ -27,8 +27,10 @@ pub struct VllmOptions {
     pub max_num_active_seqs: u32,
     /// Drafting by EAGLE or MTP: the last cached block is computed again, as the drafter wants its hidden states.
     pub drops_last_block: bool,
-    /// The scheduler before V1, without chunked prefill (`vllm_v0`): it looks at the queue's limits below and at nothing else here.
+    /// The scheduler before V1, without chunked prefill (`vllm_v0`): it looks at what stands below and at nothing else here.
     pub prompts_first: bool,
+    /// `num_scheduler_steps` of that scheduler: decode steps that it schedules at once. At least 1.
+    pub scheduler_steps: u32,
     /// `max_num_queued_reqs`: a request that finds as many waiting is turned away.
     pub max_num_queued_reqs: Option<u32>,
     /// `max_num_queued_tokens`: one that would bring the waiting prompts above this is turned away.
@@ -44,6 +46,7 @@ impl Default for VllmOptions {
             max_num_active_seqs: u32::MAX,
             drops_last_block: false,
             prompts_first: false,
+            scheduler_steps: 1,
             max_num_queued_reqs: None,
             max_num_queued_tokens: None,
         }

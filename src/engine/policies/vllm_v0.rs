@@ -4,11 +4,15 @@
 //! blocks run out; only when no prompt was taken do the running requests decode. When a decode finds no block, the newest running request
 //! loses its KV and goes to the front of the queue, to be computed again as a prompt with its reply so far.
 //!
-//! Left out: swapping to host memory (of groups of several sequences only), `num_scheduler_steps`, the delay factor.
+//! With `num_scheduler_steps` above 1 a decode is scheduled for so many steps at once: each sequence takes the blocks of all of them, its
+//! own end notwithstanding, and is passed over by nobody until they are done. A prompt is still one step.
+//!
+//! Left out: swapping to host memory (of groups of several sequences only), the delay factor.
 
 use super::vllm::VllmOptions;
 use crate::engine::core::Core;
 use crate::engine::held::HoldRule;
+use crate::engine::job::{JobId, Stage};
 use crate::engine::observer::RejectReason;
 use crate::engine::policy::{Policy, Steadiness};
 use crate::workload::Request;
@@ -31,6 +35,9 @@ impl Policy for VllmV0 {
             return Steadiness::OneStep;
         }
         let mut preempted = false;
+        if self.options.scheduler_steps > 1 {
+            take_slots(core, u64::from(self.options.scheduler_steps));
+        }
         while core.decodes.blocks_needed(1) > core.pool.free() {
             let Some(newest) = core.newest_running() else { break };
             core.preempt(newest);
@@ -46,16 +53,47 @@ impl Policy for VllmV0 {
         self.options.refuses(core, request).then_some(RejectReason::QueueFull)
     }
 
+    fn steps_together(&self) -> u32 {
+        self.options.scheduler_steps
+    }
+
     /// What is preempted is computed again in one piece, beside the watermark, however far its reply has come.
     fn unfit(&self, core: &Core, request: &Request) -> Option<RejectReason> {
         let most = u64::from(request.input_tokens) + u64::from(request.output_tokens) - 1;
         if u64::from(request.input_tokens) + u64::from(request.max_tokens) > core.limits.max_model_len {
             return Some(RejectReason::TooLongForModel);
         }
-        if core.blocks_for(most) + core.limits.watermark_blocks > core.pool.total() {
+        // Alone, it must find the blocks of several steps and one more, as below.
+        let steps = u64::from(self.options.scheduler_steps);
+        let ahead = if steps > 1 { core.blocks_for(most + steps) + 1 } else { 0 };
+        if ahead.max(core.blocks_for(most) + core.limits.watermark_blocks) > core.pool.total() {
             return Some(RejectReason::TooLongForKvPool);
         }
         (most > u64::from(core.limits.max_num_batched_tokens)).then_some(RejectReason::TooLongForStep)
+    }
+}
+
+/// `_schedule_running` with lookahead slots: in order of admission each sequence wants as many free blocks as its next `steps` tokens
+/// touch, the one that it is in included; for one that lacks them the newest behind it lose their KV, or at last itself.
+fn take_slots(core: &mut Core, steps: u64) {
+    let block = u64::from(core.pool.block_size());
+    let running: Vec<JobId> = core.running().collect();
+    let (mut taken, mut left) = (0, running.len());
+    for (index, &id) in running.iter().enumerate() {
+        if index >= left {
+            return;
+        }
+        // One whose last token is in flight wants none.
+        if core.jobs[id].stage != Stage::Decoding {
+            continue;
+        }
+        let computed = core.decodes.computed(&core.jobs, id);
+        let touched = (computed + steps - 1) / block - computed / block + 1;
+        while touched > core.pool.free().saturating_sub(taken) && left > index {
+            left -= 1;
+            core.preempt(running[left]);
+        }
+        taken += core.blocks_for(computed + steps) - core.blocks_for(computed);
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Flight {
     /// Prefills that complete: each yields a token at the end.
     pub(super) completed: Vec<JobId>,
     pub(super) finishing: Vec<JobId>,
-    /// Drafted tokens accepted in its (single) step, by sequence.
+    /// Tokens beyond the first of its (single) step, by sequence: drafted ones that were accepted, or those of a window of steps.
     pub(super) accepted: Vec<(JobId, u32)>,
     /// Pieces of prompts whose KV goes to another replica: tokens computed with it.
     pub(super) pieces: Vec<(JobId, u64)>,
@@ -114,11 +114,24 @@ impl Replica {
             regular_gaps = 0;
         }
 
-        if self.speculation.is_some() {
-            self.accept_drafts(&mut flight);
+        let mut accepted_tokens = 0;
+        let decodes = self.core.batch.decodes;
+        if let Some(mut speculation) = self.speculation.take_if(|_| decodes) {
+            // Drafted tokens that are accepted come out with the step's own token.
+            accepted_tokens = self.gain(&mut flight, || speculation.accepted());
+            self.gaps.extend(std::iter::repeat_n(0, accepted_tokens as usize));
+            self.speculation = Some(speculation);
+        }
+        let window = self.window.take_if(|_| decodes);
+        let mut bunched_tokens = 0;
+        if let Some(window) = &window {
+            // What came before came out when this window began.
+            let gap = (end - self.core.last_end).0;
+            self.gaps.resize(self.gaps.len() + regular_gaps as usize, gap);
+            regular_gaps = 0;
+            bunched_tokens = self.gain(&mut flight, || window.steps - 1);
         }
         let core = &mut self.core;
-        let accepted_tokens = flight.accepted.iter().map(|(_, tokens)| tokens).sum();
 
         core.pool_at(end);
         let mut prefill_tokens = 0;
@@ -143,7 +156,6 @@ impl Replica {
             }
         }
 
-        let mut bunched_tokens = 0;
         if let Some(bunches) = self.bunches {
             bunched_tokens = bunches.let_out(core, &flight.first_tokens, &flight.completed, end, &mut self.gaps);
             self.stalled_gaps.clear();
@@ -193,34 +205,43 @@ impl Replica {
                     _ => used + decodes.blocks_needed(i) - first_blocks,
                 },
             };
-            observer.steps(&steps_told);
-            if let Some(probe) = &mut self.probe {
-                probe.see(core, &steps_told);
+            let mut tell = |told: &StepRun<'_>| {
+                observer.steps(told);
+                if let Some(probe) = &mut self.probe {
+                    probe.see(core, told);
+                }
+            };
+            match &window {
+                Some(window) => window.tell(&steps_told, &flight.accepted, tell),
+                None => tell(&steps_told),
             }
         }
 
+        if window.is_some() {
+            self.window = window;
+        }
         self.move_on(&run, end, &mut flight);
         self.flights.push_back(flight);
         self.form_at = self.next_formation(now);
     }
 
-    /// Drafted tokens that are accepted come out with the step's own token.
-    fn accept_drafts(&mut self, flight: &mut Flight) {
+    /// Decoding sequences get up to so many tokens more with the step's own. How many that is in all.
+    fn gain(&mut self, flight: &mut Flight, mut of_each: impl FnMut() -> u32) -> u32 {
         let core = &mut self.core;
-        if let (Some(speculation), true) = (&mut self.speculation, core.batch.decodes) {
-            let is_member = |&id: &JobId| {
-                let job = &core.jobs[id];
-                job.stage == Stage::Decoding && job.left == u64::MAX && !core.stopping.contains(&id)
-            };
-            let members: Vec<JobId> = core.running().filter(is_member).collect();
-            for id in members {
-                let tokens = core.accept(id, speculation.accepted());
-                if tokens > 0 {
-                    flight.accepted.push((id, tokens));
-                    self.gaps.extend(std::iter::repeat_n(0, tokens as usize));
-                }
+        let is_member = |&id: &JobId| {
+            let job = &core.jobs[id];
+            job.stage == Stage::Decoding && job.left == u64::MAX && !core.stopping.contains(&id)
+        };
+        let members: Vec<JobId> = core.running().filter(is_member).collect();
+        let mut gained = 0;
+        for id in members {
+            let tokens = core.accept(id, of_each());
+            if tokens > 0 {
+                flight.accepted.push((id, tokens));
+                gained += tokens;
             }
         }
+        gained
     }
 
     /// Moves the scheduler's view to the end of a run.

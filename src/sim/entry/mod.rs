@@ -420,6 +420,9 @@ impl Parts<'_> {
 /// Why no run of equal steps is taken at once.
 fn single_steps(limits: &Limits, degrees: Degrees, bunches: bool, policy: &PolicySpec) -> Option<String> {
     let waits = matches!(policy, PolicySpec::Trtllm(options) if options.batch_wait_timeout > Time::ZERO);
+    if matches!(policy, PolicySpec::Vllm(options) if options.scheduler_steps > 1) {
+        return Some("several steps scheduled at once".to_owned());
+    }
     match (limits.speculative_tokens, degrees.pp) {
         (0, _) if degrees.ranks > 1 => Some("attention ranks in lockstep".to_owned()),
         (0, 1) if waits => Some("batches that wait for new requests".to_owned()),

@@ -87,6 +87,18 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
     }
     let caching = parts.caching(config.enable_prefix_caching.unwrap_or(defaults.prefix_caching), warnings);
     let beside = blocks_per_sequence(&parts.model);
+    if own.num_scheduler_steps.is_some_and(|steps| steps > 1) {
+        let beside = [
+            (chunked, "chunked prefill"),
+            (config.speculative.is_some(), "speculative decoding"),
+            (parts.degrees.pp > 1, "a pipeline of stages"),
+            (parts.degrees.ranks > 1, "attention ranks"),
+        ];
+        if let Some((_, what)) = beside.into_iter().find(|(there, _)| *there) {
+            let message = format!("several steps scheduled at once are modelled without {what}");
+            return Err(Diagnostic::error(parts.at("vllm.num_scheduler_steps"), message, "take one of the two out"));
+        }
+    }
     let options = VllmOptions {
         priority: own.scheduling_policy == Some(VllmSchedulingPolicy::Priority),
         adaptive_threshold: own.long_prefill_token_threshold_adaptive.unwrap_or(false),
@@ -96,6 +108,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             .speculative
             .as_ref()
             .is_some_and(|own| matches!(own.method, SpeculativeMethod::Eagle | SpeculativeMethod::Mtp)),
+        scheduler_steps: own.num_scheduler_steps.unwrap_or(1),
         prompts_first: earlier.is_some_and(|earlier| earlier.prefill_first) && !chunked,
         max_num_queued_reqs: own.max_num_queued_reqs,
         max_num_queued_tokens: own.max_num_queued_tokens,
