@@ -119,12 +119,17 @@ test('failures: the fleet’s history, its marks, and what the inspector tells o
   const inspector = page.locator('.inspector-panel');
   await inspector.locator('summary').first().click();
   const at = inspector.getByLabel('Moment, simulated seconds');
-  await inspector.locator('.step-status').filter({ hasText: / at [\d.,]+.s: / }).waitFor();
+  await inspector.locator('.step-status').filter({ hasText: / at [\d.,]+.s, replica \d+: / }).waitFor();
   await at.fill(String(failed.at_s + 1));
   await at.press('Tab');
   const lines = inspector.locator('.fleet-lines');
   await lines.locator('li', { hasText: failed.sentence }).first().waitFor();
   assert.match(await lines.innerText(), /Router: [^]*req_\d+ to replica \d+ of \d+[^]*Fleet[^]*Tried again[^]*req_\d+ (was lost|did not get in): /);
+  // One replica at a time, the one that is chosen.
+  const chosen = inspector.getByLabel('Replica to look into');
+  assert.match(await inspector.locator('.step-status').innerText(), /3 of 4 replicas are at work/);
+  await chosen.selectOption(String(failed.replica));
+  assert.match(await inspector.locator('.step-status').innerText(), new RegExp(`replica ${failed.replica}: no step is under way`));
   await check(page, 'preset failures');
 });
 

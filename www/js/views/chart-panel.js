@@ -55,8 +55,8 @@ export function createChartPanel({ title, id, controls, legend, vertical = false
   const plot = h('div', { class: 'plot' }, canvas, overlay);
   const tableHolder = h('div', { class: 'table-scroll', role: 'region', 'aria-label': `${title}: data`, tabindex: 0 });
   const data = h('details', { class: 'data' }, h('summary', {}, 'Data'), tableHolder);
-  const closer = h('button', { type: 'button', class: 'quiet small', 'aria-label': `${title}: zoom in`, title: 'Zoom in: drag over the chart, or +', on: { click: () => zoomBy(0.5) } }, '+');
-  const wider = h('button', { type: 'button', class: 'quiet small', 'aria-label': `${title}: zoom out`, title: 'Zoom out: −', hidden: true, on: { click: () => zoomBy(2) } }, '−');
+  const closer = h('button', { type: 'button', class: 'quiet small', 'aria-label': `${title}: zoom in`, title: 'Zoom in: drag over the chart, or +', on: { click: () => zoomBy(0.5) } }, 'Zoom in');
+  const wider = h('button', { type: 'button', class: 'quiet small', 'aria-label': `${title}: zoom out`, title: 'Zoom out: −', hidden: true, on: { click: () => zoomBy(2) } }, 'Zoom out');
   const whole = h('button', { type: 'button', class: 'quiet small', 'aria-label': `${title}: show everything`, title: 'Show everything: double click, or 0', hidden: true, on: { click: () => zoomTo(null) } }, 'Show all');
   const save = h('div', { class: 'chart-saves' }, closer, wider, whole,
     h('button', { type: 'button', class: 'quiet small', 'aria-label': `${title}: download CSV`, on: { click: () => saveCsv() } }, 'CSV'),

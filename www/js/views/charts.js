@@ -135,9 +135,9 @@ export function createCharts(store, engine, onMoment) {
       const powered = shown.filter(({ series }) => series.powerW.length > 0);
       power.element.hidden = powered.length === 0;
       if (powered.length > 0) power.show(seriesPicture(engine, powered, 'powerW'), title);
-      budget.update(shown);
       // A pinned result is not simulated again: its moments cannot be looked into.
       const own = store.get().results;
+      budget.update(own.filter(({ name }) => !view.hidden.includes(name)));
       const chosen = own[view.timelineEntry] ?? own[0];
       replaceChildren(entrySelect, own.map(({ name }, index) => h('option', { value: String(index) }, name)));
       entrySelect.value = String(chosen ? own.indexOf(chosen) : 0);

@@ -23,19 +23,24 @@ const coarse = (seconds) => Number(seconds.toPrecision(4));
  * @param {Pick<ReturnType<typeof createPool>, 'run'>} options.pool
  */
 export function createInspector({ store, pool }) {
-  const entry = h('select', { 'aria-label': 'Entry to look into', on: { change: () => look() } });
+  const entry = h('select', { 'aria-label': 'Entry to look into', on: { change: () => { wanted = null; void look(); } } });
   const slider = h('input', { type: 'range', min: 0, max: TICKS, value: TICKS / 2, 'aria-label': 'Moment', on: { input: () => choose(coarse((Number(slider.value) / TICKS) * endS()), true) } });
   const exact = h('input', { type: 'number', min: 0, step: 'any', 'aria-label': 'Moment, simulated seconds', on: { change: () => choose(Number(exact.value) || 0) } });
+  const replica = h('select', { 'aria-label': 'Replica to look into', hidden: true, on: { change: () => { wanted = Number(replica.value); if (seen) show(seen); } } });
   const before = h('button', { type: 'button', class: 'quiet', on: { click: () => shownStep && choose(Math.max(0, shownStep.start_s - 1e-9)) } }, '◀ Step before');
   const after = h('button', { type: 'button', class: 'quiet', on: { click: () => shownStep && choose(shownStep.end_s) } }, 'Next step ▶');
   const status = h('p', { class: 'step-status', role: 'status' });
   const body = h('div', { class: 'step-body' });
   const element = h('div', { class: 'inspector' },
-    h('div', { class: 'inspector-controls' }, entry, slider, h('label', {}, exact, ' s'), before, after), status, body);
+    h('div', { class: 'inspector-controls' }, entry, replica, slider, h('label', {}, exact, ' s'), before, after), status, body);
 
   let atS = NaN;
   /** @type {Step | null} */
   let shownStep = null;
+  /** @type {Moment | null} */
+  let seen = null;
+  /** The replica that was chosen; none yet: the first with a step. @type {number | null} */
+  let wanted = null;
   /** @type {RunResult[] | null} */
   let shownResults = null;
   /** @type {{ cancel: () => void } | null} */
@@ -75,14 +80,21 @@ export function createInspector({ store, pool }) {
 
   /** @param {Moment} moment */
   function show(moment) {
-    const steps = moment.replicas.flatMap((replica) => replica.steps);
-    shownStep = steps[0] ?? null;
+    seen = moment;
+    const several = moment.replicas.length > 1;
+    const shown = moment.replicas[wanted ?? -1] ?? moment.replicas.find(({ steps }) => steps.length > 0) ?? moment.replicas[0];
+    replica.hidden = !several;
+    replaceChildren(replica, moment.replicas.map(({ replica: index, steps }) => h('option', { value: String(index) }, `Replica ${index}${steps.length > 0 ? '' : ', idle'}`)));
+    if (shown) replica.value = String(shown.replica);
+    shownStep = shown?.steps[0] ?? null;
     before.disabled = after.disabled = shownStep === null;
-    const first = steps[0];
-    status.textContent = first
-      ? `${moment.run} at ${number(moment.at_s)}\u202fs: a ${first.kind} step of ${number(first.duration_ms)}\u202fms, ${count(first.tokens.prefill)} prompt tokens and ${count(first.tokens.decode)} decodes.`
-      : `${moment.run} at ${number(moment.at_s)}\u202fs: no step is under way.`;
-    replaceChildren(body, fleetLines(moment), moment.replicas.flatMap((replica) => replicaParts(replica, moment.replicas.length > 1)));
+    const busy = moment.replicas.filter(({ steps }) => steps.length > 0).length;
+    const where = several && shown ? `, replica ${shown.replica}` : '';
+    const among = several ? ` ${count(busy)} of ${count(moment.replicas.length)} replicas are at work.` : '';
+    status.textContent = `${moment.run} at ${number(moment.at_s)}\u202fs${where}: ${shownStep
+      ? `a ${shownStep.kind} step of ${number(shownStep.duration_ms)}\u202fms, ${count(shownStep.tokens.prefill)} prompt tokens and ${count(shownStep.tokens.decode)} decodes.`
+      : 'no step is under way.'}${among}`;
+    replaceChildren(body, fleetLines(moment), shown ? replicaParts(shown, several) : null);
   }
 
   return {

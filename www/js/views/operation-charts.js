@@ -121,7 +121,7 @@ export function createOperationCharts(engine, legend, onError) {
     },
     table: () => null,
   });
-  const imagesHolder = h('div', { class: 'table-scroll', role: 'region', 'aria-label': 'Images', tabindex: 0 });
+  const imagesHolder = h('div', { class: 'table-scroll', role: 'region', 'aria-label': 'Images: totals', tabindex: 0 });
   const images = h('section', { class: 'chart wide', 'aria-label': 'Images' }, h('div', { class: 'chart-head' }, h('h3', {}, 'Images')), imagesHolder);
 
   return {
