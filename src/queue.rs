@@ -41,6 +41,7 @@ impl<T: Ord> Queue<T> {
         }
     }
 
+    #[inline]
     pub fn peek(&self) -> Option<&T> {
         match (self.in_order.front(), self.others.peek()) {
             (Some(first), Some(Reverse(other))) => Some(first.min(other)),
@@ -48,6 +49,7 @@ impl<T: Ord> Queue<T> {
         }
     }
 
+    #[inline]
     pub fn pop(&mut self) -> Option<T> {
         match (self.in_order.front(), self.others.peek()) {
             (None, Some(_)) => self.others.pop().map(|Reverse(other)| other),

@@ -631,10 +631,15 @@ impl RunningList {
         }
     }
 
+    #[inline(always)]
     fn compact(&mut self, jobs: &mut Arena) {
-        if self.list.len() <= 2 * self.live + 32 {
-            return;
+        if self.list.len() > 2 * self.live + 32 {
+            self.compact_now(jobs);
         }
+    }
+
+    #[inline(never)]
+    fn compact_now(&mut self, jobs: &mut Arena) {
         self.list.retain(|&id| id != VACANT);
         for (position, &id) in self.list.iter().enumerate() {
             jobs[id].position = position;

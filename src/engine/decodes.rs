@@ -125,6 +125,7 @@ impl Decodes {
     }
 
     /// A job whose next token is computed by a decode step joins.
+    #[inline]
     pub fn join(&mut self, jobs: &mut Arena, id: JobId) {
         let job = &mut jobs[id];
         job.stage = Stage::Decoding;
@@ -142,6 +143,7 @@ impl Decodes {
     }
 
     /// A member leaves; its computed and generated tokens are written back.
+    #[inline]
     pub fn leave(&mut self, jobs: &mut Arena, id: JobId) {
         let computed = self.computed(jobs, id);
         let generated = self.generated(jobs, id);
@@ -157,6 +159,7 @@ impl Decodes {
     }
 
     /// Steps until the first member's last token is scheduled; `None` without members.
+    #[inline]
     pub fn steps_to_next_end(&mut self, jobs: &Arena) -> Option<u64> {
         if !self.joined.is_empty() {
             self.file_joined();
@@ -172,6 +175,7 @@ impl Decodes {
 
     /// Jobs that start together end together as often as not, and the latest numbers were given back first: such a list is in order
     /// backwards.
+    #[inline(never)]
     fn file_joined(&mut self) {
         let (first, last) = (self.joined.first(), self.joined.last());
         if first > last {

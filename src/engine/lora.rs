@@ -67,6 +67,10 @@ pub struct AdapterUse {
 }
 
 impl AdapterUse {
+    pub fn is_nothing(&self) -> bool {
+        (self.adapters | self.loads | self.reads | self.evictions | self.admitted | self.found) == 0 && self.wait_ps == 0
+    }
+
     /// That of another rank in the same step.
     pub(super) fn join(&mut self, other: &AdapterUse) {
         self.adapters += other.adapters;

@@ -202,6 +202,7 @@ impl Replica {
     }
 
     /// When something happens next here, unless a request arrives before; [`Time::NEVER`] when idle.
+    #[inline]
     pub fn next_event(&self) -> Time {
         if let Some(group) = &self.lockstep {
             return group.next_event(self);

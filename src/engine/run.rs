@@ -76,10 +76,13 @@ impl Run {
     }
 
     /// Time that the first `steps` steps take, ps.
+    #[inline]
     pub(super) fn span(&self, steps: u64) -> u64 {
-        if let Some(span) = small_sum_of_ramp(self.duration_ps, self.duration_increment_ps, steps) {
-            return span;
-        }
+        small_sum_of_ramp(self.duration_ps, self.duration_increment_ps, steps).unwrap_or_else(|| self.wide_span(steps))
+    }
+
+    #[inline(never)]
+    fn wide_span(&self, steps: u64) -> u64 {
         let triangle = u128::from(steps) * u128::from(steps.saturating_sub(1)) / 2;
         let span = u128::from(steps) * u128::from(self.duration_ps) + triangle * u128::from(self.duration_increment_ps);
         u64::try_from(span).unwrap_or(u64::MAX)

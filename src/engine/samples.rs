@@ -54,10 +54,12 @@ impl Samples {
     }
 
     /// The job that computed a request's prompt has ended, which cost `prefilled_tokens`: the jobs that reply. None of any other job.
+    #[inline(always)]
     pub(super) fn prompt_computed(&mut self, id: u32, prefilled_tokens: u64) -> Option<Vec<Request>> {
-        if self.families.is_empty() {
-            return None;
-        }
+        if self.families.is_empty() { None } else { self.prompt_job_ended(id, prefilled_tokens) }
+    }
+
+    fn prompt_job_ended(&mut self, id: u32, prefilled_tokens: u64) -> Option<Vec<Request>> {
         let family = self.families.get_mut(&id)?;
         let request = family.prompt.take()?;
         let jobs = replies(&request);
@@ -82,10 +84,12 @@ impl Samples {
     }
 
     /// A job has ended, with its tokens. Those of the request when it was the last.
+    #[inline(always)]
     pub(super) fn ended(&mut self, id: u32, output_tokens: u32, prefilled_tokens: u64) -> Option<(u32, u64)> {
-        if self.families.is_empty() {
-            return Some((output_tokens, prefilled_tokens));
-        }
+        if self.families.is_empty() { Some((output_tokens, prefilled_tokens)) } else { self.job_ended(id, output_tokens, prefilled_tokens) }
+    }
+
+    fn job_ended(&mut self, id: u32, output_tokens: u32, prefilled_tokens: u64) -> Option<(u32, u64)> {
         let Some(family) = self.families.get_mut(&id) else { return Some((output_tokens, prefilled_tokens)) };
         // The prompt's own job yields no token.
         family.output_tokens += if family.prompt.is_some() { 0 } else { output_tokens };

@@ -127,6 +127,7 @@ impl BlockPool {
     }
 
     /// Blocks that so many tokens fill.
+    #[inline(always)]
     pub fn full_blocks(&self, tokens: u64) -> u64 {
         self.block.within(tokens)
     }
@@ -146,6 +147,7 @@ impl BlockPool {
     }
 
     /// Blocks that can be allocated now: those without contents and those whose contents nobody holds.
+    #[inline(always)]
     pub fn free(&self) -> u64 {
         self.blank + self.cached
     }
@@ -166,6 +168,7 @@ impl BlockPool {
     }
 
     /// Blocks that an owner of `tokens` tokens holds, the last one perhaps partly full.
+    #[inline(always)]
     pub fn blocks_for(&self, tokens: u64) -> u64 {
         if tokens == 0 { 0 } else { self.block.covering(tokens) + self.beside }
     }

@@ -4,7 +4,7 @@ use super::ramp::{narrow, pairs, sum_of_ramp};
 use super::waits::Waits;
 use crate::engine::ledger::{HIT_CAUSES, MISS_CAUSES};
 use crate::engine::{AdapterUse, Found, StepRun};
-use crate::math::product;
+use crate::math::{product, times};
 
 /// What one replica did after the warm-up: steps that *end* after it, counted whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub struct AdapterCounters {
 
 impl AdapterCounters {
     fn add(&mut self, used: &AdapterUse, skipped: u64, step_ps: u64) {
-        if *used == AdapterUse::default() {
+        if used.is_nothing() {
             return;
         }
         self.batch_ps += u128::from(used.adapters) * u128::from(step_ps);
@@ -147,7 +147,7 @@ impl Counters {
         self.drafted_tokens += run.drafted_tokens as u64;
         self.accepted_tokens += run.accepted_tokens as u64;
         self.padded_tokens += steps * run.padded_tokens as u64;
-        self.context_tokens += product(first_context, steps) + if steps == 1 { 0 } else { u128::from(decodes) * pairs(steps) };
+        self.context_tokens += product(first_context, steps) + if steps == 1 { 0 } else { times(pairs(steps), decodes) };
         self.prefill_pairs += run.prefill_pairs as u128;
         self.step_ps += step_ps;
         self.device_ps += run.first_device_ps * steps + growth_ps;

@@ -5,8 +5,9 @@
 
 use serde_json::{Value, json};
 
-use super::result::{NEVER_PS, RunResult};
+use super::result::RunResult;
 use super::run_info::ReplicaInfo;
+use super::tally::Tally;
 use crate::cost::energy::FJ_PER_J;
 use crate::object::object;
 use crate::units::PS_PER_S;
@@ -78,7 +79,7 @@ fn gpus(run: &RunResult) -> f64 {
 }
 
 /// The bill: every GPU of the run for every hour of the window that it is there, busy or not.
-pub(super) fn cost(run: &RunResult) -> Value {
+pub(super) fn cost(run: &RunResult, tally: &Tally) -> Value {
     let window = window_ps(run).max(1) as f64;
     // Of the window's hours, those that are paid for.
     let share = |replica: usize| run.fleet.paid_ps(replica, run.warm_up_ps, run.end_ps) as f64 / window;
@@ -95,13 +96,7 @@ pub(super) fn cost(run: &RunResult) -> Value {
     let per_hour = per_hour.and_then(|usd| Some(usd + encoders.1?));
     let paid_gpus: f64 = replicas().map(|(index, info)| f64::from(info.gpus) * share(index)).sum::<f64>() + encoders.0;
     let bill = per_hour.map(|usd| usd * window_s(run) / S_PER_HOUR);
-    let in_window = |at_ps: u64| at_ps != NEVER_PS && at_ps > run.warm_up_ps;
-    let requests = &run.requests;
-    let input_tokens = (0..requests.len())
-        .filter(|&row| in_window(requests.first_token_ps[row]))
-        .map(|row| u64::from(requests.input_tokens[row]))
-        .sum::<u64>() as f64;
-    let finished = requests.finish_ps.iter().filter(|&&at| in_window(at)).count() as f64;
+    let (input_tokens, finished) = (tally.input_tokens as f64, tally.finished as f64);
     let million = bill.map(|usd| usd * 1e6);
     let mut sources: Vec<&str> = run.info.replicas.iter().map(|info| info.price_source.as_str()).collect();
     sources.dedup();

@@ -1,7 +1,7 @@
 //! A histogram with logarithmic buckets that takes a whole run of steps at once.
 
 use super::ramp::{pairs, sum_of_ramp};
-use crate::math::product;
+use crate::math::{product, times as multiplied};
 
 /// Buckets in each factor of two: relative width 1/256 to 1/512.
 const BUCKETS_PER_OCTAVE: u64 = 1 << OCTAVE_BITS;
@@ -51,13 +51,11 @@ impl Histogram {
         self.smallest = if self.count == 0 { first_ps } else { self.smallest.min(first_ps) };
         self.largest = self.largest.max(last_ps);
         self.count += terms * times;
-        self.sum += match u64::try_from(sum_of_ramp(first_ps, increment_ps, terms)) {
-            Ok(sum) => product(sum, times),
-            Err(_) => sum_of_ramp(first_ps, increment_ps, terms) * times as u128,
-        };
+        self.sum += multiplied(sum_of_ramp(first_ps, increment_ps, terms), times);
         let squares = if last_ps < 1 << 40 && terms < 1 << 20 && times < 1 << 26 {
-            // Nothing of it can reach 128 bits.
-            small_sum_of_squares(first_ps, increment_ps, terms) * times as u128
+            // Nothing of it can reach 128 bits: the upper half stays below 36 bits.
+            let sum = small_sum_of_squares(first_ps, increment_ps, terms);
+            product(sum as u64, times) + (u128::from((sum >> 64) as u64 * times) << 64)
         } else {
             sum_of_squares(first_ps, increment_ps, terms).saturating_mul(times as u128)
         };
@@ -148,7 +146,7 @@ fn small_sum_of_squares(first: u64, increment: u64, terms: u64) -> u128 {
         return fixed;
     }
     let (pairs, squares) = (terms * (terms - 1), terms * (terms - 1) * (2 * terms - 1) / 6);
-    fixed + product(first, increment * pairs) + product(increment, increment) * squares as u128
+    fixed + product(first, increment * pairs) + multiplied(product(increment, increment), squares)
 }
 
 fn sum_of_squares(first: u64, increment: u64, terms: u64) -> u128 {

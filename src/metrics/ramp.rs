@@ -12,6 +12,7 @@ pub struct Ramp {
 }
 
 /// Sum of `first + i * increment` for i from 0 to `terms - 1`.
+#[inline]
 pub fn sum_of_ramp(first: u64, increment: u64, terms: u64) -> u128 {
     match small_sum_of_ramp(first, increment, terms) {
         Some(sum) => sum as u128,
@@ -42,6 +43,7 @@ fn narrow_pairs(n: u64) -> Option<u64> {
 
 impl Ramp {
     /// When the first `n` steps are over.
+    #[inline]
     pub fn end_of(&self, n: u64) -> u64 {
         if let Some(sum) = small_sum_of_ramp(self.first_ps, self.increment_ps, n) {
             return self.start_ps.saturating_add(sum);

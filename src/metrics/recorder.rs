@@ -127,15 +127,22 @@ impl Recorder {
         result
     }
 
+    #[inline]
     fn replica(&mut self, replica: u16) -> &mut Replica {
         let index = replica as usize;
         if self.replicas.len() <= index {
-            self.replicas.resize_with(index + 1, Replica::default);
+            self.make_replicas(index);
         }
         &mut self.replicas[index]
     }
 
+    #[inline(never)]
+    fn make_replicas(&mut self, index: usize) {
+        self.replicas.resize_with(index + 1, Replica::default);
+    }
+
     /// Tokens of the present try, on top of what earlier ones have left.
+    #[inline]
     fn produced(&mut self, row: usize, output_tokens: u32, prefilled_tokens: u64) {
         let carried = self.attempts.carried(row as u32);
         self.requests.output_tokens[row] = carried.tokens + output_tokens;

@@ -41,7 +41,7 @@ pub fn summary(run: &RunResult) -> Value {
     put("kv_tiers", super::tiers::section(run, window_s));
     put("lora", super::lora::section(run, window_s));
     put("energy", super::economics::energy(run));
-    put("cost", super::economics::cost(run));
+    put("cost", super::economics::cost(run, &tally));
     put("operations", super::operations::operations(run));
     put("provenance", provenance(run));
     Value::Object(document)

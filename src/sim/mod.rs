@@ -195,6 +195,7 @@ impl Simulation {
         true
     }
 
+    #[inline(always)]
     fn next_arrival(&mut self) -> Time {
         match self.arrival {
             Some(known) => known,
@@ -272,10 +273,15 @@ impl Simulation {
     }
 
     /// Tells the source of the requests that have ended.
+    #[inline(always)]
     fn take_leave(&mut self) {
-        if self.ended.is_empty() {
-            return;
+        if !self.ended.is_empty() {
+            self.tell_of_ends();
         }
+    }
+
+    #[inline(never)]
+    fn tell_of_ends(&mut self) {
         self.arrival = None;
         for id in self.ended.drain(..) {
             self.source.ended(id, self.now);

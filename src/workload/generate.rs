@@ -184,7 +184,14 @@ impl Generated {
     }
 
     /// Sends every first request that may arrive before the first of those on their way.
+    #[inline(always)]
     fn fill(&mut self) {
+        if !matches!(self.starts, Starts::Closed { .. }) {
+            self.fill_by_the_clock();
+        }
+    }
+
+    fn fill_by_the_clock(&mut self) {
         while let Some((shown, profile)) = self.starts.peek() {
             let sent = self.rules.rhythm.as_ref().map_or(shown, |rhythm| rhythm.when(shown));
             if sent == Time::NEVER {
@@ -353,7 +360,8 @@ impl Generated {
 }
 
 fn priority(lengths: &Lengths, stream: &mut Stream) -> i32 {
-    let drawn = lengths.priority.sample(stream);
+    let Some(priority) = &lengths.priority else { return 0 };
+    let drawn = priority.sample(stream);
     // `as` saturates.
     if f64::from(drawn as i32) == drawn { drawn as i32 } else { drawn.round_ties_even() as i32 }
 }

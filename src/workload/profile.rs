@@ -33,7 +33,8 @@ pub(crate) struct Profile {
 pub(crate) struct Lengths {
     pub input: Sampler,
     pub output: Sampler,
-    pub priority: Sampler,
+    /// None: 0.
+    pub priority: Option<Sampler>,
 }
 
 /// Resolves the profile at `index`; what it cannot have goes to `errors`.
@@ -63,7 +64,7 @@ pub(crate) fn resolve(
     let lengths = Lengths {
         input: sampler("prompt_tokens_dist_config", &profile.prompt_tokens_dist_config),
         output: sampler("max_output_tokens_dist_config", &profile.max_output_tokens_dist_config),
-        priority: profile.user_priority_dist_config.as_ref().map_or(Sampler::fixed(0.0), |d| sampler("user_priority_dist_config", d)),
+        priority: profile.user_priority_dist_config.as_ref().map(|d| sampler("user_priority_dist_config", d)),
     };
     if gap_s.is_none() && !closed_loop {
         let hint = "state the time between two requests, or concurrency for a closed loop";

@@ -133,6 +133,7 @@ impl Sampler {
     }
 
     /// The next length, in whole tokens: round half to even, at least 1, at most [`MAX_TOKENS`], which adds one to `clamped`.
+    #[inline]
     pub fn sample_tokens(&self, stream: &mut Stream, clamped: &mut u64) -> u32 {
         if let Law::Constant(value) = self.law
             && let whole @ 1..=MAX_TOKENS = value as u32

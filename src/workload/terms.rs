@@ -21,6 +21,8 @@ pub(crate) struct Terms {
     /// How many images, and the tokens of one.
     images: Option<(Sampler, u32)>,
     adapters: Option<AdapterChoice>,
+    /// Clients ask for none of it, adapters left out.
+    plain: bool,
 }
 
 /// Most replies to one prompt.
@@ -57,7 +59,9 @@ impl Terms {
             errors.push(Diagnostic::error("workload.ignore_eos", message, "take one of the two out"));
         }
         let adapters = AdapterChoice::new(workload, seed, errors);
-        Terms { seed, ignore_eos, declared, timeout: workload.client_timeout_s.map(Time::from_s), cancellation, replies, images, adapters }
+        let timeout = workload.client_timeout_s.map(Time::from_s);
+        let plain = declared.is_none() && timeout.is_none() && cancellation.is_none() && replies.is_none() && images.is_none();
+        Terms { seed, ignore_eos, declared, timeout, cancellation, replies, images, adapters, plain }
     }
 
     /// Whether some request wants several replies.
@@ -71,8 +75,16 @@ impl Terms {
     }
 
     /// Puts the terms on a request. `key` is the same for the same request whatever serves it, below 2^56.
+    #[inline(always)]
     pub fn apply(&self, request: &mut Request, key: u64) {
         request.ignore_eos = self.ignore_eos;
+        if !self.plain {
+            self.apply_drawn(request, key);
+        }
+    }
+
+    #[inline(never)]
+    fn apply_drawn(&self, request: &mut Request, key: u64) {
         let mut stream = match (&self.declared, &self.cancellation, &self.replies) {
             (None, None, None) => None,
             _ => Some(Stream::new(self.seed, Purpose::Terms, key)),
