@@ -15,7 +15,7 @@ use super::gemm::Gemm;
 use super::graphs::Graphs;
 use super::linear::LinearScan;
 use super::model::{CostModel, DecodeCost, Group, Prefill, StepCost, StepParts};
-use super::moe::Experts;
+use super::moe::{Experts, Uneven};
 use super::part::Part;
 use super::rates::{Arithmetic, Lookup, US};
 use super::shapes::{Product, check_split, products, quantises_experts_only};
@@ -166,6 +166,7 @@ impl Calibrated {
                 width: f64::from(moe.expert_intermediate_size.div_ceil((tp * spec.part.ranks).div_ceil(ep))),
                 skew: spec.expert_skew,
                 matrices: model.feed_forward_matrices() as f64,
+                uneven: Uneven::new(moe.experts, ep, spec.expert_skew),
             }),
         };
         let read = bytes_to_read(kv_dtype, kv_bytes, device);

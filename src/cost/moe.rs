@@ -1,4 +1,4 @@
-//! The routed experts of a layer as one fused kernel, weights cut over the GPUs (tensor parallel).
+//! The routed experts of a layer as one fused kernel, weights cut over the GPUs (tensor parallel) or dealt out whole (expert parallel).
 //!
 //! With T tokens, k experts each, E experts of width I a GPU: rows = T k, of which `active` experts are met;
 //!
@@ -8,11 +8,18 @@
 //! `active = sum of 1 - (1 - p_r)^rows`. Few tokens then meet fewer experts than even routing would. The exponent is an assumption; the count is
 //! within an eighth that of the skewed routing (power law of exponent 1.2) with which the kernels were measured, whose rows the constants fit.
 //!
+//! Where whole experts are dealt out over R GPUs, n each, a layer ends with the GPU that has most to do. Its rows are the mean m of the R
+//! times `1 + sqrt(placed^2 + chance^2)`. Few rows fall unevenly by chance, `z sqrt((R - 1)/(R m))` with z the expected largest of R normal
+//! draws (Blom); popular experts lie where their number puts them, `z sqrt((R - 1)(sum p^2 - 1/E))`, or as much as the most popular one
+//! alone makes of its GPU, `R (p_1 + (1 - p_1)(n - 1)/(E - 1)) - 1`. At most all rows; 2 to 10 % below what throwing them gives. Nothing
+//! here is fitted. Copies of popular experts (EPLB) are not modelled.
+//!
 //! In the formula, F stands for the products over the peak rate, W the bytes of the active experts and A those of activations over the bandwidth.
 
 use super::rates::{Arithmetic, US};
 use crate::catalog::calibration::MoeConstants;
-use crate::math::{exp, ln, ln_1p, p_norm};
+use crate::math::{exp, ln, ln_1p, p_norm, sqrt};
+use crate::rng::normal_quantile;
 
 /// How the popularity of experts falls with their rank. An assumption: even routing would be 0.
 pub const EXPERT_SKEW: f64 = 0.7;
@@ -32,17 +39,58 @@ pub struct Experts {
     pub skew: f64,
     /// Matrices of an expert: three when gated.
     pub matrices: f64,
+    /// GPUs over which whole experts are dealt out; 1 when each has a slice of every expert.
+    pub uneven: Uneven,
+}
+
+/// How unevenly the rows of a step fall on GPUs that hold whole experts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Uneven {
+    gpus: f64,
+    /// Expected largest of as many normal draws.
+    largest: f64,
+    /// What a busiest GPU has above the mean by its experts' popularity, over the mean.
+    placed: f64,
+}
+
+impl Uneven {
+    /// Of all `experts` of a layer, dealt out over `gpus`.
+    pub fn new(experts: u32, gpus: u32, skew: f64) -> Uneven {
+        let (experts, gpus) = (experts.max(1), gpus.max(1));
+        let weight = |rank: u32| exp(-skew * ln(f64::from(rank)));
+        let total: f64 = (1..=experts).map(weight).sum();
+        let squares: f64 = (1..=experts).map(|rank| weight(rank) * weight(rank)).sum();
+        let (e, r) = (f64::from(experts), f64::from(gpus));
+        if gpus == 1 {
+            return Uneven { gpus: r, largest: 0.0, placed: 0.0 };
+        }
+        let largest = normal_quantile((r - 0.375) / (r + 0.25));
+        let all = largest * sqrt((r - 1.0) * (squares / (total * total) - 1.0 / e).max(0.0));
+        let first = r * (1.0 + (total - 1.0) * (e / r - 1.0).max(0.0) / (e - 1.0).max(1.0)) / total - 1.0;
+        Uneven { gpus: r, largest, placed: all.max(first) }
+    }
+
+    /// Rows of the busiest GPU where so many are the mean.
+    pub fn busiest(&self, mean: f64) -> f64 {
+        let chance = self.largest * self.largest * (self.gpus - 1.0) / (self.gpus * mean);
+        (mean * (1.0 + sqrt(self.placed * self.placed + chance))).min(mean * self.gpus)
+    }
 }
 
 impl Experts {
-    /// Experts of a layer that at least one of the tokens chooses.
+    /// Experts of a layer that at least one of the tokens chooses, on the busiest GPU.
     pub fn active(&self, tokens: f64) -> f64 {
-        let rows = tokens * self.experts_per_token;
+        let rows = self.rows(tokens);
         let weight = |rank: u32| exp(-self.skew * ln(f64::from(rank)));
         let total: f64 = (1..=self.count()).map(weight).sum();
         let met: f64 = (1..=self.count()).map(|rank| 1.0 - exp(rows * ln_1p(-(weight(rank) / total).min(1.0 - 1e-12)))).sum();
         // Experts of one token are distinct.
         met.max(self.experts_per_token.min(rows)).min(rows)
+    }
+
+    /// Rows of the busiest GPU.
+    fn rows(&self, tokens: f64) -> f64 {
+        self.uneven.busiest(tokens * self.experts_per_token)
     }
 
     fn count(&self) -> u32 {
@@ -57,7 +105,7 @@ impl Experts {
     /// Time of the experts of one layer, us.
     pub fn us(&self, tokens: f64) -> f64 {
         let c = &self.constants;
-        let rows = tokens * self.experts_per_token;
+        let rows = self.rows(tokens);
         let active = self.active(tokens);
         let compute = c.compute.min(1.0);
         let flops = 2.0 * self.matrices * rows * self.hidden * self.width;
@@ -65,5 +113,47 @@ impl Experts {
         let weights_us = self.weight_bytes(tokens) / (self.bandwidth * c.memory.min(1.0)) * US;
         let activations_us = rows * (2.0 * self.hidden + self.matrices * self.width) * 2.0 / (self.bandwidth * c.activation_memory) * US;
         c.launch_us + p_norm(compute_us, weights_us, 2.0) + activations_us + c.per_expert_ns * 1e-3 * active
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Purpose, Stream};
+
+    /// Rows of the busiest GPU by throwing them: experts dealt out at random, rows by popularity.
+    fn thrown(experts: usize, gpus: usize, rows: usize) -> f64 {
+        let mut stream = Stream::new(3, Purpose::InputLengths, 0);
+        let weights: Vec<f64> = (1..=experts).map(|rank| exp(-EXPERT_SKEW * ln(rank as f64))).collect();
+        let total: f64 = weights.iter().sum();
+        let mut sum = 0.0;
+        for _ in 0..400 {
+            let mut places: Vec<usize> = (0..experts).collect();
+            for index in (1..experts).rev() {
+                places.swap(index, (stream.uniform() * (index + 1) as f64) as usize);
+            }
+            let mut loads = vec![0u32; gpus];
+            for _ in 0..rows {
+                let mut left = stream.uniform() * total;
+                let expert = weights.iter().position(|weight| {
+                    left -= weight;
+                    left < 0.0
+                });
+                loads[places[expert.unwrap_or(experts - 1)] * gpus / experts] += 1;
+            }
+            sum += f64::from(loads.into_iter().max().unwrap_or(0));
+        }
+        sum / 400.0
+    }
+
+    #[test]
+    fn the_busiest_gpu_has_as_many_rows_as_when_they_are_thrown() {
+        for (experts, gpus, rows) in [(256, 8, 32), (256, 8, 512), (128, 4, 16), (128, 4, 4000), (128, 2, 64), (384, 16, 2048), (256, 32, 512)] {
+            let formula = Uneven::new(experts as u32, gpus as u32, EXPERT_SKEW).busiest(rows as f64 / gpus as f64);
+            let thrown = thrown(experts, gpus, rows);
+            assert!((formula / thrown - 1.0).abs() < 0.08, "{experts} experts, {gpus} GPUs, {rows} rows: {formula:.1} for {thrown:.1}");
+        }
+        assert_eq!(Uneven::new(128, 1, EXPERT_SKEW).busiest(7.0), 7.0);
+        assert!(Uneven::new(8, 8, EXPERT_SKEW).busiest(0.25) <= 2.0);
     }
 }
