@@ -83,6 +83,33 @@ fn null_is_as_good_as_absent() {
     assert!(record.load.poisson.is_none() && record.load.offline.is_some() && record.assumed.is_empty() && record.tp.is_none());
 }
 
+/// A record of vLLM under a closed loop with something changed, replayed.
+fn changed(key: &str, value: Value) -> accuracy::Replayed {
+    let mut record = some().into_iter().find(|record| record["framework"] == "vllm" && record["load"]["closed"].is_object()).unwrap();
+    record[key] = value;
+    match accuracy::records(&record.to_string()).remove(0) {
+        Ok(record) => accuracy::replay(&record, &Truth, Factors::default()),
+        Err(why) => accuracy::Replayed::unread("here", why),
+    }
+}
+
+#[test]
+fn what_a_record_leaves_open_is_said_and_not_guessed() {
+    let why = |key: &str, value: Value| changed(key, value).reason.unwrap_or_default();
+    for load in [Value::Null, json!({}), json!({"gamma": {"rate_rps": 3, "cv": 2}})] {
+        assert!(why("load", load).contains("poisson"));
+    }
+    assert!(why("load", json!({"poisson": {"rate_rps": 0}})).contains("no rate"));
+    assert!(why("weights_dtype", json!("int3")).contains("int3"));
+    assert!(why("gpu", json!("Abacus 9000")).contains("Abacus 9000"));
+    assert!(why("tp", json!(3)).contains("heads"));
+    // All at once is a rate too, and a lone static batch knows its lengths.
+    assert_eq!(why("load", json!({"poisson": {"rate_rps": "inf"}})), "");
+    assert_eq!(why("load", json!({"static_batch": {"batch": 3}})), "");
+    assert_eq!(why("gpu", json!("NVIDIA H100 80GB HBM3")), "");
+    assert_eq!(why("tp", json!(1.0)), "");
+}
+
 #[test]
 fn engines_are_known_by_their_other_names_and_strange_versions_do_no_harm() {
     let base = some().into_iter().find(|record| record["framework"] == "vllm" && record["load"]["closed"].is_object()).unwrap();
@@ -95,6 +122,9 @@ fn engines_are_known_by_their_other_names_and_strange_versions_do_no_harm() {
             assert_eq!(replayed.reason, None, "{framework} {:?}", record.framework_version);
         }
     }
+    let mut record = base.clone();
+    record["framework_version"] = json!(0.11);
+    assert_eq!(accuracy::records(&record.to_string()).remove(0).unwrap().framework_version.as_deref(), Some("0.11"));
     let mut record = base;
     record["framework"] = json!("lmdeploy");
     let record = accuracy::records(&record.to_string()).remove(0).unwrap();

@@ -69,7 +69,6 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
     let gpus =
         tp.checked_mul(pp).and_then(|gpus| gpus.checked_mul(dp)).filter(|gpus| *gpus <= MOST_GPUS).ok_or("more GPUs than there are")?;
     let replicas = record.replicas.unwrap_or(1).clamp(1, MOST_GPUS);
-    let (mut trace, warm_up_s) = requests.csv(record);
     let mut workload = json!({"trace": {"path": TRACE, "format": "plain_csv", "spread_within_step": false}});
     if let Some(closed) = load.closed {
         workload["concurrency"] = json!(closed.concurrency);
@@ -86,7 +85,7 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
     }
     config.insert(model_key.into(), model);
     extend(&mut config, parallel(record, tp, pp, dp)?);
-    if let Some(dtype) = weights(record) {
+    if let Some(dtype) = weights(record)? {
         config.insert("dtype".into(), json!(dtype));
     }
     if let Some(dtype) = record.kv_dtype.as_deref().filter(|dtype| *dtype != "unknown") {
@@ -96,8 +95,9 @@ pub fn experiment(record: &Record, files: &dyn Files, factors: Factors) -> Resul
         config.insert("enable_prefix_caching".into(), json!(cached));
     }
     if let Some(batch) = load.static_batch {
-        static_batch(batch.batch, record, &mut config);
+        static_batch(batch.batch, requests.input.iter().sum(), requests.longest(), &mut config);
     }
+    let (mut trace, warm_up_s) = requests.csv(record);
     let at_server = load.trace.is_some() || load.static_batch.is_some();
     let in_process = record.option_flag("server") == Some(false) || engine == Engine::Trtllm && load.offline.is_some();
     let mut calibration = Map::new();
@@ -177,8 +177,15 @@ fn hardware(record: &Record, gpus: u32, two_pools: bool) -> Result<Value, String
         described["memory_gbps"] = json!(rate);
     }
     let peaks = [("bf16_tflops_dense", "bf16"), ("fp16_tflops_dense", "fp16"), ("fp8_tflops_dense", "fp8"), ("int8_tops_dense", "int8")];
-    let peaks: Map<String, Value> =
+    let mut peaks: Map<String, Value> =
         peaks.into_iter().filter_map(|(theirs, ours)| number(theirs).map(|value| (ours.to_owned(), json!(value)))).collect();
+    // The two formats of 16 bit have one peak wherever both are computed.
+    for (one, other) in [("bf16", "fp16"), ("fp16", "bf16")] {
+        if let (None, Some(value)) = (peaks.get(one), peaks.get(other)) {
+            let value = value.clone();
+            peaks.insert(one.to_owned(), value);
+        }
+    }
     if !peaks.is_empty() {
         described["peak_tflops"] = Value::Object(peaks);
     }
@@ -213,6 +220,10 @@ impl Requests {
             Table::parse(&text).map(Some).map_err(|why| format!("{path} {why}"))
         };
         let load = &record.load;
+        let open = load.poisson.is_some() || load.constant.is_some() || load.trace.is_some();
+        if !open && load.closed.is_none() && load.offline.is_none() && load.static_batch.is_none() {
+            return Err("load is none of poisson, constant, closed, offline, static_batch and trace".to_owned());
+        }
         let arrivals = match &load.trace {
             Some(trace) => Some(table(trace.file.as_ref())?.ok_or("its trace is not published with it")?),
             None => None,
@@ -236,17 +247,25 @@ impl Requests {
             input_tokens.push(input.draw(row, in_order || paired, &mut stream));
             output_tokens.push(output.draw(row, in_order || paired, &mut stream));
         }
+        // Lengths drawn around a mean do not go beyond what the engine is said to take, which no benchmark sends.
+        let limit = record.option_count("max_model_len").filter(|limit| *limit > 1);
+        if let Some(limit) = limit.filter(|_| record.input.mean_only.is_some() || record.output.mean_only.is_some()) {
+            for (input, output) in input_tokens.iter_mut().zip(&mut output_tokens) {
+                *input = (*input).min(limit - 1);
+                *output = (*output).min(limit - *input);
+            }
+        }
         let mut gaps = Stream::new(1, Purpose::Arrivals, 0);
         let mut now = 0.0;
         let arrival_s = match (load.poisson, load.constant, arrivals) {
             (_, _, Some(table)) => table.arrival_s.into_iter().take(count).collect(),
-            (Some(rate), ..) if rate.rate_rps > 0.0 => (0..count)
+            (Some(rate), ..) => (0..count)
                 .map(|_| {
                     now += gaps.exponential() / rate.rate_rps;
                     now
                 })
                 .collect(),
-            (_, Some(rate), _) if rate.rate_rps > 0.0 => (0..count).map(|index| index as f64 / rate.rate_rps).collect(),
+            (_, Some(rate), _) => (0..count).map(|index| index as f64 / rate.rate_rps).collect(),
             _ => vec![0.0; count],
         };
         if arrival_s.len() < count {

@@ -121,7 +121,7 @@ pub(super) fn vllm(record: &Record, longest: u64) -> Map<String, Value> {
         config.insert("num_gpu_blocks_override".into(), json!(tokens / block));
     }
     // Chat models that stop by themselves sample as their generation_config says, with top-p; forced lengths are sampled greedily.
-    if record.ignore_eos == Some(false) && release(record).is_some_and(|release| release >= (0, 9)) {
+    if record.ignore_eos == Some(false) && record.release().is_some_and(|release| release >= (0, 9)) {
         config.insert("sampling".into(), json!("top_p"));
     }
     let prototype = record.framework_version.as_deref().is_some_and(|version| version.starts_with("2023"));
@@ -129,7 +129,7 @@ pub(super) fn vllm(record: &Record, longest: u64) -> Map<String, Value> {
         v0(record, prototype, longest, &mut config);
     }
     // Batches are formed ahead by default from 0.14.
-    let synchronous = prototype || before_v1(record) || release(record).is_some_and(|release| release < (0, 14));
+    let synchronous = prototype || before_v1(record) || record.release().is_some_and(|release| release < (0, 14));
     if synchronous && (!config.contains_key("async_scheduling") || before_v1(record)) {
         config.insert("async_scheduling".into(), json!(false));
     }
@@ -142,7 +142,7 @@ fn before_v1(record: &Record) -> bool {
     let off = |value: &Value| value == &json!(false) || value == &json!(0) || value == &json!("0");
     let named = record.option_text("engine").is_some_and(|engine| engine.eq_ignore_ascii_case("v0"));
     let noted = record.note.as_deref().is_some_and(|note| note.contains("V0 engine"));
-    let old = release(record).is_some_and(|release| release < (0, 8));
+    let old = record.release().is_some_and(|release| release < (0, 8));
     old || named || noted || ["VLLM_USE_V1", "use_v1", "v1"].into_iter().filter_map(option).any(off)
 }
 
@@ -170,16 +170,10 @@ fn v0(record: &Record, prototype: bool, longest: u64, config: &mut Map<String, V
     }
 }
 
-/// Major and minor number of the framework's version, where it has numbers.
-fn release(record: &Record) -> Option<(u32, u32)> {
-    let mut parts = record.framework_version.as_deref()?.trim_start_matches('v').split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
 pub(super) fn sglang(record: &Record) -> Map<String, Value> {
     let mut own = options(record, &[("cuda_graph_max_batch", "cuda_graph_max_bs")]);
     // Batches are formed ahead from 0.4.
-    if release(record).is_some_and(|release| release < (0, 4)) {
+    if record.release().is_some_and(|release| release < (0, 4)) {
         own.insert("disable_overlap_schedule".into(), json!(true));
     }
     let mut config = options(
@@ -228,7 +222,7 @@ pub(super) fn trtllm(record: &Record) -> Map<String, Value> {
         own.insert("cuda_graph_config".into(), json!({"enable_padding": true, "max_batch_size": batch}));
     }
     config.insert("trtllm".into(), Value::Object(own));
-    if release(record).is_some_and(|release| release < (1, 0)) {
+    if record.is_compiled() {
         config.insert(
             "host_overhead".into(),
             json!({"per_step_us": 800, "per_sequence_us": 8, "per_new_request_us": 50, "per_launch_us": COMPILED_LAUNCH_US}),
@@ -237,12 +231,10 @@ pub(super) fn trtllm(record: &Record) -> Map<String, Value> {
     config
 }
 
-/// One batch, whole prompts in one step, no server in front.
-pub(super) fn static_batch(batch: u32, record: &Record, config: &mut Map<String, Value>) {
-    let tokens = |count: Option<f64>| count.unwrap_or(0.0).clamp(1.0, 1e7) as u64;
-    let prompt = tokens(record.input.fixed);
-    let length = prompt + tokens(record.output.fixed);
-    let step = (u64::from(batch) * prompt).max(length).clamp(1, 1_048_576);
+/// One batch, whole prompts in one step, no server in front: its prompts have so many tokens together, the longest sequence so many.
+pub(super) fn static_batch(batch: u32, prompts: u64, longest: u64, config: &mut Map<String, Value>) {
+    let length = longest.clamp(1, 10_000_000);
+    let step = prompts.max(length).clamp(1, 1_048_576);
     let limits = [
         ("max_num_seqs", "max_batch_size", u64::from(batch)),
         ("max_num_batched_tokens", "max_num_tokens", step),

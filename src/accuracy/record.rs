@@ -71,7 +71,15 @@ pub struct Load {
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Rate {
+    /// Infinite (`"inf"`) is all at once.
+    #[serde(deserialize_with = "rate")]
     pub rate_rps: f64,
+}
+
+fn rate<'de, D: serde::Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let value = Value::deserialize(from)?;
+    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    number.filter(|rate| *rate > 0.0).ok_or_else(|| serde::de::Error::custom(format!("{value} is no rate")))
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -138,7 +146,8 @@ impl Record {
         match self.framework.trim().to_ascii_lowercase().as_str() {
             "vllm" => Some(Engine::Vllm),
             "sglang" => Some(Engine::Sglang),
-            "trtllm" | "trt-llm" | "tensorrt-llm" | "tensorrt_llm" => Some(Engine::Trtllm),
+            // NIM serves with TensorRT-LLM where it is not said otherwise.
+            "trtllm" | "trt-llm" | "tensorrt-llm" | "tensorrt_llm" | "nim" => Some(Engine::Trtllm),
             _ => None,
         }
     }
@@ -160,17 +169,62 @@ impl Record {
         self.engine_args.as_ref()?.get(name)?.as_str()
     }
 
+    /// TensorRT-LLM's compiled engines: before 1.0, where that back end is named, and of NIM where no version is.
+    pub(super) fn is_compiled(&self) -> bool {
+        if let Some(backend) = self.option_text("backend") {
+            return !backend.eq_ignore_ascii_case("pytorch");
+        }
+        let names = [Some(&self.framework), self.framework_version.as_ref(), Some(&self.set), Some(&self.id), Some(&self.source)];
+        let mut words = names.into_iter().flatten().flat_map(|name| name.split(|c: char| !c.is_alphanumeric()));
+        match self.release() {
+            Some(release) => release < (1, 0),
+            None => words.any(|word| word.eq_ignore_ascii_case("nim")),
+        }
+    }
+
+    /// Major and minor number of the framework's version, where it has numbers.
+    pub(super) fn release(&self) -> Option<(u32, u32)> {
+        let mut parts = self.framework_version.as_deref()?.trim_start_matches('v').split('.');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    }
+
     /// Whether a key (or one below it) was filled in without the source saying so.
     pub fn is_assumed(&self, key: &str) -> bool {
         self.assumed.iter().any(|assumed| assumed == key)
     }
 }
 
+/// Keys whose value is a text, and those whose value is a count: how they are written varies.
+const TEXTS: [&str; 9] = ["id", "set", "source", "framework", "framework_version", "model", "weights_dtype", "kv_dtype", "gpu"];
+const COUNTS: [&str; 7] = ["num_gpus", "tp", "pp", "dp", "ep", "replicas", "num_requests"];
+
 /// Reads records, one a line; a line that is none gives its number and why. Null is as good as absent.
 pub fn records(text: &str) -> Vec<Result<Record, String>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let read = |line: &str| serde_json::from_value(without_nulls(serde_json::from_str(line)?));
-    lines.map(|(index, line)| read(line).map_err(|error: serde_json::Error| format!("line {}: {error}", index + 1))).collect()
+    let read = |line: &str| -> Result<Record, String> {
+        let value: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let named = value.get("id").and_then(Value::as_str).map(|id| format!("{id}: ")).unwrap_or_default();
+        serde_json::from_value(usual(without_nulls(value))).map_err(|error| format!("{named}{error}"))
+    };
+    lines.map(|(index, line)| read(line).map_err(|why| format!("line {}: {why}", index + 1))).collect()
+}
+
+/// Texts that are written as numbers and whole numbers that are written otherwise, as they should be.
+fn usual(mut value: Value) -> Value {
+    for key in TEXTS {
+        if let Some(text) = value.get_mut(key).filter(|text| text.is_number()) {
+            *text = Value::String(text.to_string());
+        }
+    }
+    for key in COUNTS {
+        if let Some(count) = value.get_mut(key) {
+            let number = count.as_f64().or_else(|| count.as_str()?.trim().parse().ok());
+            if let Some(number) = number.filter(|number| !count.is_u64() && number.fract() == 0.0 && (0.0..1e12).contains(number)) {
+                *count = Value::from(number as u64);
+            }
+        }
+    }
+    value
 }
 
 fn without_nulls(value: Value) -> Value {

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::record::Record;
-use crate::catalog;
+use crate::catalog::{self, Dtype};
 
 /// Endings of names of quantised and tuned copies, which have the shape of their original.
-const COPIES: [&str; 28] = [
+const COPIES: [&str; 32] = [
     "-FP8-dynamic",
     "-FP8-KV",
     "-FP8",
@@ -35,11 +35,15 @@ const COPIES: [&str; 28] = [
     "-hf",
     "-it",
     "-HF",
+    "-Preview",
+    "-bnb-4bit",
+    "-dynamic",
+    "-Block",
 ];
 
 /// Releases with the layers of an earlier one. That of DeepSeek with sparse attention is taken as the one without: a context of a few
 /// thousand tokens is read whole by both.
-const RELEASES: [(&str, &str); 10] = [
+const RELEASES: [(&str, &str); 13] = [
     ("MiniMax-M2.", "MiniMax-M2"),
     ("GLM-4.6", "GLM-4.5"),
     ("GLM-4.7", "GLM-4.5"),
@@ -50,6 +54,9 @@ const RELEASES: [(&str, &str); 10] = [
     ("DeepSeek-R1", "DeepSeek-V3"),
     ("Llama-2-70b-chat", "Llama2-70B"),
     ("Qwen3-30B-A3B", "Qwen3-30B-A3B"),
+    ("Qwen3-Coder-30B-A3B", "Qwen3-30B-A3B"),
+    ("vicuna-7b", "Llama2-7B"),
+    ("vicuna-13b", "Llama2-13B"),
 ];
 
 /// The model as a document has it: one of the catalog, else the `config.json` that the record brings along.
@@ -86,24 +93,36 @@ fn shape(model: &str) -> Option<String> {
     known(original).then(|| (*original).to_owned())
 }
 
-/// The weights' format. Models that their makers publish in blockwise fp8 are taken as such, not the copies that others have made.
-pub(super) fn weights(record: &Record) -> Option<&'static str> {
+/// The weights' format, as a document names it; none where neither the record nor the model's name says it.
+///
+/// # Errors
+/// A format that is not known.
+pub(super) fn weights(record: &Record) -> Result<Option<&'static str>, String> {
     let model = record.model.as_deref().unwrap_or_default().to_ascii_lowercase();
     let of = |parts: &[&str]| parts.iter().any(|part| model.contains(part));
+    let stated = record.weights_dtype.as_deref().unwrap_or("unknown").trim().to_ascii_lowercase().replace('-', "_");
+    let format = match stated.as_str() {
+        "unknown" | "auto" | "" => match () {
+            () if of(&["nvfp4", "-fp4"]) => "nvfp4",
+            () if of(&["mxfp4", "gpt-oss"]) => "mxfp4",
+            () if of(&["awq", "gptq", "w4a16", "int4"]) => "int4",
+            () if of(&["w8a8", "int8"]) => "int8",
+            () if of(&["fp8"]) => "fp8",
+            () => return Ok(None),
+        },
+        "e4m3" | "float8_e4m3fn" | "fp8_dynamic" | "fp8_w8a8" | "w8a8_fp8" | "fp8_tensor" | "fp8_channel" | "mxfp8" => "fp8",
+        "w8a8_int8" | "int8_w8a8" | "smoothquant" => "int8",
+        "int4_awq" | "awq_int4" | "int4_gptq" | "gptq_int4" | "int4_wo" | "w4a8" => "int4",
+        "w4a16_mxfp4" | "w4a8_mxfp4_mxfp8" | "mxfp4_moe" => "mxfp4",
+        other => Dtype::parse(other).map(Dtype::name).ok_or_else(|| format!("weights_dtype {other:?} is not known"))?,
+    };
+    // Models that their makers publish in blockwise fp8 are taken as such, not the copies that others have made.
     let blockwise = of(&["deepseek", "minimax", "kimi"]) && !of(&["distill"]) || model.starts_with("qwen/") && model.contains("-fp8");
-    Some(match record.weights_dtype.as_deref()?.to_ascii_lowercase().as_str() {
-        "bf16" | "bfloat16" => "bf16",
-        "fp16" | "float16" | "half" => "fp16",
+    Ok(Some(match format {
         "fp8" if blockwise => "fp8_block",
-        "fp8_block" => "fp8_block",
-        "fp8" => "fp8",
-        "mxfp4" => "mxfp4",
-        "fp4" if of(&["gpt-oss"]) => "mxfp4",
-        "nvfp4" | "fp4" => "nvfp4",
-        "int4" | "awq" | "gptq" | "w4a16" => "int4",
-        "int8" | "w8a8" => "int8",
-        _ => return None,
-    })
+        "nvfp4" if stated == "fp4" && of(&["gpt-oss"]) => "mxfp4",
+        other => other,
+    }))
 }
 
 #[cfg(test)]
@@ -136,11 +155,32 @@ mod tests {
     #[test]
     fn only_makers_own_eight_bit_models_are_blockwise() {
         for name in ["Qwen/Qwen3-235B-A22B-FP8", "deepseek-ai/DeepSeek-R1", "MiniMaxAI/MiniMax-M2.5"] {
-            assert_eq!(weights(&named(name)), Some("fp8_block"), "{name}");
+            assert_eq!(weights(&named(name)), Ok(Some("fp8_block")), "{name}");
         }
         for name in ["nvidia/Llama-3.3-70B-Instruct-FP8", "meta-llama/Llama-3.3-70B-Instruct", "zai-org/GLM-4.5-FP8"] {
-            assert_eq!(weights(&named(name)), Some("fp8"), "{name}");
+            assert_eq!(weights(&named(name)), Ok(Some("fp8")), "{name}");
         }
+    }
+
+    #[test]
+    fn formats_are_known_by_their_other_names_or_by_the_models() {
+        let of = |dtype: &str, model: &str| weights(&Record { weights_dtype: Some(dtype.into()), ..named(model) });
+        for (dtype, model, format) in [
+            ("FP8", "a/b", "fp8"),
+            ("fp8_e4m3", "a/b", "fp8"),
+            ("fp8-block", "a/b", "fp8_block"),
+            ("W8A8-INT8", "a/b", "int8"),
+            ("bfloat16", "a/b", "bf16"),
+            ("gptq", "a/b", "int4"),
+            ("fp4", "openai/gpt-oss-120b", "mxfp4"),
+            ("fp4", "nvidia/Llama-3.3-70B-Instruct-FP4", "nvfp4"),
+            ("unknown", "Qwen/Qwen2.5-72B-Instruct-AWQ", "int4"),
+            ("unknown", "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "fp8"),
+        ] {
+            assert_eq!(of(dtype, model), Ok(Some(format)), "{dtype} {model}");
+        }
+        assert_eq!(of("unknown", "meta-llama/Llama-3.1-8B"), Ok(None));
+        assert!(of("int3", "a/b").is_err_and(|why| why.contains("int3")));
     }
 
     #[test]

@@ -5,10 +5,13 @@ use super::UnknownName;
 /// Endings that say how a model was tuned, not how it is shaped.
 const TUNINGS: [&str; 6] = ["instruct", "chat", "it", "base", "hf", "bf16"];
 
-/// A name without what does not matter: organisation, case, separators, a leading `Meta`, tuning words.
+/// Who makes it: drivers and benchmarks put it before a device's name.
+const MAKERS: [&str; 7] = ["nvidia", "amd", "intel", "google", "instinct", "tesla", "geforce"];
+
+/// A name without what does not matter: organisation, case, separators, a leading `Meta`, makers, tuning words.
 fn key(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
-    let words = last.split(['-', '_', ' ', '(', ')']).filter(|word| !word.is_empty() && *word != "meta" && !TUNINGS.contains(word));
+    let words = last.split(['-', '_', ' ', '(', ')']).filter(|word| !word.is_empty() && *word != "meta" && !TUNINGS.contains(word) && !MAKERS.contains(word));
     words.flat_map(str::chars).filter(|c| *c != '.').collect()
 }
 
@@ -75,5 +78,6 @@ mod tests {
         assert_eq!(key("meta-llama/Meta-Llama-3.1-8B-Instruct"), key("Llama-3.1-8B"));
         assert_ne!(key("Llama-3.1-8B"), key("Llama-3-8B"));
         assert_eq!(key("Qwen/Qwen2.5-7B-Instruct"), "qwen257b");
+        assert_eq!(key("NVIDIA A100-SXM4-80GB"), key("A100-SXM4-80GB"));
     }
 }
