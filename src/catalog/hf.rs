@@ -8,10 +8,11 @@ use super::dtype::Dtype;
 use super::model::{LatentAttention, MixtureOfExperts, Model, SlidingWindow};
 
 /// Families whose layers are the usual attention and gated feed-forward: the shape is in the common keys.
-const DENSE: [&str; 14] = [
+const DENSE: [&str; 26] = [
     "llama",
     "mistral",
     "ministral",
+    "qwen",
     "qwen2",
     "qwen3",
     "gemma",
@@ -19,21 +20,67 @@ const DENSE: [&str; 14] = [
     "gemma3_text",
     "phi3",
     "granite",
+    "olmo",
     "olmo2",
+    "olmo3",
     "exaone",
+    "exaone4",
     "glm",
     "glm4",
+    "chatglm",
+    "baichuan",
+    "minicpm",
+    "smollm3",
+    "seed_oss",
+    "ernie4_5",
+    "hunyuan_v1_dense",
+    "mimo",
 ];
 /// Families whose feed-forward has two matrices, up and down, and those that tie their embeddings unless they say otherwise.
-const PLAIN: [&str; 7] = ["gpt2", "opt", "falcon", "bloom", "gpt_neox", "phi", "starcoder2"];
-const GATED_OTHERS: [&str; 4] = ["cohere", "cohere2", "internlm2", "stablelm"];
-const TIED: [&str; 7] = ["gpt2", "opt", "falcon", "bloom", "cohere", "cohere2", "starcoder2"];
+const PLAIN: [&str; 13] =
+    ["gpt2", "gptj", "gpt_bigcode", "opt", "falcon", "bloom", "mpt", "gpt_neox", "phi", "starcoder2", "nemotron", "arcee", "apertus"];
+const GATED_OTHERS: [&str; 5] = ["cohere", "cohere2", "internlm2", "internlm3", "stablelm"];
+const TIED: [&str; 9] = ["gpt2", "gpt_bigcode", "opt", "falcon", "bloom", "mpt", "cohere", "cohere2", "starcoder2"];
 /// Families that read a text and write none, or read it with an encoder.
 const ENCODERS: [&str; 12] =
     ["bert", "roberta", "xlm-roberta", "distilbert", "albert", "electra", "deberta-v2", "modernbert", "t5", "mt5", "bart", "whisper"];
 /// Families with experts.
-const MIXTURES: [&str; 10] =
-    ["mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3", "kimi_k2", "gpt_oss", "glm4_moe", "minimax_m2", "olmoe"];
+const MIXTURES: [&str; 18] = [
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_moe",
+    "deepseek_v2",
+    "deepseek_v3",
+    "kimi_k2",
+    "gpt_oss",
+    "glm4_moe",
+    "minimax_m2",
+    "olmoe",
+    "dbrx",
+    "dots1",
+    "granitemoe",
+    "phimoe",
+    "ernie4_5_moe",
+    "hunyuan_v1_moe",
+    "llama4",
+    "llama4_text",
+];
+/// Families that are understood and not modelled, and what stands in the way.
+const NOT_MODELLED: [(&str, &str); 13] = [
+    ("mamba", "models of states alone"),
+    ("mamba2", "models of states alone"),
+    ("falcon_mamba", "models of states alone"),
+    ("rwkv", "models of states alone"),
+    ("zamba2", "attention blocks that layers share"),
+    ("longcat_flash", "two attentions a layer and experts that compute nothing"),
+    ("step3", "queries factorised over two matrices"),
+    ("step3_text", "queries factorised over two matrices"),
+    ("nemotron-nas", "blocks that differ from layer to layer"),
+    ("deepseek_v32", "attention to the tokens that an indexer chooses"),
+    ("glm_moe_dsa", "attention to the tokens that an indexer chooses"),
+    ("gemma3n_text", "embeddings in every layer"),
+    ("gemma4_text", "embeddings in every layer"),
+];
 
 /// Number format of the weights a Hugging Face `config.json` describes: its `quantization_config`, else its `torch_dtype` or `dtype`;
 /// `None` when it has neither.
@@ -80,6 +127,15 @@ impl Keys<'_> {
     /// A whole number under the first of the keys that is there and not null.
     fn optional(&mut self, keys: &[&str]) -> Option<u32> {
         let (key, value) = keys.iter().find_map(|key| self.object.get(*key).filter(|value| !value.is_null()).map(|value| (*key, value)))?;
+        // Some families give a number for each layer.
+        let value = match value.as_array().map(Vec::as_slice) {
+            Some([first, rest @ ..]) if rest.iter().all(|other| other == first) => first,
+            Some(_) => {
+                self.faults.push(format!("{key} differs from layer to layer, which is not modelled"));
+                return None;
+            }
+            None => value,
+        };
         match value.as_u64().and_then(|number| u32::try_from(number).ok()) {
             Some(number) => Some(number),
             None => {
@@ -112,7 +168,7 @@ impl Keys<'_> {
 
 impl Model {
     /// Reads a Hugging Face `config.json` of a decoder of the families of Llama, Mistral, Qwen, Gemma, Phi, GLM, Command R,
-    /// Falcon, OPT, GPT-2, Mixtral, DeepSeek, gpt-oss and their like, and of hybrids: Qwen3-Next, Kimi Linear, MiniMax-Text-01, Nemotron-H, Granite 4, Falcon-H1
+    /// Falcon, MPT, OPT, GPT-2, Mixtral, DeepSeek, gpt-oss, Llama 4, DBRX and their like, and of hybrids: Qwen3-Next, Kimi Linear, MiniMax-Text-01, Nemotron-H, Granite 4, Falcon-H1
     /// and Jamba. Parameters are counted from the shape.
     ///
     /// # Errors
@@ -125,13 +181,17 @@ impl Model {
         if let Some(text) = object.get("text_config").filter(|text| text.is_object()) {
             return Model::from_hf_config(text, name);
         }
-        let mut keys = Keys { object, faults: Vec::new() };
+        let flat = flattened(object);
+        let mut keys = Keys { object: &flat, faults: Vec::new() };
         let family = object.get("model_type").and_then(Value::as_str).unwrap_or("");
         let known_hybrid = hybrid::HYBRIDS.contains(&family);
         let mixture = MIXTURES.contains(&family) || hybrid::has_experts(&keys, family);
         let plain = PLAIN.contains(&family) || family == "nemotron_h";
         if ENCODERS.contains(&family) || keys.flag("is_encoder_decoder", false) {
             return Err(vec![format!("\"{family}\" has an encoder: only models that are decoders alone are simulated")]);
+        }
+        if let Some((_, what)) = NOT_MODELLED.iter().find(|(name, _)| *name == family) {
+            return Err(vec![format!("\"{family}\" has {what}, which is not modelled")]);
         }
         if !mixture && !plain && !known_hybrid && !DENSE.contains(&family) && !GATED_OTHERS.contains(&family) {
             let what = if family.is_empty() { "model_type is missing".to_owned() } else { format!("model_type \"{family}\" is not known") };
@@ -143,13 +203,13 @@ impl Model {
             ));
         }
 
-        let layers = keys.required(&["num_hidden_layers", "n_layer"]);
-        let hidden_size = keys.required(&["hidden_size", "n_embd"]);
-        let attention_heads = keys.required(&["num_attention_heads", "n_head"]);
-        let kv_heads = if family == "falcon" {
-            falcon_kv_heads(&mut keys, attention_heads)
-        } else {
-            keys.optional(&["num_key_value_heads", "multi_query_group_num"]).unwrap_or(attention_heads)
+        let layers = keys.required(&["num_hidden_layers", "n_layer", "n_layers", "num_layers"]);
+        let hidden_size = keys.required(&["hidden_size", "n_embd", "d_model"]);
+        let attention_heads = keys.required(&["num_attention_heads", "n_head", "n_heads"]);
+        let kv_heads = match family {
+            "falcon" => falcon_kv_heads(&mut keys, attention_heads),
+            "gpt_bigcode" if keys.flag("multi_query", true) => 1,
+            _ => keys.optional(&["num_key_value_heads", "multi_query_group_num", "kv_n_heads"]).unwrap_or(attention_heads),
         };
         let head_dim = keys.optional(&["head_dim", "kv_channels"]);
         let head_dim = match head_dim {
@@ -161,7 +221,7 @@ impl Model {
             }
         };
         let vocab_size = keys.required(&["vocab_size", "padded_vocab_size"]);
-        let context_keys = ["max_position_embeddings", "n_positions", "seq_length", "model_max_length"];
+        let context_keys = ["max_position_embeddings", "n_positions", "seq_length", "model_max_length", "max_seq_len"];
         let max_context = if matches!(family, "falcon" | "bloom") {
             // Their first configs leave out the 2048 tokens they were trained on.
             keys.optional(&context_keys).unwrap_or(2048)
@@ -172,7 +232,11 @@ impl Model {
         let moe = if mixture { mixture_of(&mut keys, family, layers) } else { None };
         let intermediate_size = match moe {
             Some(moe) if moe.dense_layers == 0 => 0,
-            _ if matches!(family, "gpt2" | "falcon" | "bloom") => {
+            // The width of its gate and its value together.
+            _ if family == "qwen" => keys.required(&["intermediate_size"]) / 2,
+            _ if family == "mpt" => keys.optional(&["expansion_ratio"]).unwrap_or(4).saturating_mul(hidden_size),
+            Some(_) if family.starts_with("llama4") => keys.required(&["intermediate_size_mlp"]),
+            _ if matches!(family, "gpt2" | "gptj" | "gpt_bigcode" | "falcon" | "bloom") => {
                 keys.optional(&["n_inner", "ffn_hidden_size"]).unwrap_or(hidden_size.saturating_mul(4))
             }
             // Granite's dense hybrids use their shared expert alone.
@@ -221,6 +285,19 @@ impl Model {
     }
 }
 
+/// An object with the keys of its parts, where families keep the shape of attention and feed-forward in parts of their own.
+fn flattened(object: &Map<String, Value>) -> Map<String, Value> {
+    let mut flat = object.clone();
+    for part in ["attn_config", "ffn_config"].iter().filter_map(|part| object.get(*part)?.as_object()) {
+        for (key, value) in part {
+            if !flat.contains_key(key) {
+                flat.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    flat
+}
+
 /// Falcon shares one KV head in its first design and counts them in its second.
 fn falcon_kv_heads(keys: &mut Keys<'_>, attention_heads: u32) -> u32 {
     if keys.flag("new_decoder_architecture", false) {
@@ -233,13 +310,16 @@ fn falcon_kv_heads(keys: &mut Keys<'_>, attention_heads: u32) -> u32 {
 }
 
 fn mixture_of(keys: &mut Keys<'_>, family: &str, layers: u32) -> Option<MixtureOfExperts> {
-    let experts = keys.required(&["num_local_experts", "n_routed_experts", "num_experts"]);
-    let experts_per_token = keys.required(&["num_experts_per_tok", "experts_per_token", "moe_topk", "num_experts_per_token"]);
+    let experts = keys.required(&["num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts"]);
+    let chosen = ["num_experts_per_tok", "experts_per_token", "moe_topk", "num_experts_per_token", "moe_k", "moe_top_k"];
+    let experts_per_token = keys.required(&chosen);
     let expert_intermediate_size = match keys.optional(&["moe_intermediate_size"]) {
         Some(size) => size,
-        None => keys.required(&["intermediate_size"]),
+        None => keys.required(&["intermediate_size", "ffn_hidden_size"]),
     };
-    let shared_experts = keys.optional(&["n_shared_experts", "num_shared_experts"]).unwrap_or(0);
+    let llama4 = family.starts_with("llama4");
+    let counts = ["n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts"];
+    let shared_experts = keys.optional(&counts).unwrap_or(u32::from(llama4));
     let shared_intermediate_size =
         match keys.optional(&["shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size"]) {
             Some(size) => size,
@@ -251,7 +331,10 @@ fn mixture_of(keys: &mut Keys<'_>, family: &str, layers: u32) -> Option<MixtureO
         keys.faults.push(format!("{family}: experts in every {stride}th layer only are not modelled"));
     }
     let of_hybrid = hybrid::dense_layers(keys, family, layers);
-    let mut dense_layers = of_hybrid.unwrap_or_else(|| keys.optional(&["first_k_dense_replace"]).unwrap_or(0));
+    let mut dense_layers = of_hybrid.unwrap_or_else(|| keys.optional(&["first_k_dense_replace", "moe_layer_start_index"]).unwrap_or(0));
+    if llama4 {
+        dense_layers = layers - layers / keys.optional(&["interleave_moe_layer_step"]).unwrap_or(1).max(1);
+    }
     if let Some(only) = keys.object.get("mlp_only_layers").and_then(Value::as_array) {
         dense_layers += only.len() as u32;
     }
@@ -266,6 +349,9 @@ fn mixture_of(keys: &mut Keys<'_>, family: &str, layers: u32) -> Option<MixtureO
 
 /// Which layers look back over a window. Families say it in three ways: a list of layer types, a pattern, or one switch for all.
 fn window_of(keys: &mut Keys<'_>, family: &str, layers: u32) -> Option<SlidingWindow> {
+    if family.starts_with("llama4") {
+        return chunks_of(keys, layers);
+    }
     let tokens = keys.optional(&["sliding_window"])?;
     // Qwen keeps the number and switches it off beside it.
     if family.starts_with("qwen") && !keys.flag("use_sliding_window", false) {
@@ -273,6 +359,10 @@ fn window_of(keys: &mut Keys<'_>, family: &str, layers: u32) -> Option<SlidingWi
     }
     let windowed = if let Some(types) = keys.object.get("layer_types").and_then(Value::as_array) {
         types.iter().filter(|kind| kind.as_str() == Some("sliding_attention")).count() as u32
+    } else if let Some(pattern) = keys.object.get("sliding_window_pattern").and_then(Value::as_str) {
+        // Local and global layers, such as LLLG.
+        let local = pattern.matches('L').count() as u64;
+        (u64::from(layers) * local / (pattern.len() as u64).max(1)) as u32
     } else if let Some(pattern) = keys.optional(&["sliding_window_pattern", "_sliding_window_pattern"]).filter(|pattern| *pattern > 0) {
         layers - layers / pattern
     } else {
@@ -283,4 +373,14 @@ fn window_of(keys: &mut Keys<'_>, family: &str, layers: u32) -> Option<SlidingWi
         }
     };
     (windowed > 0).then_some(SlidingWindow { tokens, layers: windowed })
+}
+
+/// Llama 4's layers with rotary embeddings look back to where their chunk begins: at most a chunk, which is taken for a window.
+fn chunks_of(keys: &mut Keys<'_>, layers: u32) -> Option<SlidingWindow> {
+    let tokens = keys.optional(&["attention_chunk_size"])?;
+    let rotary = match keys.object.get("no_rope_layers").and_then(Value::as_array).filter(|list| !list.is_empty()) {
+        Some(list) => list.iter().filter(|rotary| rotary.as_u64() == Some(1)).count() as u32,
+        None => layers - layers / keys.optional(&["no_rope_layer_interval"]).unwrap_or(4).max(1),
+    };
+    (rotary > 0).then_some(SlidingWindow { tokens, layers: rotary.min(layers) })
 }
