@@ -11,7 +11,7 @@ use llmperforacle::engine::testing::Lab;
 use llmperforacle::engine::{Found, Policy};
 use llmperforacle::kv::tiers::{Patience, Prefetch, Rate};
 use llmperforacle::kv::{BlockTree, HashChain, KvCache, LoadBack, RadixCache, Reuse, Tier, Tiered, Tiers, WritePolicy};
-use llmperforacle::metrics::RunResult;
+use llmperforacle::metrics::{RunResult, occupancy};
 use llmperforacle::sim::NoFiles;
 use llmperforacle::units::Time;
 use llmperforacle::workload::{Segment, SegmentId};
@@ -216,6 +216,29 @@ fn a_host_tier_saves_prompt_tokens_under_every_engine() {
         let (same, _) = saved(&format!("{blocks}, kv_tiers: {{host: {{size_gb: 40}}}}"));
         assert!(same > bare, "{kind}");
     }
+}
+
+/// A tier that never has to evict only fills, up to what the summary says it holds in the end; one that is too small is full from some bin on.
+#[test]
+fn how_full_a_tier_is_over_time() {
+    let told = |size_gb: f64| {
+        let options = format!("num_gpu_blocks_override: 500, kv_tiers: {{host: {{size_gb: {size_gb}}}}}");
+        let result = served(&document("VLLM", &options));
+        assert_eq!(occupancy(&result, "disk"), None);
+        let over_time = occupancy(&result, "host").unwrap();
+        assert_eq!(over_time.len(), result.series.running.len());
+        let host = result.summary["kv_tiers"]["host"].clone();
+        (over_time, move |key: &str| host[key].as_f64().unwrap())
+    };
+    let (large, host) = told(40.0);
+    assert_eq!(host("evicted_tokens"), 0.0);
+    assert!(large.is_sorted() && large[0] < 0.01, "{large:?}");
+    assert_eq!(large.last().copied(), Some(host("held_tokens") / host("capacity_tokens")));
+    assert_eq!(large.last().copied(), Some(host("peak_share")));
+    let (small, host) = told(1.0);
+    assert!(host("evicted_tokens") > 0.0);
+    let full = small.iter().position(|share| *share == 1.0).unwrap();
+    assert!(full > 0 && small[full..].iter().all(|share| *share == 1.0), "{small:?}");
 }
 
 #[test]

@@ -264,7 +264,7 @@ function factsOf({ endS, summary }, { replicas }) {
     const { replicas: serving, scaling, failures, lost_attempts: lost, retried_successful: retried } = operations;
     facts.push(['Serving replicas', `${number(serving.mean)} on average, ${count(serving.min)} to ${count(serving.max)}`]);
     facts.push(['Scaled', `${count(scaling.up)} times up, ${count(scaling.down)} down`]);
-    facts.push(['Failures', count(failures)], ['Requests lost', `${count(lost)}, of which ${count(retried)} had their reply in a later try`]);
+    facts.push(['Failures', count(failures)], ['Requests lost', lost === 0 ? '0' : `${count(lost)}, of which ${count(retried)} had their reply in a later try`]);
   }
   const handed = summary.disaggregation?.transfers;
   if (typeof handed === 'number') facts.push(['KV handed over', `${count(handed)} times`]);

@@ -5,6 +5,7 @@ use llmperforacle::metrics::{ByReplica, Encoded, FleetSize, NEVER_PS, NO_SESSION
 use llmperforacle::units::Time;
 use llmperforacle::{report, sim};
 use serde::Serialize;
+use serde_json::Value;
 use wasm_bindgen::prelude::*;
 
 use crate::documents::{DroppedFiles, document_of};
@@ -116,25 +117,30 @@ impl Inspection {
     }
 }
 
-#[derive(Serialize)]
-struct Variants {
-    metrics: [(&'static str, &'static str, &'static str); 5],
-    variants: Vec<(&'static str, f64, llmperforacle::config::Document)>,
-}
-
 /// The document again for each assumption it rests on and each factor, and what is looked at: name, unit, pointer into the summary.
 #[wasm_bindgen(unchecked_return_type = "Variants")]
 pub fn variants(#[wasm_bindgen(unchecked_param_type = "DocumentObject")] document: JsValue) -> Thrown<JsValue> {
     let document = document_of(&document)?;
     let tried = sim::sensitivity::ASSUMPTIONS.iter().flat_map(|own| own.factors.map(|factor| (own, factor)));
-    let variants = tried.filter_map(|(own, factor)| own.changed(&document, factor).map(|changed| (own.name, factor, changed))).collect();
-    js::to_object(&Variants { metrics: report::SENSITIVITY_METRICS, variants })
+    // Built as values: types of their own would be written out once more in the module.
+    let list = |parts: Vec<Value>| Value::Array(parts);
+    let mut variants = Vec::new();
+    for (own, factor) in tried {
+        if let Some(changed) = own.changed(&document, factor) {
+            variants.push(list(vec![own.name.into(), factor.into(), serde_json::to_value(&changed).map_err(js::thrown)?]));
+        }
+    }
+    let metrics = report::SENSITIVITY_METRICS.iter().map(|(name, unit, at)| list(vec![(*name).into(), (*unit).into(), (*at).into()]));
+    let mut said = serde_json::Map::new();
+    said.insert("metrics".into(), metrics.collect());
+    said.insert("variants".into(), list(variants));
+    js::to_object(&Value::Object(said))
 }
 
 #[derive(serde::Deserialize)]
 struct Named {
     name: String,
-    summary: serde_json::Value,
+    summary: Value,
 }
 
 #[derive(serde::Deserialize)]
@@ -149,7 +155,7 @@ pub fn why(
 ) -> Thrown<JsValue> {
     let Compared { results } = js::from_object(&compared, "why")?;
     let names: Vec<&str> = results.iter().map(|result| result.name.as_str()).collect();
-    let summaries: Vec<&serde_json::Value> = results.iter().map(|result| &result.summary).collect();
+    let summaries: Vec<&Value> = results.iter().map(|result| &result.summary).collect();
     js::to_object(&report::why(&names, &summaries))
 }
 
@@ -322,13 +328,13 @@ struct FleetSaid<'a> {
     bin_s: f64,
     replicas: Vec<ReplicaSaid<'a>>,
     /// The fleet's sizes, or those of the prefill and of the decode pool: from when on (s), starting, serving, draining, down.
-    sizes: Vec<Vec<[f64; 5]>>,
+    sizes: Value,
 }
 
-fn sizes(log: &[FleetSize]) -> Vec<[f64; 5]> {
+fn sizes(log: &[FleetSize]) -> Value {
     let row = |size: &FleetSize| {
-        let counts = [size.starting, size.serving, size.draining, size.down].map(f64::from);
-        [size.at_ps as f64 / PS_PER_S, counts[0], counts[1], counts[2], counts[3]]
+        let counts = [size.starting, size.serving, size.draining, size.down].map(Value::from);
+        std::iter::once(Value::from(size.at_ps as f64 / PS_PER_S)).chain(counts).collect::<Value>()
     };
     log.iter().map(row).collect()
 }
@@ -357,8 +363,8 @@ impl Finished {
         }
         let fleet = &self.result.fleet;
         let sizes = match (fleet.kept, fleet.pools.is_empty()) {
-            (false, _) => Vec::new(),
-            (true, true) => vec![sizes(&fleet.sizes)],
+            (false, _) => Value::Array(Vec::new()),
+            (true, true) => std::iter::once(sizes(&fleet.sizes)).collect(),
             (true, false) => fleet.pools.iter().map(|pool| sizes(pool)).collect(),
         };
         let object = js::to_object(&FleetSaid { bins: load.bins, bin_s: load.bin_ps as f64 / PS_PER_S, replicas, sizes })?;
