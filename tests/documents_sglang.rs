@@ -63,3 +63,51 @@ fn the_threshold_decides_how_many_lose_their_seat() {
     assert_eq!(preemptions("disable_priority_preemption: true"), 0);
     assert_eq!(preemptions("priority_scheduling_preemption_threshold: 10"), preemptions("schedule_policy: fcfs"));
 }
+
+/// Conversations come back to what they had: evicting what was visited last, or the newest, loses more of it than evicting what was not visited for
+/// longest.
+#[test]
+fn the_radix_trees_policy_reaches_it() {
+    let cached = |policy: &str| {
+        let document = format!(
+            "schema_version: 1
+simulation: {{random_seed: 1}}
+hardware_profile: {{node: H100-SXM}}
+workload:
+  total_requests_to_generate: 600
+  max_turns_per_session: 12
+  continue_probability: 0.85
+  client_profiles:
+  - profile_name: agent
+    inter_arrival_time_dist_config: {{type: Exponential, rate: 0.4}}
+    prompt_tokens_dist_config: {{type: LogNormal, space: value, mean: 1600, sigma: 800, is_int: true}}
+    max_output_tokens_dist_config: {{type: LogNormal, space: value, mean: 180, sigma: 140, is_int: true}}
+    shared_prefix_tokens: 1000
+    conversational_probability: 0.9
+    follow_up_inter_arrival_time_dist_config: {{type: LogNormal, space: value, mean: 8, sigma: 12}}
+frameworks_to_test:
+- name: engine
+  type: SGLANG
+  config: {{model_profile_id: Llama-3.1-8B, num_gpu_blocks_override: 60000, sglang: {{{policy}}}}}
+"
+        );
+        let result = run::simulate(&document, &NoFiles).remove(0);
+        result.requests.cached_tokens.iter().map(|&tokens| u64::from(tokens)).sum::<u64>()
+    };
+    let lru = cached("");
+    assert_eq!(cached("radix_eviction_policy: lru"), lru);
+    for policy in ["mru", "filo"] {
+        let other = cached(&format!("radix_eviction_policy: {policy}"));
+        assert!(other < lru, "{policy}: {other}, lru: {lru}");
+    }
+    // A conversation's leaf is as old as its last turn; and nobody has a priority here.
+    assert_eq!(cached("radix_eviction_policy: fifo"), lru);
+    assert_eq!(cached("radix_eviction_policy: priority"), lru);
+}
+
+#[test]
+fn a_way_to_choose_among_ranks_wants_ranks() {
+    let document = config::read(&document("sglang: {load_balance_method: total_tokens}"), "").document.expect("a document");
+    let plan = llmperforacle::sim::plan(&document, &NoFiles).expect("a plan");
+    assert!(plan.warnings.iter().any(|found| found.path.ends_with("sglang.load_balance_method")), "{:?}", plan.warnings);
+}

@@ -100,7 +100,7 @@ fn the_fast_path_shows_the_same_moments() {
             for (fast, single) in fast.replicas.iter().zip(&single.replicas) {
                 assert_eq!(fast.steps, single.steps, "{preset} at {at:?}");
             }
-            assert_eq!(report::moment_text(&fast), report::moment_text(&single));
+            assert_eq!(report::moment_text(&fast, None), report::moment_text(&single, None));
         }
     }
 }
@@ -149,7 +149,7 @@ fn a_moment_of_a_fleet_tells_choices_failures_and_retries() {
     assert_eq!(moment.routing[3].scores, [(0, 2.0)]);
     let [retry] = &moment.retries[..] else { panic!("{:?}", moment.retries) };
     assert_eq!((retry.at, retry.request, retry.refused, retry.next), (Time::from_ms(5.0), 1, false, Some((2, Time::from_ms(5.0)))));
-    let text = report::moment_text(&moment);
+    let text = report::moment_text(&moment, None);
     for line in [
         "Router: least_loaded",
         "0.000000 s  req_2 to replica 1 of 2; requests in flight (the least wins): 1: 0.0000, 0: 1.0000",
@@ -167,7 +167,7 @@ fn a_moment_of_a_fleet_tells_choices_failures_and_retries() {
     assert!(look(&plan, Time::from_ms(4.0)).unwrap().events.is_empty());
     let later = look(&plan, Time::from_ms(100.0)).unwrap();
     assert_eq!(later.events[..1], moment.events[..1]);
-    assert!(report::moment_text(&later).contains("replica 1 serves"), "{}", report::moment_text(&later));
+    assert!(report::moment_text(&later, None).contains("replica 1 serves"), "{}", report::moment_text(&later, None));
 }
 
 /// Twelve candidates: the best eight are named, the others counted. One engine alone has no router to tell of.
@@ -176,8 +176,41 @@ fn many_candidates_are_counted() {
     let many = FLEET.replace("replicas: 2", "replicas: 12").replace("policy: least_loaded", "policy: kv");
     let text = report::moment_text(
         &look(&planned(&many, "arrival_s,input_tokens,output_tokens\n0,100,90\n0,200,90\n"), Time::from_ms(30.0)).unwrap(),
+        None,
     );
     assert!(text.contains("of 12; cost, blocks (the least wins): ") && text.contains(" … and 4 more"), "{text}");
     let alone = planned(BY_HAND, G1);
-    assert!(!report::moment_text(&look(&alone, Time::from_ms(15.0)).unwrap()).contains("Router"));
+    assert!(!report::moment_text(&look(&alone, Time::from_ms(15.0)).unwrap(), None).contains("Router"));
+}
+
+/// Two attention ranks of vLLM: the first request goes to rank 0, the second to rank 1, whose prompt takes from 10 to 20 ms while rank 0
+/// decodes for 1 ms and waits for 9. At 15 ms rank 2 of 4 has nothing to do.
+#[test]
+fn each_attention_rank_is_shown() {
+    let document = BY_HAND
+        .replace("model_profile_id: Llama-3.1-8B", "model_profile_id: DeepSeek-R1\n    dtype: fp8_block\n    data_parallel_size: 8")
+        .replace("node: H100-SXM", "node: 8xH200-SXM");
+    const TWO: &str = "TIMESTAMP,ContextTokens,GeneratedTokens
+2023-11-16 18:15:46.0000000,100,5
+2023-11-16 18:15:46.0050000,200,5
+";
+    let moment = look(&planned(&document, TWO), Time::from_ms(15.0)).unwrap();
+    let replica = &moment.replicas[0];
+    assert_eq!(replica.ranks.len(), 8);
+    let [first] = &replica.ranks[0][..] else { panic!("rank 0 computes") };
+    let [second] = &replica.ranks[1][..] else { panic!("rank 1 computes") };
+    assert!(replica.ranks[2..].iter().all(Vec::is_empty));
+    for step in [first, second] {
+        assert_eq!((step.start, step.end), (Time::from_ms(10.0), Time::from_ms(20.0)));
+    }
+    assert_eq!((first.members.len(), first.members[0].request, first.members[0].doing), (1, 0, Doing::Decode));
+    assert_eq!((second.members.len(), second.members[0].request), (1, 1));
+    assert_eq!((first.waits_for_ranks_ps, second.waits_for_ranks_ps), (Time::from_ms(9.0).0, 0));
+    let text = report::moment_text(&moment, Some(1));
+    assert!(text.contains("Rank 1\n  prefill step"), "{text}");
+    assert!(report::moment_text(&moment, None).contains("Rank 0\n  decode step"));
+    let json = report::moment_json(&moment);
+    assert_eq!(json["replicas"][0]["ranks"][1][0]["tokens"]["prefill"], 200);
+    assert_eq!(json["replicas"][0]["ranks"][0][0]["parts"][5]["key"], "ranks");
+    assert_eq!(json["replicas"][0]["ranks"][5], serde_json::json!([]));
 }

@@ -87,6 +87,22 @@ fn the_rank_with_the_lowest_score_gets_the_request() {
     assert_eq!(turns(RankRule::RoundRobin), (39.0, 40.0));
 }
 
+/// A of 1000 tokens is on rank 0, B of 100 on rank 1; C of 300 comes at 5, D of 300 at 6, both while A and B are computed. By tokens both go to
+/// rank 1 (400 and 700 tokens are fewer than 1000), by requests C to rank 0 and D to rank 1. One seat a rank, all make one token: A and B end
+/// at 10, and what waits behind them is computed from 10 on, one after the other.
+#[test]
+fn sglangs_ranks_are_chosen_by_requests_or_by_tokens() {
+    let run = |rule| {
+        let mut lab = sglang(2, 10_000).limits(|limits| limits.max_num_seqs = 1).lockstep(rule, None);
+        for (at, tokens) in [(0.0, 1000), (0.0, 100), (5.0, 300), (6.0, 300)] {
+            lab.arrive(at, tokens, 1);
+        }
+        lab.run()
+    };
+    assert_eq!(run(RankRule::FewestTokens), [(10.0, 10.0), (10.0, 10.0), (20.0, 20.0), (30.0, 30.0)]);
+    assert_eq!(run(RankRule::FewestRequests), [(10.0, 10.0), (10.0, 10.0), (20.0, 20.0), (20.0, 20.0)]);
+}
+
 #[test]
 fn balancing_waits_for_ranks_without_prompts_until_it_times_out() {
     // A and B: 0-10. Steps without prompts on every rank count: the one from 10 is the first. C comes at 10.5 to rank 0: at 11, the second

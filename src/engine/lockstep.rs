@@ -9,6 +9,7 @@
 use super::hang_ups::HangUps;
 use super::lora::AdapterUse;
 use super::observer::{Found, Observer, RejectReason, StepRun};
+use super::probe::Probe;
 use super::replica::{Pace, Replica};
 use super::run::Run;
 use crate::cost::{Group, StepCost};
@@ -20,8 +21,10 @@ use crate::workload::Request;
 pub enum RankRule {
     /// One after the other (SGLang).
     RoundRobin,
-    /// The fewest requests (TensorRT-LLM).
+    /// The fewest requests (TensorRT-LLM; SGLang's `total_requests`).
     FewestRequests,
+    /// The fewest tokens in memory that requests hold and of waiting prompts, then the fewest requests (SGLang's `total_tokens`).
+    FewestTokens,
     /// vLLM's balancer: requests plus 6 for each waiting one and all of the KV used beyond a half.
     Score,
 }
@@ -56,6 +59,14 @@ impl Lockstep {
 
     fn ranks_mut<'a>(&'a mut self, leader: &'a mut Replica) -> impl Iterator<Item = &'a mut Replica> {
         std::iter::once(leader).chain(&mut self.peers)
+    }
+
+    pub(super) fn watch(&mut self, at: Time) {
+        self.peers.iter_mut().for_each(|rank| rank.probe = Some(Probe::of_rank(at)));
+    }
+
+    pub(super) fn probes<'a>(&'a self, leader: &'a Replica) -> Vec<&'a Probe> {
+        self.ranks(leader).filter_map(|rank| rank.probe.as_ref()).collect()
     }
 
     fn end(&self, leader: &Replica) -> Time {
@@ -95,6 +106,15 @@ impl Lockstep {
                 chosen
             }
             RankRule::FewestRequests => best(&|rank| requests(rank).1),
+            RankRule::FewestTokens => {
+                let tokens = |rank: &Replica| {
+                    let core = &rank.core;
+                    let waiting: u64 = core.waiting.iter().map(|&id| u64::from(core.jobs[id].request.input_tokens)).sum();
+                    core.pool.used() * u64::from(core.pool.block_size()) + waiting
+                };
+                // Requests are fewer than 2^20.
+                best(&|rank| tokens(rank) << 20 | requests(rank).1.min((1 << 20) - 1))
+            }
             RankRule::Score => best(&score),
         }
     }

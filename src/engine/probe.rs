@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub end: Time,
     /// Where its time goes; `host_ps` is what the device waits for.
     pub parts: StepParts,
+    /// Of an attention rank: time that it waits for slower ones, ps.
+    pub waits_for_ranks_ps: u64,
     /// Prefills in batch order, then decodes and those left out in order of admission.
     pub members: Vec<Member>,
     /// Rows that CUDA-graph padding adds.
@@ -75,6 +77,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug)]
 pub struct Probe {
     at: Time,
+    of_rank: bool,
     found: Vec<Snapshot>,
     last_end: Time,
 }
@@ -86,7 +89,12 @@ impl Probe {
     }
 
     pub fn new(at: Time) -> Probe {
-        Probe { at, found: Vec::new(), last_end: Time::ZERO }
+        Probe { at, of_rank: false, found: Vec::new(), last_end: Time::ZERO }
+    }
+
+    /// For an attention rank, whose steps last as long as those of the slowest.
+    pub(super) fn of_rank(at: Time) -> Probe {
+        Probe { of_rank: true, ..Probe::new(at) }
     }
 
     /// Steps under way at the moment: none when the engine was idle, several when it has several in flight at once.
@@ -116,7 +124,13 @@ impl Probe {
             let middle = low + (high - low).div_ceil(2);
             if end_of(middle) <= self.at { low = middle } else { high = middle - 1 }
         }
-        let snapshot = snapshot(core, run, low, end_of(low), end_of(low + 1));
+        let mut snapshot = snapshot(core, run, low, end_of(low), end_of(low + 1));
+        if self.of_rank {
+            // Its own host time, and what it waited for KV, stand in what it was told of; the rest is for the others.
+            let all_ps = snapshot.parts.host_ps;
+            snapshot.parts.host_ps = all_ps.min(run.first_parts.host_ps + run.kv_wait_ps + run.adapters.wait_ps);
+            snapshot.waits_for_ranks_ps = all_ps - snapshot.parts.host_ps;
+        }
         self.found.push(snapshot);
     }
 }
@@ -143,6 +157,7 @@ fn snapshot(core: &Core, run: &StepRun<'_>, index: u64, start: Time, end: Time) 
         start,
         end,
         parts,
+        waits_for_ranks_ps: 0,
         members: members(core, index),
         padded_tokens: run.padded_tokens,
         eager: run.eager,

@@ -81,7 +81,7 @@ pub struct Replica {
     pub(super) form_at: Time,
     gaps: Vec<u64>,
     stalled_gaps: Vec<(u64, u32)>,
-    probe: Option<Probe>,
+    pub(super) probe: Option<Probe>,
     prefilled: Option<Vec<u32>>,
     /// Runs are put off, see [`Replica::put_runs_off`].
     puts_off: bool,
@@ -194,6 +194,15 @@ impl Replica {
     pub fn watch(&mut self, at: Time) {
         self.puts_off = false;
         self.probe = Some(Probe::new(at));
+        if let Some(group) = &mut self.lockstep {
+            self.probe = Some(Probe::of_rank(at));
+            group.watch(at);
+        }
+    }
+
+    /// What a watch has found on each attention rank, this one first; nothing for an engine without ranks.
+    pub fn rank_probes(&self) -> Vec<&Probe> {
+        self.lockstep.as_ref().map_or(Vec::new(), |group| group.probes(self))
     }
 
     /// What a watch has found.

@@ -14,6 +14,6 @@ pub mod tiers;
 pub use block_tree::{BlockTree, Reuse};
 pub use cache::{Below, Evicted, Held, Hit, KvCache};
 pub use hash_chain::HashChain;
-pub use radix::RadixCache;
+pub use radix::{Eviction, RadixCache};
 pub use stride::Stride;
 pub use tiers::{LoadBack, Tier, TierUse, Tiered, Tiers, WritePolicy};

@@ -2,19 +2,20 @@
 //!
 //! A node holds a run of tokens, whole pages of them. What a prompt has in common with the tree is found from the root on, and a node
 //! that matches in part is split there. Requests lock the path to where they stand; what nobody locks can be evicted, whole nodes at
-//! a time, leaves first, the one not visited for longest first. A context is inserted when its results are read (a piece of one
+//! a time, leaves first, in the order of an [`Eviction`] policy. A context is inserted when its results are read (a piece of one
 //! when the next batch is formed), a reply when its request ends; what the tree had already is freed then. A retracted request's
 //! own memory is freed without being inserted.
 //!
 //! Contents are told apart by segment and offset, never by token: since a segment stands for everything before it too, the last
 //! token of a node's first page names the node. Text that occurs nowhere else is one run, whatever its length.
 //!
-//! Left out: eviction policies other than LRU.
+//! Left out: the policies lfu and slru, which go by hits that SGLang's plain tree does not count in every version.
 
 mod tree;
 
 use super::cache::{Evicted, Hit, KvCache};
 use crate::workload::Request;
+pub use tree::Eviction;
 use tree::{Piece, ROOT, Tree};
 
 /// Contents of a request's own start here; below are segments.
@@ -30,6 +31,8 @@ struct Holding {
     locked: u64,
     /// What the last lookup found.
     found: u32,
+    /// Of its request.
+    priority: i32,
     /// Context computed and to be inserted when its results are read; 0 is none.
     unread: u64,
 }
@@ -58,12 +61,18 @@ impl RadixCache {
             caching,
             total: pages,
             blank: pages,
-            tree: Tree::new(page),
+            tree: Tree::new(page, Eviction::Lru),
             holdings: Vec::new(),
             serial: 0,
             unread: 0,
             epoch: 0,
         }
+    }
+
+    /// With another policy than LRU: a cache that holds nothing yet.
+    #[must_use]
+    pub fn evicting(self, order: Eviction) -> RadixCache {
+        RadixCache { tree: Tree::new(self.page, order), ..self }
     }
 
     fn size(&self) -> u64 {
@@ -75,7 +84,7 @@ impl RadixCache {
     fn insert(&mut self, holding: &mut Holding, tokens: u64, keep_locked: bool) {
         let size = self.size();
         let tokens = tokens / size * size;
-        let (node, there) = self.tree.insert(&holding.key, tokens);
+        let (node, there) = self.tree.insert(&holding.key, tokens, holding.priority);
         let double = there.max(holding.locked).min(tokens) - holding.locked;
         self.blank += double / size;
         if keep_locked {
@@ -145,6 +154,7 @@ impl KvCache for RadixCache {
         }
         let holding = &mut self.holdings[owner];
         holding.key.clear();
+        holding.priority = request.priority;
         (holding.node, holding.locked, holding.found, holding.unread) = (ROOT, 0, ROOT, 0);
         if !self.caching {
             return;

@@ -35,13 +35,18 @@ pub fn moment_json(moment: &Moment) -> Value {
             "framework": replica.info.framework,
             "idle": replica.steps.is_empty(),
             "last_step_ended_s": (replica.last_end > Time::ZERO).then(|| replica.last_end.as_s()),
-            "steps": replica.steps.iter().map(|step| step_json(step, &replica.info)).collect::<Vec<Value>>(),
+            "steps": steps_json(&replica.steps, &replica.info),
+            "ranks": replica.ranks.iter().map(|steps| steps_json(steps, &replica.info).into()).collect::<Vec<Value>>(),
         })).collect::<Vec<Value>>(),
         "rule": moment.rule,
         "routing": moment.routing.iter().map(fleet::decision_json).collect::<Vec<Value>>(),
         "fleet_events": moment.events.iter().map(fleet::event_json).collect::<Vec<Value>>(),
         "retries": moment.retries.iter().map(fleet::retry_json).collect::<Vec<Value>>(),
     })
+}
+
+fn steps_json(steps: &[Snapshot], info: &ReplicaInfo) -> Vec<Value> {
+    steps.iter().map(|step| step_json(step, info)).collect()
 }
 
 fn step_json(step: &Snapshot, info: &ReplicaInfo) -> Value {
@@ -94,15 +99,19 @@ fn waiting_json(waiting: &Waiting, now: Time) -> Value {
 // ---- what the numbers come to ------------------------------------------------------------------------------
 
 /// Key, label and time of each part of a step.
-fn parts(step: &Snapshot) -> [(&'static str, &'static str, u64); 5] {
+fn parts(step: &Snapshot) -> Vec<(&'static str, &'static str, u64)> {
     let p = &step.parts;
-    [
+    let mut parts = vec![
         ("gemm", "matrix products", p.gemm_ps),
         ("attention", "attention", p.attention_ps),
         ("communication", "communication", p.communication_ps),
         ("other", "norms, sampling …", p.other_ps),
         ("host", "waiting for the host", p.host_ps),
-    ]
+    ];
+    if step.waits_for_ranks_ps > 0 {
+        parts.push(("ranks", "waiting for ranks", step.waits_for_ranks_ps));
+    }
+    parts
 }
 
 struct Tokens {
@@ -183,22 +192,56 @@ fn sentence(held: HeldBack) -> String {
 
 // ---- for a terminal ----------------------------------------------------------------------------------------
 
-/// The moment in words, bars and lists.
-pub fn moment_text(moment: &Moment) -> String {
+/// The moment in words, bars and lists. Of attention ranks a table, and the step of the one asked for (the first that computes anything, if
+/// none is).
+pub fn moment_text(moment: &Moment, rank: Option<usize>) -> String {
     let mut text = format!("{} at {:.6} s\n", moment.run, moment.at.as_s());
     for (index, replica) in moment.replicas.iter().enumerate() {
         let info = &replica.info;
         let gpus = if info.gpus == 1 { info.device.clone() } else { format!("{} × {}", info.gpus, info.device) };
         let _ = writeln!(text, "\nReplica {index}: {} ({}, {} on {gpus})", info.entry, info.framework, info.model);
-        if replica.steps.is_empty() {
+        let mut steps = &replica.steps;
+        if !replica.ranks.is_empty() {
+            push_ranks(&mut text, &replica.ranks);
+            let shown = rank.or_else(|| replica.ranks.iter().position(|steps| !steps.is_empty())).unwrap_or(0);
+            if let Some(of_rank) = replica.ranks.get(shown) {
+                let _ = writeln!(text, "\n  Rank {shown}");
+                steps = of_rank;
+            }
+        }
+        if steps.is_empty() {
             text.push_str(&idle(replica));
         }
-        for step in &replica.steps {
+        for step in steps {
             push_step(&mut text, step, info);
         }
     }
     fleet::push(&mut text, moment);
     text
+}
+
+/// A line for each attention rank.
+fn push_ranks(text: &mut String, ranks: &[Vec<Snapshot>]) {
+    text.push_str("  rank   prompt tokens   decodes   running   waiting   KV blocks in use   own time, ms   waits for ranks, ms\n");
+    for (rank, steps) in ranks.iter().enumerate() {
+        let Some(step) = steps.first() else {
+            let _ = writeln!(text, "  {rank:>4}   nothing to do: one row for nothing where the others compute");
+            continue;
+        };
+        let tokens = Tokens::of(step);
+        let waits = Time(step.waits_for_ranks_ps);
+        let own_ms = step.end.since(step.start).as_ms() - waits.as_ms();
+        let _ = writeln!(
+            text,
+            "  {rank:>4}   {:>13}   {:>7}   {:>7}   {:>7}   {:>16}   {own_ms:>12.3}   {:>19.3}",
+            tokens.prefill,
+            tokens.decode,
+            step.members.len(),
+            step.waiting,
+            format!("{} of {}", step.kv_blocks_used, step.kv_blocks_total),
+            waits.as_ms(),
+        );
+    }
 }
 
 fn idle(replica: &ReplicaMoment) -> String {

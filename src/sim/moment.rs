@@ -17,6 +17,8 @@ pub struct ReplicaMoment {
     pub info: ReplicaInfo,
     /// The steps under way; none when it was idle.
     pub steps: Vec<Snapshot>,
+    /// Of attention ranks: the step of each, where it computes anything in it; `steps` are the first one's. Else nothing.
+    pub ranks: Vec<Vec<Snapshot>>,
     /// When its latest step before ended; zero when it had none.
     pub last_end: Time,
     /// When something happens next on it, [`Time::NEVER`] when nothing is left to do but wait for requests.
@@ -90,7 +92,8 @@ impl Inspection {
         let replicas = simulation.replicas.iter().zip(infos).map(|(replica, info)| {
             let (steps, last_end) =
                 replica.probe().map_or((Vec::new(), Time::ZERO), |probe| (probe.found().to_vec(), Probe::last_end(probe)));
-            ReplicaMoment { info: info.clone(), steps, last_end, next: replica.next_event() }
+            let ranks = replica.rank_probes().iter().map(|probe| probe.found().to_vec()).collect();
+            ReplicaMoment { info: info.clone(), steps, ranks, last_end, next: replica.next_event() }
         });
         let replicas = replicas.collect();
         let (run, rule) = (simulation.plan.name.clone(), simulation.plan.router.rule.name());

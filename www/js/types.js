@@ -113,7 +113,7 @@
  * @property {{ request: string, rule: string, because: string, unit: string, needed: number, available: number, sentence: string } | null} held_back
  * @property {{ used: number, total: number }} kv_blocks
  *
- * @typedef {{ replica: number, entry: string, framework: string, idle: boolean, last_step_ended_s: number | null, steps: Step[] }} ReplicaMoment
+ * @typedef {{ replica: number, entry: string, framework: string, idle: boolean, last_step_ended_s: number | null, steps: Step[], ranks?: Step[][] }} ReplicaMoment  `ranks`: of attention ranks, the step of each
  * @typedef {{ request: string, at_s: number, chosen: number, of: number, unit: string, greatest_wins: boolean, scores: [number, number][], sentence: string }} Decision  of a router; the best score first
  * @typedef {{ at_s: number, sentence: string }} FleetLine  of the fleet's history, or of a request tried again
  * @typedef {{ run: string, at_s: number, replicas: ReplicaMoment[], rule: string, routing: Decision[], fleet_events: FleetLine[], retries: FleetLine[] }} Moment

@@ -28,7 +28,10 @@ pub struct Arguments {
     /// Change a value first, as for `run`. May be repeated.
     #[arg(long, value_name = "PATH=VALUE", value_parser = crate::run::assignment)]
     set: Vec<(String, String)>,
-    /// As JSON.
+    /// Of attention ranks: the one whose step is shown, from 0. Without it the first that computes anything.
+    #[arg(long, value_name = "R")]
+    rank: Option<usize>,
+    /// As JSON, every rank included.
     #[arg(long)]
     json: bool,
 }
@@ -74,10 +77,17 @@ pub fn explain(arguments: &Arguments) -> Result<(), Failure> {
     if moments.is_empty() {
         return Err(Failure::Message(nothing.join("; ")));
     }
+    let most = moments.iter().flat_map(|moment| &moment.replicas).map(|replica| replica.ranks.len()).max().unwrap_or(0);
+    if arguments.rank.is_some_and(|rank| rank >= most) {
+        return Err(Failure::Message(match most {
+            0 => "no run has attention ranks: leave --rank out".to_owned(),
+            _ => format!("there is no such rank: they are 0 to {}", most - 1),
+        }));
+    }
     nothing.iter().for_each(|why| eprintln!("Note: {why}"));
     if arguments.json {
         let all: Vec<Value> = moments.iter().map(report::moment_json).collect();
         return out(&format!("{:#}\n", Value::Array(all)));
     }
-    out(&moments.iter().map(report::moment_text).collect::<Vec<String>>().join("\n"))
+    out(&moments.iter().map(|moment| report::moment_text(moment, arguments.rank)).collect::<Vec<String>>().join("\n"))
 }

@@ -10,6 +10,14 @@ pub struct SglangConfig {
     /// Order in which waiting requests are tried. Absent means fcfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_policy: Option<SglangSchedulePolicy>,
+    /// Which leaf of the radix tree is evicted first: the one not visited for longest (lru) or visited last (mru), the oldest (fifo) or the newest
+    /// (filo), or the one with the smallest priority of its requests. Absent means lru.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radix_eviction_policy: Option<SglangEvictionPolicy>,
+    /// With `enable_dp_attention`: which attention rank gets a request, in turn, the one with the fewest requests, or the one with the fewest tokens
+    /// in memory and in waiting prompts. Absent means round_robin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balance_method: Option<SglangLoadBalance>,
     /// More urgent requests first (`user_priority_dist_config` of the workload, larger is more urgent), also at the cost of running ones. Absent
     /// means false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,6 +186,24 @@ pub enum SglangSchedulePolicy {
     Random,
     DfsWeight,
     Hrrn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SglangEvictionPolicy {
+    Lru,
+    Mru,
+    Fifo,
+    Filo,
+    Priority,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SglangLoadBalance {
+    RoundRobin,
+    TotalRequests,
+    TotalTokens,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

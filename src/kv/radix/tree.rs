@@ -7,6 +7,22 @@ use crate::queue::Queue;
 /// The node above all others; it holds nothing and is never evicted.
 pub const ROOT: u32 = 0;
 
+/// Which unlocked leaf is evicted first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Eviction {
+    /// The one not visited for longest.
+    #[default]
+    Lru,
+    /// The one visited last.
+    Mru,
+    /// The oldest; of a node that was split the lower part keeps its age, the upper one is new.
+    Fifo,
+    /// The newest.
+    Filo,
+    /// The one with the smallest priority of any request that had it, then the one not visited for longest.
+    Priority,
+}
+
 /// A run of tokens of one content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -28,6 +44,10 @@ struct Node {
     stamp: u64,
     /// When it, or the node of which it was the upper part, became a child of its parent; no two nodes have the same.
     born: u64,
+    /// When it was made, by an insertion or as the upper part of another.
+    made: u64,
+    /// Largest priority of those who inserted it.
+    priority: i32,
     /// It has an entry in the heap.
     queued: bool,
 }
@@ -44,6 +64,7 @@ pub struct Tree {
     /// Pages of nodes that nobody locks.
     evictable: u64,
     clock: u64,
+    order: Eviction,
     /// What was evicted, where somebody wants to know.
     pub evicted: Option<Vec<Piece>>,
 }
@@ -56,8 +77,9 @@ struct Walk {
 }
 
 impl Tree {
-    pub fn new(page: u32) -> Tree {
+    pub fn new(page: u32, order: Eviction) -> Tree {
         Tree {
+            order,
             page: u64::from(page),
             nodes: vec![Node::default()],
             spare: Vec::new(),
@@ -104,9 +126,15 @@ impl Tree {
     }
 
     /// Makes the first `tokens` tokens of a key part of the tree. The node where they end, and how many of them were there before.
-    pub fn insert(&mut self, key: &[Piece], tokens: u64) -> (u32, u64) {
+    pub fn insert(&mut self, key: &[Piece], tokens: u64, priority: i32) -> (u32, u64) {
         self.clock += 2;
         let walk = self.walk(key, tokens);
+        let mut above = if self.order == Eviction::Priority { walk.node } else { ROOT };
+        while above != ROOT {
+            let node = &mut self.nodes[above as usize];
+            node.priority = node.priority.max(priority);
+            above = node.parent;
+        }
         if walk.tokens == tokens {
             return (walk.node, tokens);
         }
@@ -119,7 +147,7 @@ impl Tree {
         node.key.clear();
         slice(key, walk.tokens, tokens, &mut node.key);
         (node.parent, node.children, node.tokens, node.locks, node.stamp) = (walk.node, 0, added, 0, self.clock + 1);
-        node.born = self.clock + 1;
+        (node.born, node.made, node.priority) = (self.clock + 1, self.clock + 1, priority);
         let start = token_at(&node.key, self.page - 1);
         self.starts.insert(start, id);
         self.nodes[walk.node as usize].children += 1;
@@ -167,6 +195,9 @@ impl Tree {
 
     /// Evicts leaves until at least `pages` pages are free or none is left. Pages freed.
     pub fn evict(&mut self, pages: u64) -> u64 {
+        if self.order != Eviction::Lru {
+            return self.evict_in_order(pages);
+        }
         let mut freed = 0;
         while freed < pages {
             let Some((stamp, id)) = self.leaves.pop() else { break };
@@ -179,19 +210,63 @@ impl Tree {
                 self.offer(id);
                 continue;
             }
-            let parent = node.parent;
-            if let Some(evicted) = &mut self.evicted {
-                evicted.extend_from_slice(&node.key);
-            }
-            freed += std::mem::take(&mut node.tokens) / self.page;
-            let start = token_at(&node.key, self.page - 1);
-            self.starts.remove(&start);
-            self.spare.push(id);
-            self.nodes[parent as usize].children -= 1;
+            let (pages, parent) = self.remove(id);
+            freed += pages;
             self.offer(parent);
         }
         self.evictable -= freed;
         freed
+    }
+
+    /// As `evict`, in another order: like SGLang, it looks at all leaves each time.
+    fn evict_in_order(&mut self, pages: u64) -> u64 {
+        let mut leaves = Queue::new();
+        for id in 1..self.nodes.len() as u32 {
+            if let Some(place) = self.place(id) {
+                leaves.push((place, id));
+            }
+        }
+        let mut freed = 0;
+        while freed < pages {
+            let Some((_, id)) = leaves.pop() else { break };
+            let (pages, parent) = self.remove(id);
+            freed += pages;
+            if let Some(place) = self.place(parent) {
+                leaves.push((place, parent));
+            }
+        }
+        self.evictable -= freed;
+        freed
+    }
+
+    /// Place of an unlocked leaf in the order of eviction; none of another node.
+    fn place(&self, id: u32) -> Option<(i32, u64)> {
+        let node = &self.nodes[id as usize];
+        if id == ROOT || node.locks > 0 || node.children > 0 || node.tokens == 0 {
+            return None;
+        }
+        Some(match self.order {
+            Eviction::Lru => (0, node.stamp),
+            Eviction::Mru => (0, u64::MAX - node.stamp),
+            Eviction::Fifo => (0, node.made),
+            Eviction::Filo => (0, u64::MAX - node.made),
+            Eviction::Priority => (node.priority, node.stamp),
+        })
+    }
+
+    /// Takes a leaf out of the tree: its pages, and what it was a child of.
+    fn remove(&mut self, id: u32) -> (u64, u32) {
+        let node = &mut self.nodes[id as usize];
+        let parent = node.parent;
+        if let Some(evicted) = &mut self.evicted {
+            evicted.extend_from_slice(&node.key);
+        }
+        let pages = std::mem::take(&mut node.tokens) / self.page;
+        let start = token_at(&node.key, self.page - 1);
+        self.starts.remove(&start);
+        self.spare.push(id);
+        self.nodes[parent as usize].children -= 1;
+        (pages, parent)
     }
 
     fn walk(&mut self, key: &[Piece], limit: u64) -> Walk {
@@ -226,14 +301,16 @@ impl Tree {
         slice(&lower.key, tokens, lower.tokens, &mut tail);
         lower.key = tail;
         lower.tokens -= tokens;
-        let (parent, locks) = (lower.parent, lower.locks);
+        let (parent, locks, priority) = (lower.parent, lower.locks, lower.priority);
         lower.parent = upper;
         let born = std::mem::replace(&mut lower.born, self.clock);
         let start = token_at(&lower.key, self.page - 1);
         self.starts.insert(start, id);
         self.starts.insert(token_at(&head, self.page - 1), upper);
         let queued = self.nodes[upper as usize].queued;
-        self.nodes[upper as usize] = Node { parent, children: 1, key: head, tokens, locks, stamp: self.clock + 1, born, queued };
+        let now = self.clock + 1;
+        let made = self.clock;
+        self.nodes[upper as usize] = Node { parent, children: 1, key: head, tokens, locks, stamp: now, born, made, priority, queued };
         upper
     }
 
@@ -293,4 +370,56 @@ fn common(node: &[Piece], key: &[Piece], position: u64) -> u64 {
         }
     }
     tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(content: u64, tokens: u32) -> [Piece; 1] {
+        [Piece { content, from: 0, tokens }]
+    }
+
+    /// Contents in the order in which they are evicted.
+    fn evicted(mut tree: Tree) -> Vec<(u64, u32)> {
+        tree.evicted = Some(Vec::new());
+        while tree.evict(1) > 0 {}
+        assert_eq!(tree.evictable(), 0);
+        tree.evicted.unwrap_or_default().iter().map(|piece| (piece.content, piece.from)).collect()
+    }
+
+    /// 1, 2 and 3 are inserted in turn with priorities 1, 2 and 0, and 1 is visited again.
+    #[test]
+    fn leaves_go_by_the_policy() {
+        let order = |policy| {
+            let mut tree = Tree::new(16, policy);
+            for (content, priority) in [(1, 1), (2, 2), (3, 0)] {
+                tree.insert(&key(content, 16), 16, priority);
+            }
+            tree.visit(&key(1, 16), 16);
+            evicted(tree).iter().map(|(content, _)| *content).collect::<Vec<u64>>()
+        };
+        assert_eq!(order(Eviction::Lru), [2, 3, 1]);
+        assert_eq!(order(Eviction::Mru), [1, 3, 2]);
+        assert_eq!(order(Eviction::Fifo), [1, 2, 3]);
+        assert_eq!(order(Eviction::Filo), [3, 2, 1]);
+        assert_eq!(order(Eviction::Priority), [3, 1, 2]);
+    }
+
+    /// 1 has 32 tokens; then comes 2; then 16 of 1 with 16 of 3 behind them. The split leaves the lower half of 1 as old as 1 was; the upper
+    /// half is new, and a leaf only when both behind it are gone. A priority of 7 is its own and that of 3, not of what was below.
+    #[test]
+    fn a_split_makes_the_upper_part_new() {
+        let order = |policy| {
+            let mut tree = Tree::new(16, policy);
+            tree.insert(&key(1, 32), 32, 0);
+            tree.insert(&key(2, 16), 16, 5);
+            let forked = [Piece { content: 1, from: 0, tokens: 16 }, Piece { content: 3, from: 0, tokens: 16 }];
+            tree.insert(&forked, 32, 7);
+            evicted(tree)
+        };
+        assert_eq!(order(Eviction::Fifo), [(1, 16), (2, 0), (3, 0), (1, 0)]);
+        assert_eq!(order(Eviction::Filo), [(3, 0), (2, 0), (1, 16), (1, 0)]);
+        assert_eq!(order(Eviction::Priority), [(1, 16), (2, 0), (3, 0), (1, 0)]);
+    }
 }

@@ -6,7 +6,7 @@ use super::Parts;
 use super::plan::{PipelinePlan, RanksPlan, TimingPlan};
 use crate::catalog::{Catalog, Engine};
 use crate::config::Diagnostic;
-use crate::config::schema::{All2AllBackend, FrameworkConfig, MoeA2aBackend};
+use crate::config::schema::{All2AllBackend, FrameworkConfig, MoeA2aBackend, SglangLoadBalance};
 use crate::cost::memory::{DoesNotFit, Drafter, MemoryBudget, MemorySpec};
 use crate::cost::part::stages;
 use crate::cost::{Calibrated, CalibratedSpec, Part, Transfer};
@@ -198,7 +198,11 @@ impl Parts<'_> {
         };
         let (rule, balance) = match self.engine {
             Engine::Vllm => (RankRule::Score, None),
-            Engine::Sglang => (RankRule::RoundRobin, None),
+            Engine::Sglang => match self.config.sglang.as_ref().and_then(|own| own.load_balance_method) {
+                None | Some(SglangLoadBalance::RoundRobin) => (RankRule::RoundRobin, None),
+                Some(SglangLoadBalance::TotalRequests) => (RankRule::FewestRequests, None),
+                Some(SglangLoadBalance::TotalTokens) => (RankRule::FewestTokens, None),
+            },
             Engine::Trtllm => (RankRule::FewestRequests, balance()),
         };
         (count > 1).then_some(RanksPlan { count, rule, balance })

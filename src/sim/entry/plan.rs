@@ -11,7 +11,7 @@ use crate::cost::{
     WithAdapters,
 };
 use crate::engine::{Balance, Bunches, Core, Encoder, Limits, Pace, Pipeline, PolicySpec, RankRule, Replica, Speculation};
-use crate::kv::{BlockTree, HashChain, KvCache, RadixCache, Reuse, Tiered, Tiers};
+use crate::kv::{BlockTree, Eviction, HashChain, KvCache, RadixCache, Reuse, Tiered, Tiers};
 use crate::metrics::ReplicaInfo;
 use crate::units::Time;
 
@@ -77,7 +77,7 @@ pub(super) enum KvPlan {
     /// vLLM's: `blocks` that requests can have; each holds `beside` more than those of its tokens.
     HashChain { blocks: u64, block_size: u32, caching: bool, beside: u64 },
     /// SGLang's.
-    Radix { pages: u64, page: u32, caching: bool },
+    Radix { pages: u64, page: u32, caching: bool, eviction: Eviction },
     /// TensorRT-LLM's.
     BlockTree { blocks: u64, block_size: u32, reuse: Reuse },
 }
@@ -88,7 +88,7 @@ impl KvPlan {
             KvPlan::HashChain { blocks, block_size, caching, beside } => {
                 Box::new(HashChain::new(blocks, block_size, caching).with_states(beside))
             }
-            KvPlan::Radix { pages, page, caching } => Box::new(RadixCache::new(pages, page, caching)),
+            KvPlan::Radix { pages, page, caching, eviction } => Box::new(RadixCache::new(pages, page, caching).evicting(eviction)),
             KvPlan::BlockTree { blocks, block_size, reuse } => Box::new(BlockTree::new(blocks, block_size, reuse)),
         }
     }

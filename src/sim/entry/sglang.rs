@@ -4,10 +4,11 @@ use super::plan::KvPlan;
 use super::{DATA_CENTRE_BLACKWELL, Parts, Rules};
 use crate::catalog::{Engine, FrameworkDefaults};
 use crate::config::Diagnostic;
-use crate::config::schema::{SglangConfig, SglangRetractionPolicy, SglangSchedulePolicy};
+use crate::config::schema::{SglangConfig, SglangEvictionPolicy, SglangRetractionPolicy, SglangSchedulePolicy};
 use crate::cost::Graphs;
 use crate::engine::policies::sglang::{Expectations, Order, Priorities, SglangOptions};
 use crate::engine::{Limits, PolicySpec};
+use crate::kv::Eviction;
 
 /// Limits, graphs, policy and KV memory of an SGLang engine.
 pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &mut Vec<Diagnostic>) -> Rules {
@@ -34,6 +35,19 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         let message = "SGLang cannot share within a conversation only: prefixes are shared across requests too";
         let hint = "set enable_prefix_caching: false to share nothing";
         warnings.push(Diagnostic::warning(parts.at("enable_cross_request_caching"), message, hint));
+    }
+    let eviction = eviction(&own);
+    if own.load_balance_method.is_some() && parts.degrees.ranks <= 1 {
+        let message = "has no effect: there are no attention ranks";
+        warnings.push(Diagnostic::warning(
+            parts.at("sglang.load_balance_method"),
+            message,
+            "say `enable_dp_attention: true` and `dp_size`",
+        ));
+    }
+    if eviction != Eviction::Lru && !caching {
+        let message = "has no effect: nothing is kept of earlier prompts";
+        warnings.push(Diagnostic::warning(parts.at("sglang.radix_eviction_policy"), message, "take it out"));
     }
     let max_num_seqs = own.max_running_requests.or(config.max_num_seqs).unwrap_or(defaults.max_num_seqs);
     // SGLang's default attention kernels there (trtllm_mha) want pages of 64 tokens.
@@ -91,8 +105,18 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         block_size: own.page_size.or(config.block_size).unwrap_or(page),
         blocks: config.num_gpu_blocks_override,
         utilization: own.mem_fraction_static.or(config.gpu_memory_utilization).or(defaults.gpu_memory_utilization),
-        kv: Box::new(move |blocks, block_size| KvPlan::Radix { pages: blocks, page: block_size, caching }),
+        kv: Box::new(move |blocks, block_size| KvPlan::Radix { pages: blocks, page: block_size, caching, eviction }),
         overlap: overlap.unwrap_or(true) && !stages,
+    }
+}
+
+fn eviction(own: &SglangConfig) -> Eviction {
+    match own.radix_eviction_policy {
+        None | Some(SglangEvictionPolicy::Lru) => Eviction::Lru,
+        Some(SglangEvictionPolicy::Mru) => Eviction::Mru,
+        Some(SglangEvictionPolicy::Fifo) => Eviction::Fifo,
+        Some(SglangEvictionPolicy::Filo) => Eviction::Filo,
+        Some(SglangEvictionPolicy::Priority) => Eviction::Priority,
     }
 }
 

@@ -123,12 +123,36 @@ export function createInspector({ store, pool }) {
  * @param {ReplicaMoment} replica
  * @param {boolean} several
  */
-function replicaParts({ replica, entry, steps, last_step_ended_s: last }, several) {
+function replicaParts({ replica, entry, steps, ranks = [], last_step_ended_s: last }, several) {
   const head = several ? [h('h4', {}, `Replica ${replica}: ${entry}`)] : [];
+  if (ranks.length > 0) return [...head, rankParts(ranks, several ? ` on replica ${replica}` : '')];
   if (steps.length === 0) return [...head, h('p', { class: 'muted' }, last === null ? 'Idle, without a step so far.' : `Idle since ${number(last)}\u202fs.`)];
   const card = (/** @type {Step} */ step, /** @type {number} */ index) =>
     stepCard(step, `${several ? ` on replica ${replica}` : ''}${steps.length > 1 ? `, step ${index + 1}` : ''}`);
   return [...head, ...steps.map(card)];
+}
+
+/**
+ * Attention ranks: one is chosen, and its step is shown.
+ * @param {Step[][]} ranks
+ * @param {string} where
+ */
+function rankParts(ranks, where) {
+  const label = (/** @type {Step[]} */ steps, /** @type {number} */ rank) =>
+    `Rank ${rank}: ${steps[0] ? `${steps[0].kind}, ${count(steps[0].members.length)} running, ${count(steps[0].queue.length)} waiting` : 'nothing to do'}`;
+  const body = h('div', {});
+  const choice = h('select', { 'aria-label': `Attention rank${where}`, on: { change: () => show() } },
+    ranks.map((steps, rank) => h('option', { value: String(rank) }, label(steps, rank))));
+  const show = () => {
+    const rank = Number(choice.value);
+    const steps = ranks[rank] ?? [];
+    replaceChildren(body, steps.length > 0
+      ? steps.map((step) => stepCard(step, `${where} on rank ${rank}`))
+      : h('p', { class: 'muted' }, 'Nothing to do in this step: one row for nothing where the other ranks compute.'));
+  };
+  choice.value = String(Math.max(0, ranks.findIndex((steps) => steps.length > 0)));
+  show();
+  return h('div', {}, h('p', {}, choice), body);
 }
 
 /**

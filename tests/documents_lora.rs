@@ -1,0 +1,94 @@
+//! Documents with LoRA adapters: memory by closed form, what more places are good for, what is refused where.
+
+use llmperforacle::config::{self, Diagnostic};
+use llmperforacle::metrics::RunResult;
+use llmperforacle::sim::{self, NoFiles};
+
+#[path = "support/run.rs"]
+mod run;
+
+/// Requests for eight adapters of rank 16, all alike popular.
+fn document(kind: &str, model: &str, lora: &str, config: &str) -> String {
+    format!(
+        "schema_version: 1
+simulation: {{random_seed: 1}}
+hardware_profile: {{node: 8xH200-SXM}}
+workload:
+  total_requests_to_generate: 120
+  lora: {{count: 8, rank: 16, popularity: uniform{lora}}}
+  client_profiles:
+  - profile_name: fixed
+    inter_arrival_time_dist_config: {{type: Exponential, rate: 20}}
+    prompt_tokens_dist_config: {{type: Constant, value: 500, is_int: true}}
+    max_output_tokens_dist_config: {{type: Constant, value: 100, is_int: true}}
+frameworks_to_test:
+- name: engine
+  type: {kind}
+  config: {{{model}, {config}}}
+"
+    )
+}
+
+const LLAMA: &str = "model_profile_id: Llama-3.1-8B, max_model_len: 4096";
+
+fn simulate(kind: &str, config: &str) -> RunResult {
+    run::simulate(&document(kind, LLAMA, "", config), &NoFiles).remove(0)
+}
+
+/// A and B of seven products, sums of their sides 8192 + 5120 + 5120 + 8192 + 3 x 18432 = 81,920, times rank 16, 32 layers and two bytes: 83.9 MB a
+/// place. A block of 16 tokens is 2 MiB, so seven places more are 280 blocks.
+#[test]
+fn a_place_takes_the_memory_of_its_rank() {
+    let blocks = |places: u32| simulate("VLLM", &format!("vllm: {{max_loras: {places}}}")).info.replicas[0].kv_blocks;
+    let fewer = blocks(1) - blocks(8);
+    assert!((279..=281).contains(&fewer), "{fewer}");
+}
+
+/// With a place for each nobody waits for one; with one place the eight take turns. The tokens are the same.
+#[test]
+fn more_places_keep_fewer_out() {
+    for (kind, few, all) in [
+        ("VLLM", "vllm: {max_loras: 1, max_cpu_loras: 8}", "vllm: {max_loras: 8}"),
+        ("SGLANG", "sglang: {max_loras_per_batch: 2}", "sglang: {max_loras_per_batch: 9}"),
+        ("TRTLLM", "trtllm: {lora_config: {max_lora_rank: 16, max_loras: 1}}", "trtllm: {lora_config: {max_lora_rank: 16, max_loras: 8}}"),
+    ] {
+        let number = |result: &RunResult, pointer: &str| {
+            result.summary.pointer(pointer).and_then(serde_json::Value::as_f64).unwrap_or_else(|| panic!("{kind}: no {pointer}"))
+        };
+        let (few, all) = (simulate(kind, few), simulate(kind, all));
+        let (out, ttft) = ("/waits/held_back/adapter_slots", "/latency/time_to_first_token_ms/mean");
+        assert_eq!(number(&all, out), 0.0, "{kind}");
+        assert!(number(&few, out) > 0.3, "{kind}: {}", number(&few, out));
+        assert!(number(&few, ttft) > 2.0 * number(&all, ttft), "{kind}");
+        for result in [&few, &all] {
+            assert_eq!(number(result, "/engine/output_tokens"), 120.0 * 100.0, "{kind}");
+        }
+        assert!(number(&few, "/lora/evictions") > number(&all, "/lora/evictions"), "{kind}");
+    }
+}
+
+#[test]
+fn what_is_not_modelled_with_adapters_is_refused_where_it_stands() {
+    let refused = |kind: &str, model: &str, lora: &str, config: &str, says: &str| {
+        let read = config::read(&document(kind, model, lora, config), "");
+        let mut found: Vec<Diagnostic> = read.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
+        if let Some(document) = read.document.filter(|_| found.is_empty()) {
+            found.extend(sim::plan(&document, &NoFiles).err().unwrap_or_default());
+        }
+        assert!(found.iter().any(|error| error.message.contains(says) && !error.path.is_empty()), "{model} {config}: {found:#?}");
+    };
+    let r1 = "model_profile_id: DeepSeek-R1, dtype: fp8_block, tensor_parallel_size: 8, max_model_len: 4096";
+    refused("VLLM", r1, "", "vllm: {max_loras: 8}", "latent");
+    refused(
+        "VLLM",
+        "model_profile_id: Qwen3-30B-A3B, max_model_len: 4096",
+        ", target_modules: [up_proj]",
+        "vllm: {max_loras: 8}",
+        "experts",
+    );
+    refused("VLLM", LLAMA, "", "vllm: {max_lora_rank: 8}", "above the largest rank");
+    refused("VLLM", LLAMA, "", "vllm: {max_lora_rank: 17}", "no kernels");
+    refused("TRTLLM", LLAMA, "", "trtllm: {lora_config: {max_lora_rank: 8}}", "above the largest rank");
+    refused("SGLANG", LLAMA, "", "sglang: {max_loras_per_batch: 8, max_loaded_loras: 4}", "fewer than");
+    refused("VLLM", LLAMA, "", "disaggregation: {prefill: {replicas: 1}, decode: {replicas: 1}}", "pools");
+}
