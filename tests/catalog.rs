@@ -231,7 +231,8 @@ fn a_hugging_face_config_gives_the_catalogs_shape() {
 fn a_config_that_is_not_understood_is_refused_with_every_reason() {
     let faults = Model::from_hf_config(&json!({"model_type": "retnet", "hidden_size": "big", "vocab_size": 1000}), "M").unwrap_err();
     let all = faults.join("\n");
-    for expected in ["\"retnet\" is not known", "hidden_size is \"big\"", "num_hidden_layers is missing", "num_attention_heads is missing"] {
+    for expected in ["\"retnet\" is not known", "hidden_size is \"big\"", "num_hidden_layers is missing", "num_attention_heads is missing"]
+    {
         assert!(all.contains(expected), "{expected} in {all}");
     }
     assert!(Model::from_hf_config(&json!([]), "M").is_err());

@@ -11,7 +11,9 @@ const MAKERS: [&str; 7] = ["nvidia", "amd", "intel", "google", "instinct", "tesl
 /// A name without what does not matter: organisation, case, separators, a leading `Meta`, makers, tuning words.
 fn key(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
-    let words = last.split(['-', '_', ' ', '(', ')']).filter(|word| !word.is_empty() && *word != "meta" && !TUNINGS.contains(word) && !MAKERS.contains(word));
+    let words = last
+        .split(['-', '_', ' ', '(', ')'])
+        .filter(|word| !word.is_empty() && *word != "meta" && !TUNINGS.contains(word) && !MAKERS.contains(word));
     words.flat_map(str::chars).filter(|c| *c != '.').collect()
 }
 

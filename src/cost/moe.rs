@@ -148,7 +148,9 @@ mod tests {
 
     #[test]
     fn the_busiest_gpu_has_as_many_rows_as_when_they_are_thrown() {
-        for (experts, gpus, rows) in [(256, 8, 32), (256, 8, 512), (128, 4, 16), (128, 4, 4000), (128, 2, 64), (384, 16, 2048), (256, 32, 512)] {
+        for (experts, gpus, rows) in
+            [(256, 8, 32), (256, 8, 512), (128, 4, 16), (128, 4, 4000), (128, 2, 64), (384, 16, 2048), (256, 32, 512)]
+        {
             let formula = Uneven::new(experts as u32, gpus as u32, EXPERT_SKEW).busiest(rows as f64 / gpus as f64);
             let thrown = thrown(experts, gpus, rows);
             assert!((formula / thrown - 1.0).abs() < 0.08, "{experts} experts, {gpus} GPUs, {rows} rows: {formula:.1} for {thrown:.1}");
