@@ -94,3 +94,29 @@ fn errors_stay_below_what_the_readme_promises() {
     assert!(median("throughput") < 0.08, "throughput {}", median("throughput"));
     assert!(median("ttft") < 0.25, "TTFT {}", median("ttft"));
 }
+
+/// What README.md says of the check sets, from the report.
+#[test]
+fn the_readme_says_what_the_report_says() {
+    let report = accuracy::report(present());
+    let check = &report["summary"]["by_use"]["check"];
+    let percent = |quantity: &str, statistic: &str| format!("{:.0}", 100.0 * check[quantity][statistic].as_f64().unwrap());
+    let engine =
+        |name: &str| format!("{:.0} %", 100.0 * report["summary"]["checks_by_framework"][name]["tpot"]["median"].as_f64().unwrap());
+    let wanted = [
+        format!(
+            "{} % for time per output token, {} % for throughput and {} % for time to first token; the 90th percentiles are {}, {} and {} %",
+            percent("tpot", "median"),
+            percent("throughput", "median"),
+            percent("ttft", "median"),
+            percent("tpot", "p90"),
+            percent("throughput", "p90"),
+            percent("ttft", "p90")
+        ),
+        format!("time per output token by stack: vLLM {}, SGLang {}, TensorRT-LLM {}", engine("vllm"), engine("sglang"), engine("trtllm")),
+    ];
+    let readme = text("README.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    for sentence in wanted {
+        assert!(readme.contains(&sentence), "README.md should say: {sentence}");
+    }
+}

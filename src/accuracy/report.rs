@@ -130,6 +130,13 @@ fn rounded(value: f64) -> f64 {
     format!("{value:.5e}").parse().unwrap_or(value)
 }
 
+/// Linear between the entries of a sorted list.
+fn at(list: &[f64], share: f64) -> Option<f64> {
+    let place = share * list.len().checked_sub(1)? as f64;
+    let (below, above) = (place as usize, (place as usize + 1).min(list.len() - 1));
+    Some(list[below] + (list[above] - list[below]) * (place - below as f64))
+}
+
 /// Absolute relative errors of many runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Errors {
@@ -148,16 +155,21 @@ impl Errors {
     /// Median, mean and 90th percentile of the absolute errors, and the median of the signed ones.
     pub fn statistics(&self) -> Option<[f64; 4]> {
         let mut absolute: Vec<f64> = self.signed.iter().map(|error| error.abs()).collect();
-        let mut signed = self.signed.clone();
         absolute.sort_unstable_by(f64::total_cmp);
-        signed.sort_unstable_by(f64::total_cmp);
-        let at = |list: &[f64], share: f64| -> Option<f64> {
-            let place = share * list.len().checked_sub(1)? as f64;
-            let (below, above) = (place as usize, (place as usize + 1).min(list.len() - 1));
-            Some(list[below] + (list[above] - list[below]) * (place - below as f64))
-        };
         let mean = absolute.iter().sum::<f64>() / absolute.len().max(1) as f64;
-        Some([at(&absolute, 0.5)?, mean, at(&absolute, 0.9)?, at(&signed, 0.5)?])
+        Some([at(&absolute, 0.5)?, mean, at(&absolute, 0.9)?, at(&self.sorted(), 0.5)?])
+    }
+
+    /// Between which factors of a prediction four in five measured values lay: 10th and 90th percentile of measured / predicted.
+    pub fn interval(&self) -> Option<[f64; 2]> {
+        let sorted = self.sorted();
+        Some([1.0 / (1.0 + at(&sorted, 0.9)?), 1.0 / (1.0 + at(&sorted, 0.1)?)])
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        let mut signed = self.signed.clone();
+        signed.sort_unstable_by(f64::total_cmp);
+        signed
     }
 
     fn json(&self) -> Value {
