@@ -40,31 +40,38 @@ fn of<'a>(trace: &'a Value, phase: &'a str) -> impl Iterator<Item = &'a Value> {
     events(trace).iter().filter(move |event| event["ph"] == phase)
 }
 
-#[test]
-fn every_event_keeps_the_rules_of_the_format() {
-    let runs = run(true, 5.0, 25.0);
-    let (trace, notes) = trace(&runs);
-    assert!(notes.is_empty());
+/// Every event has what importers demand: known phases, whole numbers for process and thread, finite times that do not run backwards on a
+/// counter, complete events that do not overlap on a track, async events that nest. The number of processes.
+fn check(trace: &Value) -> usize {
     let mut open: BTreeMap<(String, String), Vec<(String, f64)>> = BTreeMap::new();
     let mut track_ends: BTreeMap<(u64, u64), f64> = BTreeMap::new();
+    let mut counted: BTreeMap<(u64, String), f64> = BTreeMap::new();
     let mut names = BTreeMap::new();
-    for event in events(&trace) {
+    for event in events(trace) {
         let pid = event["pid"].as_u64().unwrap();
         let name = event["name"].as_str().unwrap().to_owned();
+        let phase = event["ph"].as_str().unwrap();
         let ts = event["ts"].as_f64();
-        match event["ph"].as_str().unwrap() {
+        assert!(!name.is_empty() && (phase == "M" || ts.is_some_and(|ts| ts.is_finite() && ts >= 0.0)), "{event}");
+        match phase {
             "M" if name == "process_name" => assert!(names.insert(pid, event["args"]["name"].clone()).is_none(), "two names"),
-            "M" => assert_eq!(name, "thread_name"),
+            "M" => assert!(name == "thread_name" && event["args"]["name"].is_string() && event["tid"].is_u64()),
             "X" => {
                 let end = track_ends.entry((pid, event["tid"].as_u64().unwrap())).or_insert(0.0);
                 let (ts, duration) = (ts.unwrap(), event["dur"].as_f64().unwrap());
                 // Picoseconds survive as fractions of microseconds; a double holds them to a tenth at this size.
-                assert!(duration > 0.0 && ts >= *end - 1e-6, "{event}");
+                assert!(duration > 0.0 && duration.is_finite() && ts >= *end - 1e-6, "{event}");
                 *end = ts + duration;
             }
-            "C" => assert!(ts.unwrap() >= 0.0 && event["args"]["value"].is_number()),
+            "C" => {
+                let last = counted.entry((pid, name)).or_insert(0.0);
+                let value = event["args"]["value"].as_f64().unwrap();
+                assert!(ts.unwrap() >= *last && value.is_finite() && value >= 0.0, "{event}");
+                *last = ts.unwrap();
+            }
             "b" => {
                 let key = (event["cat"].to_string(), event["id"].to_string());
+                assert!(!event["cat"].is_null() && !event["id"].is_null(), "{event}");
                 let inside = open.entry(key).or_default();
                 assert!(inside.last().is_none_or(|(_, start)| *start <= ts.unwrap()));
                 inside.push((name, ts.unwrap()));
@@ -79,7 +86,42 @@ fn every_event_keeps_the_rules_of_the_format() {
         assert!(names.contains_key(&pid), "a process without a name");
     }
     assert!(open.values().all(Vec::is_empty), "begun and never ended");
-    assert_eq!(names.len(), 4, "two runs, each with its requests and one replica");
+    names.len()
+}
+
+#[test]
+fn every_event_keeps_the_rules_of_the_format() {
+    let runs = run(true, 5.0, 25.0);
+    let (trace, notes) = trace(&runs);
+    assert!(notes.is_empty());
+    assert_eq!(check(&trace), 4, "two runs, each with its requests and one replica");
+}
+
+/// Attention ranks that draft, stages, and steps scheduled several at once are drawn by the same rules.
+#[test]
+fn engines_that_take_steps_in_other_ways_keep_the_rules_too() {
+    for entry in [
+        "type: VLLM, config: {model_profile_id: DeepSeek-R1, dtype: fp8_block, max_model_len: 8192, data_parallel_size: 8, \
+         speculative: {method: mtp, num_speculative_tokens: 2, acceptance_rate: 0.8}}",
+        "type: VLLM, config: {model_profile_id: Llama-3.1-8B, pipeline_parallel_size: 2, max_model_len: 8192}",
+        "type: VLLM, config: {model_profile_id: Llama-3.1-8B, max_model_len: 8192, vllm: {version: \"0.6\", num_scheduler_steps: 10}}",
+    ] {
+        let text = format!(
+            "simulation: {{random_seed: 1}}\nhardware_profile: {{node: 8xH200-SXM}}\n\
+             workload: {{preset: chat, total_requests_to_generate: 60}}\nframeworks_to_test: [{{name: \"größer, ⚡\", {entry}}}]\n"
+        );
+        let read = config::read(&text, "");
+        let document = read.document.unwrap_or_else(|| panic!("{:#?}", read.diagnostics));
+        let plan = sim::plan(&document, &NoFiles).unwrap();
+        let mut simulation = Simulation::new(&plan.runs[0]).unwrap();
+        simulation.keep_steps(Time::ZERO, Time::from_s(1e6));
+        while !simulation.advance(1000).done {}
+        let result = simulation.finish();
+        let steps = result.summary["engine"]["steps"].as_f64().unwrap();
+        let (trace, _) = trace(&[result]);
+        assert_eq!(check(&trace), 2, "{entry}");
+        assert_eq!(of(&trace, "X").count() as f64, steps, "{entry}");
+    }
 }
 
 #[test]
