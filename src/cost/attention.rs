@@ -12,7 +12,7 @@
 use super::rates::US;
 use crate::catalog::calibration::{DecodeAttentionConstants, MlaDecodeConstants, MlaPrefillConstants, PrefillAttentionConstants};
 use crate::catalog::{Device, Dtype, Model};
-use crate::math::{cbrt, exp2, log2, sqrt};
+use crate::math::{cbrt, exp2, log2, saturating_product, sqrt};
 
 /// Instructions that unpack and scale a value of 4-bit KV, and the rate of vector units in relation to the bf16 peak. Assumptions.
 const UNPACK: f64 = 1.5;
@@ -153,7 +153,7 @@ impl DecodeAttention {
         DecodeAttentionCost {
             fixed_ps: ((cell.fixed_us + f64::from(sequences) * cell.per_sequence_us) * US + 0.5) as u64,
             context_ps: cell.context_ps,
-            valid_below_context: cell.below.saturating_mul(u64::from(sequences)),
+            valid_below_context: saturating_product(cell.below, u64::from(sequences)),
         }
     }
 }
@@ -249,7 +249,8 @@ impl PrefillAttention {
         if !any {
             return 0.0;
         }
-        self.full_layers * self.layer_us(full) + self.windowed_layers * self.layer_us(windowed)
+        let full_us = self.full_layers * self.layer_us(full);
+        if self.windowed_layers > 0.0 { full_us + self.windowed_layers * self.layer_us(windowed) } else { full_us }
     }
 
     fn add(&self, work: &mut Work, new: f64, past: f64, pairs: f64, longest: f64) {

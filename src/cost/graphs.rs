@@ -73,6 +73,7 @@ impl Graphs {
     }
 
     /// How a batch of `tokens` rows is launched.
+    #[inline]
     pub fn launch(&self, tokens: u32, decode_only: bool) -> Launch {
         let eager = Launch { rows: tokens, captured: false };
         if !decode_only && !self.mixed {

@@ -96,10 +96,12 @@ pub struct Core {
     pub prefilling: Vec<JobId>,
     pub decodes: Decodes,
     pub pool: Box<dyn KvCache>,
-    /// Of the pool, which does not change: tokens in a block, blocks beside those of tokens, and whether there are tiers below.
+    /// Of the pool, which does not change: tokens in a block, blocks beside those of tokens, whether there are tiers below, and
+    /// whether it wants to hear of steps.
     block: Stride,
     beside: u64,
-    tiered: bool,
+    pub(super) tiered: bool,
+    pub(super) pool_hears: bool,
     /// The batch being put together.
     pub batch: Batch,
     /// Where the engine encodes images itself.
@@ -150,6 +152,7 @@ impl Core {
             block: Stride::new(pool.block_size()),
             beside: pool.beside(),
             tiered: pool.has_tiers(),
+            pool_hears: pool.hears_of_steps(),
             pool,
             batch: Batch::default(),
             encoder: None,
@@ -219,6 +222,7 @@ impl Core {
     }
 
     /// Why this request can never be served, if so.
+    #[inline]
     pub fn unfit(&self, request: &Request) -> Option<RejectReason> {
         let prompt = u64::from(request.input_tokens);
         let with_reply = prompt + u64::from(request.output_tokens);
@@ -392,6 +396,7 @@ impl Core {
     }
 
     /// Schedules `tokens` (at least 1) more of a prompt. False, and nothing done, when its blocks are not to be had.
+    #[inline]
     pub fn schedule_prefill(&mut self, id: JobId, tokens: u32) -> bool {
         let job = &mut self.jobs[id];
         let after = job.computed + u64::from(tokens);
@@ -433,6 +438,7 @@ impl Core {
     }
 
     /// Schedules one token for every decoding sequence. False, and nothing done, when their blocks are not to be had.
+    #[inline]
     pub fn schedule_decodes(&mut self) -> bool {
         if self.decodes.is_empty() || !self.pool.allocate(self.decodes.blocks_needed(1)) {
             return false;

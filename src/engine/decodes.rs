@@ -78,10 +78,12 @@ impl Decodes {
     }
 
     /// Blocks that the next `steps` steps take in all.
+    #[inline(always)]
     pub fn blocks_needed(&self, steps: u64) -> u64 {
-        if steps == 1 {
-            return u64::from(self.residues[self.phase]);
-        }
+        if steps == 1 { u64::from(self.residues[self.phase]) } else { self.blocks_needed_in(steps) }
+    }
+
+    fn blocks_needed_in(&self, steps: u64) -> u64 {
         let (cycles, rest) = if steps < self.block_size { (0, steps) } else { (steps / self.block_size, steps % self.block_size) };
         let (to_end, from_start) = (&self.residues[self.phase..], &self.residues[..self.phase]);
         cycles * u64::from(self.count) + to_end.iter().chain(from_start).take(rest as usize).map(|&count| u64::from(count)).sum::<u64>()

@@ -428,6 +428,7 @@ impl Replica {
     }
 
     /// When the next batch is to be formed, at `now` or later; [`Time::NEVER`] while the pipeline is full.
+    #[inline]
     pub(super) fn next_formation(&self, now: Time) -> Time {
         if let Some(pipeline) = &self.pipeline {
             return if self.flights.len() < pipeline.depth() && self.next_lane(false).is_some() { now } else { Time::NEVER };
@@ -535,10 +536,10 @@ impl Replica {
             let cost = cost.slowed(self.slowdown);
             Run::new(&self.pace, idle, start, cost, 0, 1)
         };
-        run.wait(self.core.pool.delay(run.start, run.duration_ps), fetch.0);
+        run.wait(if self.core.tiered { self.core.pool.delay(run.start, run.duration_ps) } else { 0 }, fetch.0);
         // What is told to other replicas may bring something here that nobody knew of when `limit` was set.
         let pauses = !self.handovers.news.is_empty()
-            || self.core.pool.awaits_reading()
+            || (self.core.pool_hears && self.core.pool.awaits_reading())
             || !self.core.paused.is_empty()
             || !self.core.stalled.is_empty()
             || !self.core.batch.starved.is_empty();
@@ -551,7 +552,7 @@ impl Replica {
             && !pauses
             && !ending_before
         {
-            let limit = limit.min(self.core.pool.next_ready(now));
+            let limit = if self.core.tiered { limit.min(self.core.pool.next_ready(now)) } else { limit };
             run.extend(&mut self.core, limit, self.pace.overlap, idle);
             if self.puts_off && run.steps > 1 {
                 let mut first = run;

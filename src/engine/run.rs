@@ -89,6 +89,7 @@ impl Run {
     }
 
     /// Largest number of steps in `0..=limit` whose span is at most `time_ps`.
+    #[inline]
     fn steps_within(&self, time_ps: u64, limit: u64) -> u64 {
         let (mut low, mut high) = (0, limit.min(time_ps / self.duration_ps.max(1)));
         while low < high {
@@ -98,6 +99,7 @@ impl Run {
         low
     }
 
+    #[inline]
     pub(super) fn steps_ending_by(&self, horizon: Time) -> u64 {
         if self.start + Time(self.span(self.steps)) <= horizon {
             return self.steps;

@@ -459,6 +459,10 @@ impl KvCache for BlockTree {
         self.tree.take_evicted(evicted);
     }
 
+    fn hears_of_steps(&self) -> bool {
+        true
+    }
+
     fn computed(&mut self, owner: u32, tokens: u64, completes: bool) {
         if !self.reuse.blocks || (self.reuse.whole_context && !completes) || self.holdings[owner as usize].is_private() {
             return;

@@ -111,6 +111,11 @@ pub trait KvCache {
         Vec::new()
     }
 
+    /// Whether `computed`, `read` and `awaits_reading` mean anything to this cache.
+    fn hears_of_steps(&self) -> bool {
+        false
+    }
+
     /// The step that computes an owner's context up to `tokens` is under way, the last one of it when `completes`: later batches find
     /// it in memory.
     fn computed(&mut self, _owner: u32, _tokens: u64, _completes: bool) {}

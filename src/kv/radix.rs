@@ -210,6 +210,10 @@ impl KvCache for RadixCache {
         self.allocate(self.blocks_for(to) - self.blocks_for(from))
     }
 
+    fn hears_of_steps(&self) -> bool {
+        true
+    }
+
     fn computed(&mut self, owner: u32, tokens: u64, completes: bool) {
         if !self.caching {
             return;

@@ -1,7 +1,7 @@
 //! A histogram with logarithmic buckets that takes a whole run of steps at once.
 
 use super::ramp::{pairs, sum_of_ramp};
-use crate::math::{product, times as multiplied};
+use crate::math::{product, saturating_product, times as multiplied};
 
 /// Buckets in each factor of two: relative width 1/256 to 1/512.
 const BUCKETS_PER_OCTAVE: u64 = 1 << OCTAVE_BITS;
@@ -47,7 +47,7 @@ impl Histogram {
         if terms == 0 || times == 0 {
             return;
         }
-        let last_ps = first_ps.saturating_add(increment_ps.saturating_mul(terms - 1));
+        let last_ps = first_ps.saturating_add(saturating_product(increment_ps, terms - 1));
         self.smallest = if self.count == 0 { first_ps } else { self.smallest.min(first_ps) };
         self.largest = self.largest.max(last_ps);
         self.count += terms * times;

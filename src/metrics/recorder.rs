@@ -167,6 +167,7 @@ impl Observer for Recorder {
         self.requests.arrive(replica, request);
     }
 
+    #[inline]
     fn scheduled(&mut self, id: u32, at: Time, cached_tokens: u32) {
         let row = self.row(id);
         self.requests.scheduled_ps[row] = at.0;

@@ -82,7 +82,7 @@ impl Transit {
     }
 
     pub fn arrival(&self, sent: Time, input_tokens: u32) -> Time {
-        let served = sent + self.fixed + Time(self.per_token.0.saturating_mul(u64::from(input_tokens)));
+        let served = sent + self.fixed + Time(crate::math::saturating_product(self.per_token.0, u64::from(input_tokens)));
         if self.s_per_token == 0.0 { served } else { served + Time::from_s(self.s_per_token * f64::from(input_tokens)) }
     }
 }

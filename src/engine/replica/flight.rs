@@ -139,7 +139,9 @@ impl Replica {
         for (piece, &id) in core.batch.prefills.iter().zip(&core.batch.prefill_jobs) {
             let new = u64::from(piece.new_tokens);
             prefill_tokens += new;
-            core.pool.computed(id, u64::from(piece.past_tokens) + new, piece.completes);
+            if core.pool_hears {
+                core.pool.computed(id, u64::from(piece.past_tokens) + new, piece.completes);
+            }
             prefill_pairs += new * u64::from(piece.past_tokens) + new * (new + 1) / 2;
             if piece.completes {
                 flight.completed.push(id);
@@ -319,7 +321,9 @@ impl Replica {
         }
         self.core.pool_at(flight.end);
         for &id in &flight.completed {
-            self.core.pool.read(id);
+            if self.core.pool_hears {
+                self.core.pool.read(id);
+            }
             self.core.ledger.computed(&self.core.jobs[id].request);
         }
         for &(id, computed) in flight.pieces.iter().filter(|(id, _)| !self.core.jobs[*id].hung_up) {

@@ -359,6 +359,10 @@ impl KvCache for Tiered {
         if (position + 1) * chunk > context { None } else { chain.get(position as usize).map(|&slot| u64::from(slot)) }
     }
 
+    fn hears_of_steps(&self) -> bool {
+        true
+    }
+
     fn computed(&mut self, owner: u32, tokens: u64, completes: bool) {
         self.device.computed(owner, tokens, completes);
         self.with(owner, |cache, holding| cache.store(holding, tokens));
