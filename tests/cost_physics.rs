@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use llmperforacle::catalog::{Catalog, Device, Dtype, Engine, Model, builtin, framework_defaults};
-use llmperforacle::cost::{Calibrated, CalibratedSpec, CostModel, Graphs, Part, Prefill};
+use llmperforacle::catalog::{Catalog, Confidence, Device, Dtype, Engine, Model, builtin, framework_defaults};
+use llmperforacle::cost::model::Group;
+use llmperforacle::cost::network::Adapters;
+use llmperforacle::cost::{Calibrated, CalibratedSpec, CostModel, Graphs, Network, Part, Prefill};
 
 fn spec(device: &Device, model: &Model, engine: Engine, tp: u32, dtype: Dtype) -> CalibratedSpec {
     let defaults = framework_defaults(engine, device, tp).unwrap();
@@ -358,6 +360,85 @@ fn a_mixed_step_as_a_sum_takes_both_passes() {
             // Steps of one kind are the same under both.
             assert_eq!(summed.mixed(&prefills, 0, 0), fused.mixed(&prefills, 0, 0));
             assert_eq!(summed.decode(sequences, context), fused.decode(sequences, context));
+        }
+    }
+}
+
+/// In a node, over nodes and with experts dealt out, on every device: not above the peaks, dearer than without the network, and never less time for more.
+#[test]
+fn groups_in_nodes_and_over_nodes_obey_physics() {
+    let catalog = builtin();
+    for device in &catalog.devices {
+        let node = device.devices_per_node.min(8);
+        let adapters = Adapters {
+            gpus_per_node: node,
+            per_node: node,
+            bytes_per_s: device.nic_gbps.unwrap_or(100.0) * 1e9 / 8.0,
+            leaf_us: 3.0,
+            spine_us: 1.0,
+            nodes_per_leaf: 2,
+            oversubscription: 2.0,
+        };
+        for engine in Engine::ALL {
+            for (name, dtype) in [("Llama-3.1-405B", Dtype::Bf16), ("Llama-3.1-405B", Dtype::Fp8), ("DeepSeek-V3", Dtype::Fp8)] {
+                let model = catalog.model(name).unwrap();
+                let mut sizes = vec![node, 2 * node, 4 * node];
+                sizes.retain(|tp| *tp > 1);
+                let mut before_tp = Vec::new();
+                for tp in sizes {
+                    let what = format!("{} {engine:?} {name} {dtype:?} over {tp}", device.name);
+                    let part = Part { network: Network::new(&adapters, tp), ..Part::WHOLE };
+                    let mut cost = Calibrated::new(catalog, &CalibratedSpec { part, ..spec(device, model, engine, tp, dtype) }).unwrap();
+                    if tp > node {
+                        assert!(cost.confidence() >= Confidence::Borrowed, "{what}");
+                    }
+                    let work = *cost.footprint();
+                    let mut communication = Vec::new();
+                    let mut before = [0; 2];
+                    for batch in BATCHES {
+                        let step = cost.decode(batch, u64::from(batch) * 1000);
+                        let seconds = (step.fixed.device_ps + step.context_ps * u64::from(batch) * 1000) as f64 * 1e-12;
+                        let flops = f64::from(batch) * (work.flops_per_token + work.flops_per_sampled_row);
+                        assert!(flops / seconds <= work.peak_flops, "{what}: {batch}: {} of peak", flops / seconds / work.peak_flops);
+                        let bytes = work.weight_bytes + f64::from(batch) * 1000.0 * work.kv_bytes_per_token;
+                        assert!(bytes / seconds <= work.peak_bytes_per_s, "{what}: {batch}");
+                        // A batch outside the captured sizes is launched from the host and has other collectives.
+                        let now = step.fixed.parts.communication_ps;
+                        assert!(now >= before[usize::from(step.fixed.eager)], "{what}: {batch}");
+                        before[usize::from(step.fixed.eager)] = now;
+                        communication.push(now);
+                    }
+                    // More nodes talk longer. (In one node engines have kernels of their own, which on PCIe boards are slower than NCCL.)
+                    assert!(communication.iter().zip(&before_tp).all(|(now, fewer)| now > fewer), "{what}");
+                    if tp > node {
+                        before_tp = communication;
+                    }
+                    let mut before = 0;
+                    for new in [513_u32, 600, 1000, 2048, 3000, 5000, 8192, 16_384] {
+                        let step = cost.mixed(&[prompt(new, 0)], 0, 0);
+                        let seconds = step.device_ps as f64 * 1e-12;
+                        assert!(f64::from(new) * work.flops_per_token / seconds <= work.peak_flops, "{what}: prompt of {new}");
+                        assert!(step.device_ps >= before, "{what}: prompt of {new}");
+                        before = step.device_ps;
+                    }
+                }
+            }
+            if node > 1 {
+                for (all_to_all, ranks) in [(false, node), (false, 2 * node), (true, 2 * node)] {
+                    let network = Network::new(&adapters, ranks);
+                    let part = Part { ranks, ep: ranks, all_to_all, network, ..Part::WHOLE };
+                    let model = catalog.model("DeepSeek-V3").unwrap();
+                    let mut cost =
+                        Calibrated::new(catalog, &CalibratedSpec { part, ..spec(device, model, engine, 1, Dtype::Fp8) }).unwrap();
+                    let mut before = 0;
+                    for batch in [1_u32, 8, 64, 256] {
+                        cost.of_group(Group { sequences: u64::from(batch * ranks), ..Group::default() });
+                        let step = cost.decode(batch, u64::from(batch) * 1000).fixed;
+                        assert!(step.parts.communication_ps > before, "{} {engine:?} {ranks} ranks: {batch}", device.name);
+                        before = step.parts.communication_ps;
+                    }
+                }
+            }
         }
     }
 }

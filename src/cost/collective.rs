@@ -43,8 +43,16 @@ impl Collective {
         device: &Device,
         network: &Network,
     ) -> Option<(Collective, Confidence)> {
-        if network.spread(gpus).1 > 1 {
-            return Collective::nccl(NcclOperation::AllReduce, calibration, gpus, device, network);
+        let (within, nodes) = network.spread(gpus);
+        if nodes > 1 {
+            let nccl = |gpus, network| Collective::nccl(NcclOperation::AllReduce, calibration, gpus, device, network);
+            let ((mut over, confidence), (in_node, _)) = (nccl(gpus, network)?, nccl(within, &Network::ONE_NODE)?);
+            // Launched from the host it is not sooner under way than the engine's own in a node.
+            if within > 1 {
+                let (own, _) = Collective::all_reduce(calibration, engine, mode, within, device, &Network::ONE_NODE)?;
+                over.latency_us += (own.latency_us - in_node.latency_us).max(0.0);
+            }
+            return Some((over, confidence));
         }
         let fits = |wanted: u32| move |row: &AllReduceConstants| row.mode == mode && row.gpus == wanted;
         let counts = [8, 4, 2].into_iter().filter(|count| *count <= gpus).find_map(|count| {
