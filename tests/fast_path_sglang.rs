@@ -281,6 +281,21 @@ impl Reference {
         (at, found)
     }
 
+    /// Leading tokens that are there, in pages.
+    fn held(&self, key: &[Token]) -> usize {
+        let (mut at, mut found) = (0, 0);
+        loop {
+            let same = |child: &usize| self.nodes[child].tokens.iter().zip(&key[found..]).take_while(|(a, b)| a == b).count();
+            let next = self.children(at).into_iter().map(|child| (same(&child) / self.page * self.page, child)).max();
+            let Some((same, child)) = next.filter(|(same, _)| *same > 0) else { return found };
+            found += same;
+            if same < self.nodes[&child].tokens.len() {
+                return found;
+            }
+            at = child;
+        }
+    }
+
     fn insert(&mut self, key: &[Token]) -> (usize, usize) {
         let (at, found) = self.walk(key);
         if found == key.len() {
@@ -349,6 +364,8 @@ proptest! {
     ) {
         use llmperforacle::kv::KvCache;
         let mut cache = RadixCache::new(pages, page, true);
+        cache.keep_events();
+        let mut view = llmperforacle::kv::KvView::default();
         let root = ReferenceNode { parent: usize::MAX, tokens: Vec::new(), locks: 1, stamp: 0 };
         let size = page as usize;
         let mut reference = Reference { page: size, blank: pages as usize, clock: 0, nodes: BTreeMap::from([(0, root)]), next: 1 };
@@ -379,6 +396,10 @@ proptest! {
             tokens.extend((0..input - shared + visit.reply).map(|offset| (1000 + index as u64, offset)));
             let request = Request { segments: segments.into(), ..Request::new(index as u32, Time::ZERO, input, visit.reply) };
             let owner = index as u32;
+            // Who has heard all knows what is there.
+            cache.take_events().for_each(|event| view.hear(event));
+            let expected = reference.held(&tokens[..shared as usize]) as u64;
+            prop_assert_eq!((view.leading(&request.segments, page), cache.held(&request)), (expected, expected));
             cache.open(owner, &request);
             let hit = cache.lookup(owner, u64::from(input) - 1);
             let limit = (input as usize - 1) / size * size;

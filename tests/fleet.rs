@@ -18,7 +18,7 @@ fn run(text: &str, fast_path: bool) -> RunResult {
     plan::ended(&plan(text).unwrap().runs[0], fast_path).finish()
 }
 
-const ROUTERS: [&str; 18] = [
+const ROUTERS: [&str; 20] = [
     "{policy: round_robin}",
     "{policy: random}",
     "{policy: weighted, weights: [1, 2, 3, 4]}",
@@ -31,6 +31,8 @@ const ROUTERS: [&str; 18] = [
     "{policy: cache_aware, balance_abs_threshold: 4}",
     "{policy: kv}",
     "{policy: kv, kv: {use_kv_events: false, router_ttl_secs: 5}, event_delay_ms: 20}",
+    "{policy: kv, event_delay_ms: 400}",
+    "{policy: kv, snapshot_interval_ms: 250}",
     "{policy: kv, kv: {router_temperature: 0.5, overlap_score_credit_decay: 0.5, decode_active_request_weight: 2}}",
     "{policy: kv, kv: {router_queue_threshold: 0.2, router_queue_policy: wspt}}",
     "{policy: kv, event_delay_ms: 30, kv: {router_queue_threshold: 0.3, router_queue_policy: lcfs}}",
@@ -218,7 +220,10 @@ fn options_without_meaning_are_refused() {
     for (given, at) in [
         ("type: VLLM, replicas: 2, router: {policy: random, weights: [1, 1]}, config: {model_profile_id: Llama-3.1-8B}", "router.weights"),
         ("type: VLLM, replicas: 2, router: {policy: weighted, weights: [1]}, config: {model_profile_id: Llama-3.1-8B}", "router.weights"),
-        ("type: VLLM, replicas: 2, router: {policy: kv, snapshot_interval_ms: 5}, config: {model_profile_id: Llama-3.1-8B}", "snapshot"),
+        (
+            "type: VLLM, replicas: 2, router: {policy: kv, snapshot_interval_ms: 5, kv: {use_kv_events: false}}, config: {model_profile_id: Llama-3.1-8B}",
+            "snapshot",
+        ),
         ("type: VLLM, config: {model_profile_id: Llama-3.1-8B, dynamo: {router_mode: kv}}", "config.dynamo"),
         ("type: DYNAMO, router: {policy: kv}, config: {model_profile_id: Llama-3.1-8B}", "router: Dynamo"),
         ("type: DYNAMO, config: {model_profile_id: Llama-3.1-8B, dynamo: {kv: {overlap_score_credit: 2}}}", "dynamo.kv"),
@@ -241,6 +246,47 @@ fn dynamo_runs_its_workers() {
             let config = format!("config: {{model_profile_id: Llama-3.1-8B, dynamo: {{backend: {backend}, router_mode: {mode}}}}}");
             let run = finish(&format!("type: Dynama, replicas: 3, {config}"));
             assert_eq!(run.summary["requests"]["successful"], 50, "{mode}");
+        }
+    }
+}
+
+/// Two prompts with 1,600 tokens in common, a second apart: the second follows the first where the router has heard of them by then, and
+/// else goes where it falls, since nobody has load.
+#[test]
+fn kv_events_are_heard_after_their_delay() {
+    for kind in ["VLLM", "TRTLLM", "SGLANG"] {
+        let cached = |delay: &str, seed: u32| {
+            let text = format!(
+                "
+simulation: {{random_seed: {seed}}}
+hardware_profile: {{node: H100-SXM}}
+workload:
+  total_requests_to_generate: 2
+  client_profiles:
+  - profile_name: alike
+    inter_arrival_time_dist_config: {{type: Constant, value: 1}}
+    shared_prefix_tokens: 1600
+    prompt_tokens_dist_config: {{type: Constant, value: 1700}}
+    max_output_tokens_dist_config: {{type: Constant, value: 2}}
+frameworks_to_test:
+- name: fleet
+  type: {kind}
+  replicas: 4
+  router: {{policy: kv{delay}}}
+  config: {{model_profile_id: Llama-3.1-8B}}
+"
+            );
+            let run = run(&text, true);
+            (run.requests.replica[0] == run.requests.replica[1], run.requests.cached_tokens[1])
+        };
+        let seeds = || 1..=8;
+        // The first reply ends within 200 ms.
+        for heard in ["", ", event_delay_ms: 500", ", snapshot_interval_ms: 300"] {
+            assert!(seeds().all(|seed| matches!(cached(heard, seed), (true, 1568..))), "{kind}{heard}");
+        }
+        for unheard in [", event_delay_ms: 5000", ", snapshot_interval_ms: 60000"] {
+            let together = seeds().filter(|&seed| cached(unheard, seed).0).count();
+            assert!(together < 6, "{kind}{unheard}: {together} of 8 on the same of four");
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use llmperforacle::kv::{BlockTree, KvCache, Reuse};
+use llmperforacle::kv::{BlockTree, KvCache, KvView, Reuse};
 use llmperforacle::units::Time;
 use llmperforacle::workload::{Request, Segment, SegmentId};
 use proptest::prelude::*;
@@ -212,6 +212,8 @@ struct Owner {
 fn check(blocks: usize, reuse: Reuse, moves: &[Move]) -> Result<(), TestCaseError> {
     let mut cache = BlockTree::new(blocks as u64, SIZE as u32, reuse);
     let mut reference = Reference::new(blocks, reuse);
+    cache.keep_events();
+    let mut view = KvView::default();
     // A tree of segments: each has the chain that leads to it.
     let mut chains: Vec<Vec<Segment>> = vec![Vec::new()];
     let mut segments = 0;
@@ -328,6 +330,15 @@ fn check(blocks: usize, reuse: Reuse, moves: &[Move]) -> Result<(), TestCaseErro
             }
         }
         prop_assert_eq!(cache.free(), reference.free.len() as u64, "free blocks after {:?}", step);
+        // Who has heard all knows what is there: full blocks that segments name.
+        cache.take_events().for_each(|event| view.hear(event));
+        for chain in &chains {
+            let known: Vec<Token> =
+                chain.iter().flat_map(|segment| (0..segment.tokens).map(|place| (Source::Segment(segment.id.0), place))).collect();
+            let expected = if reuse.blocks { reference.find(&known).0.len() * SIZE } else { 0 };
+            let request = Request { segments: chain.clone().into(), ..Request::new(u32::MAX, Time::ZERO, known.len() as u32 + 1, 1) };
+            prop_assert_eq!((view.leading(chain, SIZE as u32), cache.held(&request)), (expected as u64, expected as u64), "{:?}", step);
+        }
         for owner in owners.iter().filter(|owner| !owner.running) {
             let hit = cache.lookup(owner.id, owner.sequence.context as u64 - 1);
             let expected = reference.lookup(&owner.sequence.known[..owner.sequence.context - 1]);

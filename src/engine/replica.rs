@@ -32,7 +32,7 @@ use super::samples::Samples;
 use super::speculation::Speculation;
 use super::windows::Window;
 use crate::cost::{AdapterMix, CostModel, Group, StepCost};
-use crate::kv::Held;
+use crate::kv::{Held, KvLog};
 use crate::units::Time;
 use crate::workload::Request;
 
@@ -83,6 +83,8 @@ pub struct Replica {
     stalled_gaps: Vec<(u64, u32)>,
     pub(super) probe: Option<Probe>,
     prefilled: Option<Vec<u32>>,
+    /// What the cache has told, where a router hears it late.
+    pub(super) kv_log: Option<Box<KvLog>>,
     /// Runs are put off, see [`Replica::put_runs_off`].
     puts_off: bool,
     put_off: Option<PutOff>,
@@ -120,6 +122,7 @@ impl Replica {
             stalled_gaps: Vec::new(),
             probe: None,
             prefilled: None,
+            kv_log: None,
             puts_off: false,
             put_off: None,
             hang_ups: HangUps::default(),
@@ -179,7 +182,7 @@ impl Replica {
         let Some(PutOff { mut run, bound, idle, later_blocks, .. }) = self.put_off else { return };
         if self.core.pool.blank() >= later_blocks {
             // Whenever they are taken, nothing has to make room for them.
-        } else if self.core.pool.moves_contents() {
+        } else if self.core.pool.has_tiers() {
             self.settle(limit, observer);
         } else {
             run.extend(&mut self.core, limit.min(bound), self.pace.overlap, idle);
@@ -235,13 +238,34 @@ impl Replica {
         self.lockstep.as_ref().map_or(self.core.pool.used(), |group| group.sum(self, |rank| rank.core.pool.used()))
     }
 
-    /// Leading tokens in memory of a prompt that is not here yet, where the cache can say.
+    /// Leading tokens in memory of a prompt that is not here yet; `None` of a group of ranks.
     pub fn held(&self, request: &Request) -> Option<Held> {
         if self.lockstep.is_some() {
             return None;
         }
-        let device = self.core.pool.held(request)?;
+        let device = self.core.pool.held(request);
         Some(Held { device, below: self.core.pool.held_below(request, device) })
+    }
+
+    /// The same by what the cache has told until `at`, an instant not before those asked for earlier. Tiers below tell nothing: they are
+    /// asked as of now.
+    pub fn held_as_of(&mut self, request: &Request, at: Time) -> Option<Held> {
+        let Some(log) = self.kv_log.as_mut().filter(|_| self.lockstep.is_none()) else { return self.held(request) };
+        let device = log.as_of(at).leading(&request.segments, self.core.pool.block_size());
+        Some(Held { device, below: self.core.pool.held_below(request, device) })
+    }
+
+    /// From now on keeps what the cache tells, for `held_as_of`. A replica that has not seen a request yet.
+    pub fn keep_kv_events(&mut self) {
+        self.core.pool.keep_events();
+        self.kv_log = Some(Box::default());
+    }
+
+    /// Takes down what has happened in the cache at `at`.
+    pub(super) fn log_kv(&mut self, at: Time) {
+        if let Some(log) = &mut self.kv_log {
+            log.add(at, self.core.pool.take_events());
+        }
     }
 
     /// From now on keeps whose first token has come out, for `take_prefilled`.
@@ -311,6 +335,7 @@ impl Replica {
             return;
         }
         let hang_up = self.hang_ups.next();
+        let now = self.next_event();
         match self.flights.front().map(|flight| flight.end) {
             Some(end) if end <= self.form_at.min(hang_up) => self.finish_flight(observer, ended),
             _ if hang_up <= self.form_at => {
@@ -323,6 +348,7 @@ impl Replica {
             _ => self.form(limit.min(hang_up), observer),
         }
         self.hang_ups.settle(&self.core.jobs);
+        self.log_kv(now);
     }
 
     /// Whether the batch that is due waits for new requests.

@@ -12,6 +12,7 @@
 mod tree;
 
 use super::cache::{Evicted, Hit, KvCache};
+use super::events::KvEvent;
 use crate::workload::{Request, Segment};
 use tree::{Contents, ROOT, Tree};
 
@@ -449,6 +450,29 @@ impl KvCache for BlockTree {
 
     fn blank(&self) -> u64 {
         self.tree.blank()
+    }
+
+    fn held(&self, request: &Request) -> u64 {
+        let (mut found, mut start) = (0, 0);
+        for &segment in &request.segments {
+            let end = start + u64::from(segment.tokens);
+            while (found + 1) * self.size() <= end {
+                if !self.tree.has(segment, found) {
+                    return found * self.size();
+                }
+                found += 1;
+            }
+            start = end;
+        }
+        found * self.size()
+    }
+
+    fn keep_events(&mut self) {
+        self.tree.keep_events();
+    }
+
+    fn take_events(&mut self) -> std::vec::IntoIter<KvEvent> {
+        self.tree.take_events()
     }
 
     fn keep_evicted(&mut self) {

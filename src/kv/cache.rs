@@ -1,5 +1,6 @@
 //! What an engine asks of its KV memory, whatever the rule by which contents are found again and evicted.
 
+use super::events::KvEvent;
 use super::tiers::TierUse;
 use crate::units::Time;
 use crate::workload::Request;
@@ -136,10 +137,8 @@ pub trait KvCache {
         u64::from(self.block_size())
     }
 
-    /// Leading tokens in memory of a prompt that nobody here has opened; `None` where the cache does not say.
-    fn held(&self, _request: &Request) -> Option<u64> {
-        None
-    }
+    /// Leading tokens of a prompt in memory, in full blocks, whether anybody here has opened it or not.
+    fn held(&self, request: &Request) -> u64;
 
     /// Tokens of that prompt in tiers below the GPU, behind the `device` first ones.
     fn held_below(&self, _request: &Request, _device: u64) -> Below {
@@ -163,13 +162,16 @@ pub trait KvCache {
         false
     }
 
+    /// From now on keeps what becomes and ceases to be findable, for `take_events`. Before anything has been opened.
+    fn keep_events(&mut self) {}
+
+    /// What has happened since the last call.
+    fn take_events(&mut self) -> std::vec::IntoIter<KvEvent> {
+        Vec::new().into_iter()
+    }
+
     /// It is `now`: what is asked for next happens at this instant. For caches with tiers.
     fn at(&mut self, _now: Time) {}
-
-    /// Whether contents go to other tiers when blocks are taken, so that it matters when they are.
-    fn moves_contents(&self) -> bool {
-        false
-    }
 
     /// Free blocks that can be taken without anything having to be moved out of them first.
     fn spare(&self) -> u64 {

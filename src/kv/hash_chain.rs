@@ -2,6 +2,7 @@
 //! they were freed.
 
 use super::cache::{Evicted, Hit, KvCache};
+use super::events::KvEvent;
 use super::holding::Holding;
 use super::pool::BlockPool;
 use crate::workload::Request;
@@ -66,8 +67,8 @@ impl KvCache for HashChain {
         Hit { tokens: blocks * u64::from(self.pool.block_size()), free_blocks }
     }
 
-    fn held(&self, request: &Request) -> Option<u64> {
-        Some(self.pool.leading(&request.segments))
+    fn held(&self, request: &Request) -> u64 {
+        self.pool.leading(&request.segments)
     }
 
     fn acquire(&mut self, owner: u32, tokens: u64) {
@@ -101,6 +102,14 @@ impl KvCache for HashChain {
 
     fn blank(&self) -> u64 {
         self.pool.blank()
+    }
+
+    fn keep_events(&mut self) {
+        self.pool.events = Some(Vec::new());
+    }
+
+    fn take_events(&mut self) -> std::vec::IntoIter<KvEvent> {
+        self.pool.events.as_mut().map(std::mem::take).unwrap_or_default().into_iter()
     }
 
     fn keep_evicted(&mut self) {

@@ -3,6 +3,7 @@
 
 pub mod block_tree;
 pub mod cache;
+pub mod events;
 mod free_queue;
 pub mod hash_chain;
 mod holding;
@@ -13,6 +14,7 @@ pub mod tiers;
 
 pub use block_tree::{BlockTree, Reuse};
 pub use cache::{Below, Evicted, Held, Hit, KvCache};
+pub use events::{KvEvent, KvLog, KvView};
 pub use hash_chain::HashChain;
 pub use radix::{Eviction, RadixCache};
 pub use stride::Stride;

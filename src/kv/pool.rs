@@ -13,6 +13,7 @@
 use rustc_hash::FxHashMap;
 
 use super::cache::Evicted;
+use super::events::KvEvent;
 use super::stride::Stride;
 use crate::workload::Segment;
 
@@ -85,6 +86,8 @@ pub struct BlockPool {
     /// Grows whenever more blocks may be free or found than before.
     epoch: u64,
     evicted: Option<Vec<Evicted>>,
+    /// What has become findable and what no longer is, where somebody wants to know.
+    pub(super) events: Option<Vec<KvEvent>>,
 }
 
 impl BlockPool {
@@ -107,6 +110,7 @@ impl BlockPool {
             pieces: Vec::new(),
             epoch: 0,
             evicted: None,
+            events: None,
         }
     }
 
@@ -190,12 +194,26 @@ impl BlockPool {
             left -= u64::from(taken);
             let run = *run;
             self.tell_evicted(run, taken);
+            self.tell(false, run.record, run.to, run.to + taken);
             if run.blocks() == 0 {
                 self.unlink(index);
                 self.drop_run(index);
             }
         }
         true
+    }
+
+    /// Blocks of a segment can be found, or no longer.
+    fn tell(&mut self, stored: bool, record: u32, from: u32, to: u32) {
+        let size = self.block_size();
+        let Some(events) = &mut self.events else { return };
+        let Some(&Record { segment, phase, .. }) = self.records.get(record as usize).filter(|record| record.segment != NONE) else {
+            return;
+        };
+        let last = |block: u32| (block + 1) * size - 1 - phase;
+        if from < to {
+            events.push(KvEvent { stored, segment, from: last(from), to: last(to - 1) + 1 });
+        }
     }
 
     /// The `taken` blocks behind what is left of a run have been evicted.
@@ -332,6 +350,7 @@ impl BlockPool {
             let Piece { from, to, run } = self.pieces[at];
             if run == NONE {
                 self.add_run(record, from, to, 1);
+                self.tell(true, record, from, to);
                 self.epoch += 1;
             } else {
                 double(from, to);
@@ -358,6 +377,7 @@ impl BlockPool {
         for at in (0..self.cut(record, from, to)).rev() {
             let Piece { run, from, to } = self.pieces[at];
             if self.let_go(run) {
+                self.tell(false, record, from, to);
                 self.drop_run(run);
                 self.free_unnamed(to - from);
             }
@@ -372,6 +392,7 @@ impl BlockPool {
             let Piece { from, to, run } = self.pieces[at];
             if run == NONE {
                 let run = self.add_run(record, from, to, 0);
+                self.tell(true, record, from, to);
                 self.epoch += 1;
                 self.cached += u64::from(to - from);
                 self.append(run);

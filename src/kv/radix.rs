@@ -14,12 +14,10 @@
 mod tree;
 
 use super::cache::{Evicted, Hit, KvCache};
+use super::events::KvEvent;
 use crate::workload::Request;
 pub use tree::Eviction;
-use tree::{Piece, ROOT, Tree};
-
-/// Contents of a request's own start here; below are segments.
-const PRIVATE: u64 = 1 << 40;
+use tree::{PRIVATE, Piece, ROOT, Tree};
 
 /// What one owner holds: a locked path in the tree, and pages of its own for the tokens after it.
 #[derive(Debug, Default)]
@@ -119,6 +117,11 @@ impl RadixCache {
     }
 }
 
+/// What of a prompt others may share.
+fn key_of(request: &Request) -> Vec<Piece> {
+    request.segments.iter().map(|segment| Piece { content: u64::from(segment.id.0), from: 0, tokens: segment.tokens }).collect()
+}
+
 impl KvCache for RadixCache {
     fn block_size(&self) -> u32 {
         self.page
@@ -159,11 +162,7 @@ impl KvCache for RadixCache {
         if !self.caching {
             return;
         }
-        holding.key.extend(request.segments.iter().map(|segment| Piece {
-            content: u64::from(segment.id.0),
-            from: 0,
-            tokens: segment.tokens,
-        }));
+        holding.key.extend(key_of(request));
         let shared: u64 = request.segments.iter().map(|segment| u64::from(segment.tokens)).sum();
         match request.output_segment {
             Some(id) if shared == u64::from(request.input_tokens) => {
@@ -267,6 +266,18 @@ impl KvCache for RadixCache {
 
     fn blank(&self) -> u64 {
         self.blank
+    }
+
+    fn held(&self, request: &Request) -> u64 {
+        if self.caching { self.tree.leading(&key_of(request)) } else { 0 }
+    }
+
+    fn keep_events(&mut self) {
+        self.tree.events = Some(Vec::new());
+    }
+
+    fn take_events(&mut self) -> std::vec::IntoIter<KvEvent> {
+        self.tree.events.as_mut().map(std::mem::take).unwrap_or_default().into_iter()
     }
 
     fn keep_evicted(&mut self) {

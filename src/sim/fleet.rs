@@ -60,8 +60,13 @@ pub(super) fn group(
     let events = kv.use_kv_events.unwrap_or(true);
     let by_kv = router.as_ref().is_some_and(|router| matches!(router.rule, crate::cluster::router::Rule::Kv(_)));
     if by_kv && events && count > 1 && !replica.tells_what_it_holds() {
-        let message = "this engine's cache tells no router what it holds: what was routed there counts as cached until it is known better";
-        warnings.push(Diagnostic::warning(at, message, "say `use_kv_events: false` to let it count for a time only"));
+        let message = "a group of attention ranks tells no router what it holds: what was routed there counts as cached";
+        warnings.push(Diagnostic::warning(&at, message, "say `use_kv_events: false` to let it count for a time only"));
+    }
+    let late = router.as_ref().is_some_and(|router| router.event_delay.max(router.snapshot_interval) > Time::ZERO);
+    if by_kv && events && count > 1 && late && replica.has_tiers() {
+        let message = "the router hears late of KV on the GPU only: what tiers below hold it knows at once";
+        warnings.push(Diagnostic::warning(&at, message, "leave the delay out to compare with tiers"));
     }
     Ok(Group { replicas: vec![replica; count as usize], router, pools: None, scale, encode: None })
 }
@@ -87,17 +92,26 @@ pub(super) struct Engines<'a> {
     replicas: &'a mut [Replica],
     /// Where what is looked at takes its steps up to an instant first.
     settling: Option<(&'a mut Tournament, &'a mut Recorder, Time)>,
+    /// Caches are known by what they had told by then; none where they are asked.
+    known: Option<Time>,
 }
 
 impl<'a> Engines<'a> {
     /// Engines that put no runs off.
     pub(super) fn still(replicas: &'a mut [Replica]) -> Engines<'a> {
-        Engines { replicas, settling: None }
+        Engines { replicas, settling: None, known: None }
     }
 
     /// Engines that do, as of `now`; `events` are theirs.
     pub(super) fn settling(replicas: &'a mut [Replica], events: &'a mut Tournament, recorder: &'a mut Recorder, now: Time) -> Engines<'a> {
-        Engines { replicas, settling: Some((events, recorder, now)) }
+        Engines { replicas, settling: Some((events, recorder, now)), known: None }
+    }
+
+    /// Whose caches are known by what they had told by `known`, if that is given.
+    #[must_use]
+    pub(super) fn known_by(mut self, known: Option<Time>) -> Engines<'a> {
+        self.known = known;
+        self
     }
 
     fn settled(&mut self, replica: usize) -> &Replica {
@@ -118,6 +132,10 @@ impl Fleet for Engines<'_> {
     }
 
     fn held(&mut self, replica: usize, request: &Request) -> Option<Held> {
+        if let Some(known) = self.known {
+            self.settled(replica);
+            return self.replicas[replica].held_as_of(request, known);
+        }
         let engine = &mut self.replicas[replica];
         if let Some((events, recorder, now)) = &mut self.settling {
             engine.take_blocks(*now, *recorder);

@@ -90,6 +90,9 @@ impl Simulation {
         if router.listens_for_prefills() {
             replicas[..routed].iter_mut().for_each(Replica::keep_prefilled);
         }
+        if router.hears_of_caches_late() {
+            replicas[..routed].iter_mut().for_each(Replica::keep_kv_events);
+        }
         if replicas.len() > 1 && pools.is_none() && plan.operations.is_none() {
             // Else arrivals at all the others would cut every run of one. In operation every run is cut where something may fail.
             replicas.iter_mut().for_each(Replica::put_runs_off);
@@ -296,7 +299,8 @@ impl Simulation {
             Some(pools) => Engines::still(&mut replicas[..pools.prefill_replicas()]),
             None => Engines::settling(replicas, events, recorder, now),
         };
-        (router, engines)
+        let known = router.caches_known_by(now);
+        (router, engines.known_by(known))
     }
 
     /// A request comes from its client: to the encoders, if it has images for them, or to the router.

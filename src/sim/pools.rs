@@ -130,6 +130,9 @@ impl Pools {
         if router.listens_for_prefills() {
             replica.keep_prefilled();
         }
+        if router.hears_of_caches_late() {
+            replica.keep_kv_events();
+        }
     }
 
     /// A fresh engine stands in this place now; what the one before had has been [cut off](Pools::cut).
@@ -205,7 +208,9 @@ impl Pools {
         if let Some(decode) = self.plan.conditional.and_then(|rule| self.local(rule, &request, floor)) {
             return self.arrive(decode, request, floor);
         }
-        let prefill = floor.router.route(&request, floor.now, &mut Engines::still(&mut floor.replicas[..self.plan.prefill_replicas]));
+        let known = floor.router.caches_known_by(floor.now);
+        let prefill = &mut floor.replicas[..self.plan.prefill_replicas];
+        let prefill = floor.router.route(&request, floor.now, &mut Engines::still(prefill).known_by(known));
         let sampled = self.plan.first_token != Moment::Decode;
         if sampled && request.output_tokens == 1 {
             // The prefill engine makes all of its reply.
@@ -259,7 +264,8 @@ impl Pools {
     fn local(&mut self, rule: Conditional, request: &Request, floor: &mut Floor<'_>) -> Option<usize> {
         let first = self.plan.prefill_replicas;
         let decode = &mut floor.replicas[first..];
-        let chosen = self.decode_router.route(request, floor.now, &mut Engines::still(decode));
+        let known = self.decode_router.caches_known_by(floor.now);
+        let chosen = self.decode_router.route(request, floor.now, &mut Engines::still(decode).known_by(known));
         let cached = decode[chosen].held(request).map_or(0, |held| held.device);
         let left = u64::from(request.input_tokens).saturating_sub(cached);
         let short = left < u64::from(rule.max_length) && (left as f64) < rule.max_ratio * f64::from(request.input_tokens);
@@ -287,7 +293,9 @@ impl Pools {
 
     fn offer(&mut self, way: &mut Way, floor: &mut Floor<'_>) {
         let first = self.plan.prefill_replicas;
-        let decode = first + self.decode_router.route(&way.request, floor.now, &mut Engines::still(&mut floor.replicas[first..]));
+        let known = self.decode_router.caches_known_by(floor.now);
+        let engines = &mut Engines::still(&mut floor.replicas[first..]).known_by(known);
+        let decode = first + self.decode_router.route(&way.request, floor.now, engines);
         let job = floor.replicas[decode].offer(way.request.clone(), self.plan.first_token != Moment::Decode, floor.now);
         self.assigned[decode] += 1;
         way.decode = Some(decode);

@@ -37,6 +37,8 @@ pub struct KvOptions {
     pub block_size: u32,
     /// The engines have tiers below the GPU.
     pub lower_tiers: bool,
+    /// What engines tell is old when it is heard.
+    pub late: bool,
     pub queue: Option<KvQueue>,
 }
 
@@ -55,6 +57,7 @@ impl Default for KvOptions {
             track_active_blocks: true,
             block_size: 16,
             lower_tiers: false,
+            late: false,
             queue: None,
         }
     }
@@ -193,6 +196,11 @@ impl KvRouter {
             keys: vec![Some(0); replicas],
             prefills: options.queue.map(|_| Tournament::new(replicas, 0)),
         }
+    }
+
+    /// Engines tell what they hold.
+    pub fn is_told(&self) -> bool {
+        self.options.kv_events
     }
 
     /// Every replica has more prefill in flight than the queue's threshold allows.
@@ -350,7 +358,8 @@ impl KvRouter {
             let there = self.held(query.request, replica, overlap, fleet);
             let cost = self.options.cost(&self.terms(query, replica, overlap, there));
             let block = u64::from(self.options.block_size);
-            if there.tokens() / block < bound / block {
+            // Old news say nothing of what has come since.
+            if !self.options.late && there.tokens() / block < bound / block {
                 self.index.correct(query.request, replica, there.tokens());
             }
             search.offer(cost, replica, self.effective(there));

@@ -161,7 +161,10 @@ impl Router {
             Rule::SessionAffinity => State::SessionAffinity(Sessions::default()),
             Rule::PrefixHash { tokens } => State::PrefixHash { tokens: *tokens },
             Rule::CacheAware(options) => State::CacheAware(Box::new(CacheAware::new(*options, replicas))),
-            Rule::Kv(options) => State::Kv(Box::new(KvRouter::new(*options, replicas))),
+            Rule::Kv(options) => {
+                let late = spec.event_delay.max(spec.snapshot_interval) > Time::ZERO;
+                State::Kv(Box::new(KvRouter::new(KvOptions { late, ..*options }, replicas)))
+            }
             Rule::Scorers(weights) => State::Scorers(Box::new(Scorers::new(*weights, replicas))),
             Rule::VllmDp => State::VllmDp,
         };
@@ -301,6 +304,19 @@ impl Router {
     /// Whether it matters when prompts are computed.
     pub fn listens_for_prefills(&self) -> bool {
         matches!(self.state, State::Kv(_)) && !self.idle
+    }
+
+    /// What caches tell is heard late, or looked at now and then: it has to be kept until then.
+    pub fn hears_of_caches_late(&self) -> bool {
+        matches!(&self.state, State::Kv(state) if state.is_told())
+            && !self.idle
+            && (self.event_delay.max(self.snapshot_interval) > Time::ZERO)
+    }
+
+    /// Up to when the router knows at `now` what caches have told; none where it knows all.
+    pub fn caches_known_by(&self, now: Time) -> Option<Time> {
+        let looked = if self.snapshot_interval > Time::ZERO { self.last_snapshot } else { now };
+        self.hears_of_caches_late().then(|| Time(looked.0.saturating_sub(self.event_delay.0)))
     }
 
     fn tell(&mut self, news: News) {

@@ -106,6 +106,7 @@ fn kv(config: Option<&KvRouterConfig>, block_size: u32, path: &str) -> Result<Kv
         track_active_blocks: given.router_track_active_blocks.unwrap_or(own.track_active_blocks),
         block_size: block_size.max(1),
         lower_tiers: false,
+        late: false,
         queue: given.router_queue_threshold.map(|threshold| KvQueue { threshold, order, max_num_batched_tokens: u32::MAX }),
     })
 }
@@ -128,7 +129,7 @@ fn weights(config: &RouterConfig, replicas: u32, path: &str) -> Result<Vec<f64>,
 fn foreign_options(config: &RouterConfig, policy: RouterPolicy, path: &str) -> Result<(), Diagnostic> {
     use RouterPolicy::{CacheAware, Kv, LeastLoaded, PowerOfTwo, PrefixHash, Scorers, VllmDp, Weighted};
     let options: [(&str, bool, &[RouterPolicy]); 13] = [
-        ("snapshot_interval_ms", config.snapshot_interval_ms.is_some(), &[LeastLoaded, PowerOfTwo, CacheAware, Scorers, VllmDp]),
+        ("snapshot_interval_ms", config.snapshot_interval_ms.is_some(), &[LeastLoaded, PowerOfTwo, CacheAware, Kv, Scorers, VllmDp]),
         ("event_delay_ms", config.event_delay_ms.is_some(), &[LeastLoaded, PowerOfTwo, CacheAware, Kv, VllmDp]),
         ("weights", config.weights.is_some(), &[Weighted]),
         ("prefix_tokens", config.prefix_tokens.is_some(), &[PrefixHash]),
@@ -142,6 +143,11 @@ fn foreign_options(config: &RouterConfig, policy: RouterPolicy, path: &str) -> R
         ("kv_cache_utilization_scorer", config.kv_cache_utilization_scorer.is_some(), &[Scorers]),
         ("prefix_cache_scorer", config.prefix_cache_scorer.is_some(), &[Scorers]),
     ];
+    let by_own_estimate = config.kv.as_ref().is_some_and(|kv| kv.use_kv_events == Some(false));
+    if config.snapshot_interval_ms.is_some() && by_own_estimate {
+        let message = "has no effect: without KV events the router looks at no engine";
+        return Err(Diagnostic::error(format!("{path}.snapshot_interval_ms"), message, "take it out, or `use_kv_events: false`"));
+    }
     match options.iter().find(|(_, given, of)| *given && !of.contains(&policy)) {
         Some((key, ..)) => {
             let message = format!("{key} has no meaning for this policy");

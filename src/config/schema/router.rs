@@ -10,12 +10,12 @@ pub struct RouterConfig {
     /// The rule. Absent means `round_robin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<RouterPolicy>,
-    /// What the router knows of load is as old as the last full period of this, ms. Absent or 0: it knows the present
-    /// (`vllm_dp`: 100 ms).
+    /// What the router knows of load (`kv`: of what caches hold) is as old as the last full period of this, ms. Absent or 0: it knows the
+    /// present (`vllm_dp`: 100 ms).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 600_000.0))]
     pub snapshot_interval_ms: Option<f64>,
-    /// Time until the router learns that a prompt is computed or a request has ended, ms. Absent means 0.
+    /// Time until the router learns that a prompt is computed or a request has ended, and of KV events, ms. Absent means 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 600_000.0))]
     pub event_delay_ms: Option<f64>,
@@ -166,7 +166,7 @@ pub struct DynamoConfig {
     /// With `router_mode: kv`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv: Option<KvRouterConfig>,
-    /// Time until the router learns that a prompt is computed or a request has ended, ms. Absent means 0.
+    /// Time until the router learns that a prompt is computed or a request has ended, and of KV events, ms. Absent means 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 600_000.0))]
     pub event_delay_ms: Option<f64>,

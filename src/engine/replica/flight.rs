@@ -2,7 +2,7 @@
 //!
 //! A run is told to the observer when it starts, since all of it is known by then; what ends requests waits for its end.
 
-use super::{Job, JobId, Leg, News, Observer, Replica, Run, Stage, StepRun, Time};
+use super::{Core, Job, JobId, KvLog, Leg, News, Observer, Replica, Run, Stage, StepRun, Time};
 
 /// Batches in flight: one, or a run of equal decode-only ones.
 #[derive(Default)]
@@ -58,6 +58,22 @@ impl Flight {
         self.accepted.clear();
         self.pieces.clear();
     }
+}
+
+/// Takes the `later` blocks of a run's steps after the first, each when its step is formed, and takes down what that evicts.
+fn allocate_in_turn(core: &mut Core, log: &mut KvLog, run: &Run, later: u64, overlap: bool) -> bool {
+    let first = core.decodes.blocks_needed(1);
+    let (mut taken, mut there) = (0, true);
+    for step in 1..run.steps {
+        let needed = core.decodes.blocks_needed(step + 1) - first - taken;
+        if needed > 0 {
+            there &= core.pool.allocate(needed);
+            taken += needed;
+            let formed = run.start + Time(run.span(if overlap { step - 1 } else { step }));
+            log.add(formed, core.pool.take_events());
+        }
+    }
+    there && taken == later
 }
 
 impl Replica {
@@ -222,6 +238,7 @@ impl Replica {
         if window.is_some() {
             self.window = window;
         }
+        self.log_kv(now);
         self.move_on(&run, end, &mut flight);
         self.flights.push_back(flight);
         self.form_at = self.next_formation(now);
@@ -252,7 +269,11 @@ impl Replica {
         if core.batch.decodes {
             if run.steps > 1 {
                 let later = core.decodes.blocks_needed(run.steps) - core.decodes.blocks_needed(1);
-                let there = core.pool.allocate(later - std::mem::take(&mut core.blocks_ahead));
+                let later = later - std::mem::take(&mut core.blocks_ahead);
+                let there = match &mut self.kv_log {
+                    None => core.pool.allocate(later),
+                    Some(log) => allocate_in_turn(core, log, run, later, self.pace.overlap),
+                };
                 debug_assert!(there, "a run was made longer than its blocks allow");
             }
             core.decodes.advance(run.steps);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::kv::cache::Evicted;
+use crate::kv::events::KvEvent;
 use crate::kv::free_queue::{Free, FreeQueue, NONE};
 use crate::workload::{Segment, SegmentId};
 
@@ -62,15 +63,10 @@ pub(super) struct Tree {
     blank: u64,
     stamps: u64,
     pub epoch: u64,
-    evictions: Option<Evictions>,
-}
-
-/// What was evicted, and what each slot stands for.
-#[derive(Default)]
-struct Evictions {
-    /// By slot: segment, and offset of the block's last token in it.
-    names: Vec<(u32, u32)>,
-    kept: Vec<Evicted>,
+    /// By slot, where somebody wants to know of blocks: segment, and offset of the block's last token in it.
+    names: Option<Vec<(u32, u32)>>,
+    evicted: Option<Vec<Evicted>>,
+    events: Option<Vec<KvEvent>>,
 }
 
 impl Tree {
@@ -86,7 +82,9 @@ impl Tree {
             blank: blocks,
             stamps: 0,
             epoch: 0,
-            evictions: None,
+            names: None,
+            evicted: None,
+            events: None,
         }
     }
 
@@ -97,13 +95,33 @@ impl Tree {
 
     /// From now on keeps what is evicted. Before any slot is made.
     pub fn keep_evicted(&mut self) {
-        self.evictions = Some(Evictions::default());
+        self.names.get_or_insert_default();
+        self.evicted = Some(Vec::new());
+    }
+
+    /// From now on keeps what becomes and ceases to be findable. Before any slot is made.
+    pub fn keep_events(&mut self) {
+        self.names.get_or_insert_default();
+        self.events = Some(Vec::new());
+    }
+
+    /// What has happened since the last call.
+    pub fn take_events(&mut self) -> std::vec::IntoIter<KvEvent> {
+        self.events.as_mut().map(std::mem::take).unwrap_or_default().into_iter()
+    }
+
+    /// The block in a slot can be found, or no longer.
+    fn tell(&mut self, stored: bool, slot: u32) {
+        if let (Some(events), Some(names)) = (&mut self.events, &self.names) {
+            let (segment, last) = names[slot as usize];
+            events.push(KvEvent { stored, segment, from: last, to: last + 1 });
+        }
     }
 
     /// Appends what was evicted since the last call.
     pub fn take_evicted(&mut self, evicted: &mut Vec<Evicted>) {
-        if let Some(evictions) = &mut self.evictions {
-            evicted.append(&mut evictions.kept);
+        if let Some(kept) = &mut self.evicted {
+            evicted.append(kept);
         }
     }
 
@@ -122,9 +140,9 @@ impl Tree {
         while left > 0 {
             let Some((taken, what, used_up)) = self.queue.take(left) else { return false };
             left -= u64::from(taken);
-            if let Some(evictions) = &mut self.evictions {
+            if let (Some(kept), Some(names)) = (&mut self.evicted, &self.names) {
                 let slot = if let Free::Named(id) = what { self.blocks[id as usize].contents.slot } else { None };
-                evictions.kept.push(match slot.map(|slot| evictions.names[slot as usize]) {
+                kept.push(match slot.map(|slot| names[slot as usize]) {
                     Some((segment, last)) => Evicted::Tokens { segment, from: last, to: last + 1 },
                     None => Evicted::Unnamed(u64::from(taken) * u64::from(self.block_size)),
                 });
@@ -267,6 +285,9 @@ impl Tree {
         for key in part_keys(&block.contents, stamp) {
             self.parts.insert(key, id);
         }
+        if let Some(slot) = block.contents.slot {
+            self.tell(true, slot);
+        }
     }
 
     /// A run of blocks that nobody will look up follows this one.
@@ -308,6 +329,14 @@ impl Tree {
         tightest.map(|(_, &id)| id).or(in_slot).map(|id| (best, id))
     }
 
+    /// Whether the full block at `position`, which ends in this segment, can be found.
+    pub fn has(&self, segment: Segment, position: u64) -> bool {
+        let SegmentId(id) = segment.id;
+        let Some(slots) = self.segments.get(&id) else { return false };
+        let offset = (position as u32).checked_sub(slots.first_position).filter(|&offset| offset < slots.count);
+        offset.is_some_and(|offset| self.in_slot(slots.first_slot + offset).is_some())
+    }
+
     /// The slot of the full block at `position`, which ends in this segment, which starts after `start` tokens.
     pub fn slot(&mut self, segment: Segment, start: u64, position: u64) -> Option<u32> {
         let SegmentSlots { first_slot, first_position, count } = self.segment_slots(segment, start);
@@ -325,9 +354,9 @@ impl Tree {
         let count = ((start + u64::from(segment.tokens)) / size) as u32 - first_position;
         let made = SegmentSlots { first_slot: self.slots.len() as u32, first_position, count };
         self.slots.resize(self.slots.len() + count as usize, NONE);
-        if let Some(evictions) = &mut self.evictions {
+        if let Some(names) = &mut self.names {
             let last = |block: u64| ((u64::from(first_position) + block + 1) * size - 1 - start) as u32;
-            evictions.names.extend((0..u64::from(count)).map(|block| (id, last(block))));
+            names.extend((0..u64::from(count)).map(|block| (id, last(block))));
         }
         self.segments.insert(id, made);
         made
@@ -360,6 +389,9 @@ impl Tree {
             }
             for key in part_keys(&block.contents, stamp) {
                 self.parts.remove(&key);
+            }
+            if let Some(slot) = block.contents.slot {
+                self.tell(false, slot);
             }
             while child != NONE {
                 below.push(child);

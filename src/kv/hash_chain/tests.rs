@@ -1,5 +1,6 @@
 //! The cache by runs against one that keeps every block on its own.
 
+use crate::kv::KvView;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
@@ -195,6 +196,8 @@ fn run(seed: u64, blocks: u64, turns: u32) {
     let mut stream = Stream::new(seed, Purpose::Routing, 0);
     let mut cache = HashChain::new(blocks, SIZE as u32, true);
     cache.keep_evicted();
+    cache.keep_events();
+    let mut view = KvView::default();
     let mut plain = Plain::new(blocks, OWNERS);
     let shared = [Segment { id: SegmentId(0), tokens: 75 }, Segment { id: SegmentId(1), tokens: 128 }];
     let mut conversations: Vec<Vec<Segment>> = Vec::new();
@@ -234,7 +237,7 @@ fn run(seed: u64, blocks: u64, turns: u32) {
                     starts.insert(segment.id.0, start);
                     start += u64::from(segment.tokens);
                 }
-                assert_eq!(cache.held(&request), Some(plain.held(&request)), "turn {id}");
+                assert_eq!(cache.held(&request), plain.held(&request), "turn {id}");
                 cache.open(owner as u32, &request);
                 plain.open(owner, &request);
                 under_way[owner] = Some(UnderWay { request, conversation: same.filter(|_| follows), computed: 0 });
@@ -285,6 +288,11 @@ fn run(seed: u64, blocks: u64, turns: u32) {
             }
         }
         assert_eq!((cache.free(), cache.blank()), (plain.free(), plain.blank), "turn {id}");
+        // Who has heard all knows what asking tells.
+        cache.take_events().for_each(|event| view.hear(event));
+        for asked in &conversations {
+            assert_eq!(view.leading(asked, SIZE as u32), cache.pool.leading(asked), "turn {id}");
+        }
         let mut evicted = Vec::new();
         cache.take_evicted(&mut evicted);
         let named = |name: &Option<Name>| name.filter(|name| name.0);

@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::kv::events::KvEvent;
 use crate::queue::Queue;
 
 /// The node above all others; it holds nothing and is never evicted.
@@ -22,6 +23,9 @@ pub enum Eviction {
     /// The one with the smallest priority of any request that had it, then the one not visited for longest.
     Priority,
 }
+
+/// Contents of a request's own start here; below are segments.
+pub const PRIVATE: u64 = 1 << 40;
 
 /// A run of tokens of one content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +71,8 @@ pub struct Tree {
     order: Eviction,
     /// What was evicted, where somebody wants to know.
     pub evicted: Option<Vec<Piece>>,
+    /// What has become findable and what no longer is, where somebody wants to know.
+    pub events: Option<Vec<KvEvent>>,
 }
 
 /// Where a walk down the tree has ended.
@@ -88,6 +94,7 @@ impl Tree {
             evictable: 0,
             clock: 0,
             evicted: None,
+            events: None,
         }
     }
 
@@ -148,6 +155,7 @@ impl Tree {
         slice(key, walk.tokens, tokens, &mut node.key);
         (node.parent, node.children, node.tokens, node.locks, node.stamp) = (walk.node, 0, added, 0, self.clock + 1);
         (node.born, node.made, node.priority) = (self.clock + 1, self.clock + 1, priority);
+        tell(&mut self.events, true, &node.key);
         let start = token_at(&node.key, self.page - 1);
         self.starts.insert(start, id);
         self.nodes[walk.node as usize].children += 1;
@@ -261,12 +269,29 @@ impl Tree {
         if let Some(evicted) = &mut self.evicted {
             evicted.extend_from_slice(&node.key);
         }
+        tell(&mut self.events, false, &node.key);
         let pages = std::mem::take(&mut node.tokens) / self.page;
         let start = token_at(&node.key, self.page - 1);
         self.starts.remove(&start);
         self.spare.push(id);
         self.nodes[parent as usize].children -= 1;
         (pages, parent)
+    }
+
+    /// Leading tokens of a key that are in the tree. Visits nothing.
+    pub fn leading(&self, key: &[Piece]) -> u64 {
+        let limit: u64 = key.iter().map(|piece| u64::from(piece.tokens)).sum();
+        let mut tokens = 0;
+        while tokens + self.page <= limit {
+            let Some(&id) = self.starts.get(&token_at(key, tokens + self.page - 1)) else { break };
+            let node = &self.nodes[id as usize];
+            let common = common(&node.key, key, tokens) / self.page * self.page;
+            tokens += common;
+            if common < node.tokens {
+                break;
+            }
+        }
+        tokens
     }
 
     fn walk(&mut self, key: &[Piece], limit: u64) -> Walk {
@@ -322,6 +347,13 @@ impl Tree {
             self.leaves.push((node.stamp, id));
         }
     }
+}
+
+/// Contents can be found, or no longer.
+fn tell(events: &mut Option<Vec<KvEvent>>, stored: bool, key: &[Piece]) {
+    let Some(events) = events else { return };
+    let shared = key.iter().filter(|piece| piece.content < PRIVATE);
+    events.extend(shared.map(|piece| KvEvent { stored, segment: piece.content as u32, from: piece.from, to: piece.from + piece.tokens }));
 }
 
 /// The token at `index` of a key.

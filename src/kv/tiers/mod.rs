@@ -18,6 +18,7 @@ mod shelf;
 mod tests;
 
 use super::cache::{Below, Evicted, Hit, KvCache};
+use super::events::KvEvent;
 use crate::units::Time;
 use crate::workload::{Request, Segment};
 use channel::Channel;
@@ -382,7 +383,7 @@ impl KvCache for Tiered {
         self.drain();
     }
 
-    fn held(&self, request: &Request) -> Option<u64> {
+    fn held(&self, request: &Request) -> u64 {
         self.device.held(request)
     }
 
@@ -434,8 +435,12 @@ impl KvCache for Tiered {
         self.now = now;
     }
 
-    fn moves_contents(&self) -> bool {
-        true
+    fn keep_events(&mut self) {
+        self.device.keep_events();
+    }
+
+    fn take_events(&mut self) -> std::vec::IntoIter<KvEvent> {
+        self.device.take_events()
     }
 
     fn spare(&self) -> u64 {

@@ -274,11 +274,11 @@ fn what_is_held_is_told_by_tier() {
     // 100 tokens: 6 full blocks and 3 chunks, in two segments of 40 and 60.
     let one = prompt(0, &[(0, 40), (1, 60)]);
     compute(&mut cache, &one, Time::ZERO);
-    assert_eq!((cache.held(&one), cache.held_below(&one, 96)), (Some(96), [0; 3]));
+    assert_eq!((cache.held(&one), cache.held_below(&one, 96)), (96, [0; 3]));
     // Its copies are complete by now. 80 other tokens take its last three blocks, and two of its chunks on the host.
     compute(&mut cache, &prompt(1, &[(2, 80)]), Time(100_000_000));
     cache.at(Time(200_000_000));
-    assert_eq!(cache.held(&one), Some(48));
+    assert_eq!(cache.held(&one), 48);
     // Of its chunks 0..32, 32..64, 64..96 the host gave up those used least recently; the disk has all. 16 of the second are on the GPU.
     let below = cache.held_below(&one, 48);
     assert_eq!(below.iter().sum::<u32>(), 48);

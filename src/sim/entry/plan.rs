@@ -131,9 +131,9 @@ impl ReplicaPlan {
         self.overlap = false;
     }
 
-    /// Whether its cache can be asked what it holds of a prompt.
+    /// Whether its cache tells what it holds of a prompt.
     pub(in crate::sim) fn tells_what_it_holds(&self) -> bool {
-        matches!(self.kv, KvPlan::HashChain { .. })
+        self.ranks.is_none()
     }
 
     /// Whether its KV has tiers below the GPU.

@@ -91,6 +91,9 @@ impl Simulation {
             if first && self.router.listens_for_prefills() {
                 fresh.keep_prefilled();
             }
+            if first && self.router.hears_of_caches_late() {
+                fresh.keep_kv_events();
+            }
             fresh.slow_down(slot.slowdown);
             if let Some(pools) = &mut self.pools {
                 pools.renewed(replica, &mut fresh);

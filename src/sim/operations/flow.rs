@@ -63,7 +63,10 @@ impl Simulation {
         let Some(operations) = &self.operations else { return 0.0 };
         let (Some(order), Some(entry)) = (operations.plan.queue_order, operations.requests.get(&id)) else { return 0.0 };
         let new_tokens = match order {
-            QueueOrder::Wspt => self.router.new_tokens(&entry.request, self.now, &mut Engines::still(&mut self.replicas)),
+            QueueOrder::Wspt => {
+                let known = self.router.caches_known_by(self.now);
+                self.router.new_tokens(&entry.request, self.now, &mut Engines::still(&mut self.replicas).known_by(known))
+            }
             _ => 0,
         };
         order.score(entry.request.priority, self.now.as_s(), new_tokens)
@@ -93,7 +96,8 @@ impl Simulation {
                 self.let_into_pools(ticket.id, request);
                 continue;
             }
-            let replica = self.router.route(&request, self.now, &mut Engines::still(&mut self.replicas));
+            let known = self.router.caches_known_by(self.now);
+            let replica = self.router.route(&request, self.now, &mut Engines::still(&mut self.replicas).known_by(known));
             entry.place = Place::At(replica);
             operations.slots[replica].in_flight += 1;
             self.refresh(replica);
