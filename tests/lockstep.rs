@@ -321,6 +321,21 @@ fn the_way_to_the_experts_costs_more_between_nodes() {
     assert!(apart - within > 58.0 * (2.0 * 0.0215 - 0.0119 - 0.0109), "{within} ms in a node, {apart} ms over eight");
 }
 
+/// 32 copies beside DeepSeek's 256 experts over eight GPUs: four more experts on each, and no GPU has more to do than the others, so that large
+/// batches are decoded sooner.
+#[test]
+fn copies_are_paid_in_memory_and_level_the_gpus() {
+    let run = |copies: &str| simulate("VLLM", NODE, &format!("{R1}, data_parallel_size: 8, enable_expert_parallel: true{copies}"));
+    let (by_number, laid_out, copied) = (run(""), run(", num_redundant_experts: 0"), run(", num_redundant_experts: 32"));
+    let weights = |result: &RunResult| result.info.replicas[0].memory.weights_bytes;
+    assert_eq!(weights(&laid_out), weights(&by_number));
+    let more = weights(&copied) - weights(&by_number);
+    assert!((more / (58.0 * 4.0 * 3.0 * 7168.0 * 2048.0) - 1.0).abs() < 0.01, "{more}");
+    let tpot = |result: &RunResult| number(result, "/latency/time_per_output_token_ms/mean");
+    assert!(tpot(&laid_out) < tpot(&by_number), "{} and {}", tpot(&laid_out), tpot(&by_number));
+    assert!(tpot(&copied) < tpot(&by_number), "{} and {}", tpot(&copied), tpot(&by_number));
+}
+
 fn errors(text: &str) -> Vec<Diagnostic> {
     let read = config::read(text, "");
     let mut found: Vec<Diagnostic> = read.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
@@ -352,6 +367,9 @@ fn what_cannot_go_in_ranks_is_refused() {
         "tensor_parallel_size",
         "divided",
     );
+    refused("VLLM", &format!("{R1}, data_parallel_size: 8, num_redundant_experts: 8"), "num_redundant_experts", "not spread");
+    let spread = format!("{R1}, data_parallel_size: 8, enable_expert_parallel: true, num_redundant_experts: 12");
+    refused("VLLM", &spread, "num_redundant_experts", "evenly");
 }
 
 /// With drafts on ranks as without ranks: 1 + 0.8 + 0.64 tokens a step, so that a token takes less than without drafts and more than an ideal

@@ -160,13 +160,16 @@ impl Calibrated {
                     let own = lookup.moe(dtype)?.clone();
                     MoeConstants { compute: lookup.eased(own.compute), ..own }
                 },
-                experts: f64::from(moe.experts) / f64::from(ep),
+                experts: f64::from(moe.experts + spec.part.redundant_experts.unwrap_or(0)) / f64::from(ep),
                 experts_per_token: f64::from(moe.experts_per_token) / f64::from(ep),
                 hidden: f64::from(model.hidden_size),
                 width: f64::from(moe.expert_intermediate_size.div_ceil((tp * spec.part.ranks).div_ceil(ep))),
                 skew: spec.expert_skew,
                 matrices: model.feed_forward_matrices() as f64,
-                uneven: Uneven::new(moe.experts, ep, spec.expert_skew),
+                uneven: match spec.part.redundant_experts {
+                    None => Uneven::new(moe.experts, ep, spec.expert_skew),
+                    Some(copies) => Uneven::laid_out(moe.experts, copies, ep, spec.expert_skew),
+                },
             }),
         };
         let read = bytes_to_read(kv_dtype, kv_bytes, device);

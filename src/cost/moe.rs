@@ -12,7 +12,10 @@
 //! times `1 + sqrt(placed^2 + chance^2)`. Few rows fall unevenly by chance, `z sqrt((R - 1)/(R m))` with z the expected largest of R normal
 //! draws (Blom); popular experts lie where their number puts them, `z sqrt((R - 1)(sum p^2 - 1/E))`, or as much as the most popular one
 //! alone makes of its GPU, `R (p_1 + (1 - p_1)(n - 1)/(E - 1)) - 1`. At most all rows; 2 to 10 % below what throwing them gives. Nothing
-//! here is fitted. Copies of popular experts (EPLB) are not modelled.
+//! here is fitted.
+//!
+//! With expert load balancing the popular ones have copies and all lie so that GPUs have alike much to do: DeepSeek's EPLB, by popularity that is
+//! known. Each copy goes to the expert whose copies have most; then the largest load goes to the GPU that has least and has room, and so on.
 //!
 //! In the formula, F stands for the products over the peak rate, W the bytes of the active experts and A those of activations over the bandwidth.
 
@@ -68,6 +71,29 @@ impl Uneven {
         let all = largest * sqrt((r - 1.0) * (squares / (total * total) - 1.0 / e).max(0.0));
         let first = r * (1.0 + (total - 1.0) * (e / r - 1.0).max(0.0) / (e - 1.0).max(1.0)) / total - 1.0;
         Uneven { gpus: r, largest, placed: all.max(first) }
+    }
+
+    /// The same where `copies` of popular experts lie beside them, and all are laid out by load.
+    pub fn laid_out(experts: u32, copies: u32, gpus: u32, skew: f64) -> Uneven {
+        let by_number = Uneven::new(experts, gpus, skew);
+        let weights: Vec<f64> = (1..=experts.max(1)).map(|rank| exp(-skew * ln(f64::from(rank)))).collect();
+        let mut shares = vec![1u32; weights.len()];
+        let load = |shares: &[u32], expert: usize| weights[expert] / f64::from(shares[expert]);
+        for _ in 0..copies {
+            let most = (0..weights.len()).max_by(|&a, &b| load(&shares, a).total_cmp(&load(&shares, b)).then(b.cmp(&a)));
+            most.into_iter().for_each(|expert| shares[expert] += 1);
+        }
+        let mut loads: Vec<f64> = (0..weights.len()).flat_map(|expert| vec![load(&shares, expert); shares[expert] as usize]).collect();
+        loads.sort_by(|a, b| b.total_cmp(a));
+        let room = loads.len().div_ceil(gpus.max(1) as usize);
+        let mut held = vec![(0.0f64, 0usize); gpus.max(1) as usize];
+        for load in loads {
+            let least = held.iter_mut().filter(|(_, held)| *held < room).min_by(|a, b| a.0.total_cmp(&b.0));
+            least.into_iter().for_each(|gpu| *gpu = (gpu.0 + load, gpu.1 + 1));
+        }
+        let most = held.iter().map(|(load, _)| *load).fold(0.0, f64::max);
+        let mean = weights.iter().sum::<f64>() / held.len() as f64;
+        Uneven { placed: (most / mean - 1.0).max(0.0), ..by_number }
     }
 
     /// Rows of the busiest GPU where so many are the mean.
@@ -157,5 +183,20 @@ mod tests {
         }
         assert_eq!(Uneven::new(128, 1, EXPERT_SKEW).busiest(7.0), 7.0);
         assert!(Uneven::new(8, 8, EXPERT_SKEW).busiest(0.25) <= 2.0);
+    }
+
+    /// Four experts of weights 1, 1/2, 1/3, 1/4 over two GPUs, by hand; then DeepSeek-V3's.
+    #[test]
+    fn copies_level_what_popular_experts_do() {
+        let placed = |copies| Uneven::laid_out(4, copies, 2, 1.0).placed;
+        // 1 + 1/4 | 1/2 + 1/3, of a mean of 25/24.
+        assert!((placed(0) - 0.2).abs() < 1e-12, "{}", placed(0));
+        // Both copies go to the first: 1/2 + 1/3 + 1/4 | 1/3 + 1/3 + 1/3, three on each.
+        assert!((placed(2) - 0.04).abs() < 1e-12, "{}", placed(2));
+        // 256 experts over 32 GPUs: by number one GPU has over twice the mean, with 32 copies all have the same within a hundredth.
+        assert!(Uneven::new(256, 32, EXPERT_SKEW).placed > 1.0);
+        assert!(Uneven::laid_out(256, 32, 32, EXPERT_SKEW).placed < 0.01);
+        let by_copies: Vec<f64> = [0, 32, 64, 128].map(|copies| Uneven::laid_out(256, copies, 32, EXPERT_SKEW).placed).to_vec();
+        assert!(by_copies.is_sorted_by(|a, b| b <= &(a + 0.01)), "{by_copies:?}");
     }
 }

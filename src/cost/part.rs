@@ -19,6 +19,8 @@ pub struct Part {
     pub ranks: u32,
     /// GPUs over which whole experts are spread; 1 when each GPU has a slice of every expert.
     pub ep: u32,
+    /// Copies of popular experts beside them, laid out by load; none when experts lie by number.
+    pub redundant_experts: Option<u32>,
     /// How its GPUs lie on nodes.
     pub network: Network,
     /// Tokens go to the experts' GPUs one by one (DeepEP), not to all of them.
@@ -27,7 +29,16 @@ pub struct Part {
 
 impl Part {
     /// A model that is in one piece.
-    pub const WHOLE: Part = Part { embedding: true, head: true, stages: 1, ranks: 1, ep: 1, network: Network::ONE_NODE, all_to_all: false };
+    pub const WHOLE: Part = Part {
+        embedding: true,
+        head: true,
+        stages: 1,
+        ranks: 1,
+        ep: 1,
+        redundant_experts: None,
+        network: Network::ONE_NODE,
+        all_to_all: false,
+    };
 }
 
 /// Layers of each of `stages` stages, in order; they add up to `layers`.

@@ -114,8 +114,9 @@ pub fn weight_bytes_of_part(model: &Model, part: Part, tp: u32, dtype: Dtype) ->
         product.layers * product.outputs * product.inputs * bytes
     };
     let dense: f64 = products(model, tp).iter().map(size).sum();
-    let experts =
-        f64::from(model.expert_layers()) * model.routed_expert_parameters() as f64 * dtype.weight_bytes() / f64::from(tp * part.ranks);
+    let copies = model.moe.map_or(0.0, |moe| f64::from(part.redundant_experts.unwrap_or(0)) / f64::from(moe.experts));
+    let parameters = f64::from(model.expert_layers()) * model.routed_expert_parameters() as f64 * (1.0 + copies);
+    let experts = parameters * dtype.weight_bytes() / f64::from(tp * part.ranks);
     let one = f64::from(model.vocab_size) * f64::from(model.hidden_size);
     let matrices = if part.embedding && part.head && model.tied_embeddings { 1 } else { u32::from(part.embedding) + u32::from(part.head) };
     dense + experts + f64::from(matrices) * one * sixteen / f64::from(tp)

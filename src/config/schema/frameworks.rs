@@ -98,6 +98,12 @@ pub struct FrameworkConfig {
     /// vLLM: whole experts are spread over all GPUs; else each GPU has a slice of every expert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_expert_parallel: Option<bool>,
+    /// Experts that GPUs hold once more where whole experts are spread over them (expert load balancing: vLLM's `num_redundant_experts`, SGLang's
+    /// `ep_num_redundant_experts`, TensorRT-LLM's `num_slots` beyond the experts): the most popular get copies, and all are laid out so that GPUs
+    /// have alike much to do, as popularity is known before. 0 lays them out without copies. Absent: experts lie by number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1024))]
+    pub num_redundant_experts: Option<u32>,
     /// The original project's way to say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<Parallelism>,

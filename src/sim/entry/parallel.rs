@@ -148,6 +148,10 @@ impl Parts<'_> {
     /// What attention ranks and spread experts ask for, and what is not modelled with them.
     pub(super) fn check_ranks(&self) -> Result<(), Diagnostic> {
         let Degrees { ranks, ep, pp, .. } = self.degrees;
+        if ep <= 1 && self.config.num_redundant_experts.is_some() {
+            let hint = "say `enable_expert_parallel: true` (vLLM), `sglang: {ep_size}` or `trtllm: {moe_expert_parallel_size}`";
+            return Err(Diagnostic::error(self.at("num_redundant_experts"), "experts are not spread over GPUs", hint));
+        }
         if ranks <= 1 && ep <= 1 {
             return Ok(());
         }
@@ -163,6 +167,10 @@ impl Parts<'_> {
         if !moe.experts.is_multiple_of(ep) {
             let message = format!("{} experts cannot be spread evenly over {ep} GPUs", moe.experts);
             return Err(Diagnostic::error(at, message, "use a divisor"));
+        }
+        if let Some(copies) = self.config.num_redundant_experts.filter(|copies| !copies.is_multiple_of(ep)) {
+            let message = format!("{copies} copies cannot be spread evenly over {ep} GPUs");
+            return Err(Diagnostic::error(self.at("num_redundant_experts"), message, format!("use a multiple of {ep}")));
         }
         if ranks > 1 {
             let hint = "take one of the two out";
@@ -186,7 +194,8 @@ impl Parts<'_> {
             Engine::Sglang => self.config.sglang.as_ref().and_then(|own| own.moe_a2a_backend) == Some(MoeA2aBackend::Deepep),
             Engine::Trtllm => false,
         };
-        Part { ranks: self.degrees.ranks, ep: self.degrees.ep, network: self.network, all_to_all, ..Part::WHOLE }
+        let redundant_experts = self.config.num_redundant_experts;
+        Part { ranks: self.degrees.ranks, ep: self.degrees.ep, redundant_experts, network: self.network, all_to_all, ..Part::WHOLE }
     }
 
     /// The ranks of this entry; none for an engine of one.
@@ -217,6 +226,7 @@ impl Parts<'_> {
         for (model, part) in stages(self.engine, &self.model, self.degrees.pp) {
             // vLLM has the drafter on the last stage, where there is no embedding to share.
             let drafter = whole.drafter.filter(|_| part.head).map(|drafter| Drafter { embedding_apart: true, ..drafter });
+            let part = Part { redundant_experts: whole.part.redundant_experts, ..part };
             let budget = MemoryBudget::new(&MemorySpec { model: &model, part, drafter, ..whole.clone() })?;
             if tightest.is_none_or(|other| budget.blocks < other.blocks) {
                 tightest = Some(budget);
@@ -240,7 +250,8 @@ impl Parts<'_> {
         for (index, (model, part)) in parts.into_iter().enumerate() {
             plans.push(match whole {
                 TimingPlan::Calibrated(spec) => {
-                    let part = Part { ep: spec.part.ep, network: spec.part.network, ..part };
+                    let part =
+                        Part { ep: spec.part.ep, redundant_experts: spec.part.redundant_experts, network: spec.part.network, ..part };
                     let spec = CalibratedSpec { model, part, ..(**spec).clone() };
                     Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
                     TimingPlan::Calibrated(Arc::new(spec))
