@@ -140,7 +140,7 @@ test('how much the assumptions matter: by keyboard, each number with its range, 
 
 test('trying the assumptions can be cancelled, and an edit is more urgent', async (t) => {
   // Variants of entries called “slow…” last as long as the test needs.
-  const page = await openPage(t, { prepare: (context) => patchEngine(context, () => 'let tried = 0; const advance = Simulation.prototype.advance; Simulation.prototype.advance = function () { if (!this.name.startsWith("slow")) return advance.apply(this, arguments); tried += 1; if (tried < 2) return advance.apply(this, arguments); const end = performance.now() + 5; while (performance.now() < end); return advance.call(this, 50); };') });
+  const page = await openPage(t, { prepare: (context) => patchEngine(context, () => 'let tried = 0; const advance = Simulation.prototype.advance; Simulation.prototype.advance = function () { if (!this.name.startsWith("slow")) return advance.apply(this, arguments); tried += 1; if (tried < 2) return advance.apply(this, arguments); const end = performance.now() + 30; while (performance.now() < end); return advance.call(this, 5); };') });
   const document = smallDocument();
   document.frameworks_to_test.length = 1;
   Object.assign(/** @type {any} */ (document.frameworks_to_test[0]), { name: 'slow one' });
