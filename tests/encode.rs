@@ -196,3 +196,43 @@ fn prompts_have_room_for_their_images_and_options_for_an_effect() {
     refused(&text.replace("ms: 30", "ms: 30, pool: {device: none}"), "pool.device");
     refused(&text.replace("random_seed: 3", "random_seed: 3, comparison: shared"), "workload.images");
 }
+
+/// 0.18 s of images on one H100 of the pool, idle for the rest: shares of its limit as in configs/power.json, half of the peak while it encodes.
+#[test]
+fn the_energy_of_a_pool_is_counted() {
+    let run = run(&document("VLLM", 3, 1e-9, "encoder: {time_per_image_ms: 30, pool: {replicas: 2}}", ""));
+    let seconds = run.end_ps as f64 / 1e12;
+    let catalog = llmperforacle::catalog::builtin();
+    let device = catalog.device("H100-SXM").unwrap();
+    let (shares, limit_w) = (catalog.power_of(device).unwrap(), device.tdp_w.unwrap());
+    let engine = run.info.replicas[0].power.unwrap().idle_mw as f64 / 1e3 * seconds + run.counters[0].energy_fj as f64 / 1e15;
+    let encoding_w = (shares.busy + 0.5 * shares.compute).min(1.0 - shares.idle) * limit_w;
+    let pool = 2.0 * shares.idle * limit_w * seconds + 0.18 * encoding_w;
+    let energy = &run.summary["energy"];
+    let close = |key: &str, expected: f64| {
+        let found = energy[key].as_f64().unwrap();
+        assert!((found / expected - 1.0).abs() < 1e-6, "{key}: {found} {expected}");
+    };
+    close("total_j", engine + pool);
+    close("mean_power_w_per_gpu", (engine + pool) / seconds / 3.0);
+    close("share_of_limit", (engine + pool) / seconds / (3.0 * limit_w));
+}
+
+/// Faults and scalers are the engines'. What asks for them on the pool is refused at its place.
+#[test]
+fn a_pool_of_encoders_neither_fails_nor_scales() {
+    let refused = |config: &str, top: &str, path: &str| {
+        let text = document("VLLM", 1, 1.0, config, top);
+        let errors = plan(&text).err().unwrap_or_else(|| panic!("accepted: {text}"));
+        assert!(errors.iter().any(|error| error.starts_with(path)), "{errors:?}");
+    };
+    let at = "frameworks_to_test[0].config.encoder.pool";
+    for key in ["autoscaler", "planner", "faults", "drain"] {
+        refused(&format!("encoder: {{pool: {{{key}: {{}}}}}}"), "", &format!("{at}.{key}"));
+    }
+    refused("encoder: {pool: {}}", "faults: {events: [{at_s: 1, kind: encoder}]}", "faults.events[0].kind");
+    // The GPU after the engine's is the encoder's: the event does nothing, and says so.
+    let beyond = document("VLLM", 1, 1.0, "encoder: {pool: {}}", "faults: {events: [{at_s: 1, kind: gpu, index: 1}]}");
+    let warned = plan(&beyond).unwrap().warnings;
+    assert!(warned.iter().any(|warning| warning.path == "faults.events[0].index"), "{warned:?}");
+}

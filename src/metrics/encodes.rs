@@ -25,6 +25,33 @@ pub struct EncodePool {
     pub gpus: u32,
     pub device: String,
     pub usd_per_gpu_hour: Option<f64>,
+    /// None where the device's power limit is not known.
+    pub power: Option<EncoderPower>,
+}
+
+/// What one encoder draws, W.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EncoderPower {
+    pub idle_w: f64,
+    pub encoding_w: f64,
+    pub limit_w: f64,
+}
+
+impl EncodePool {
+    /// Power of all encoders, W: mean over the window, the part of it that they draw idle, and their limit.
+    pub(super) fn power_w(&self, run: &RunResult) -> Option<(f64, f64, f64)> {
+        let EncoderPower { idle_w, encoding_w, limit_w } = self.power?;
+        let (gpus, window) = (f64::from(self.gpus), run.end_ps.saturating_sub(run.warm_up_ps) as f64);
+        let encoding = if window > 0.0 { busy_ps(run) as f64 / window } else { 0.0 };
+        let idle = gpus * idle_w;
+        Some((idle + encoding * (encoding_w - idle_w), idle, gpus * limit_w))
+    }
+}
+
+/// Time that encoders took in the window for requests that went on to engines, ps.
+fn busy_ps(run: &RunResult) -> u64 {
+    let within = |record: &Encoded| record.encoded_ps.min(run.end_ps).saturating_sub(record.started_ps.max(run.warm_up_ps));
+    run.encodes.iter().map(within).sum()
 }
 
 /// The section of the summary; null where no image was encoded.
@@ -42,8 +69,7 @@ pub(super) fn section(run: &RunResult) -> Value {
     };
     let window_ps = run.end_ps.saturating_sub(run.warm_up_ps);
     let gpus = pool.as_ref().map_or(0, |pool| pool.gpus);
-    let within = |record: &Encoded| record.encoded_ps.min(run.end_ps).saturating_sub(record.started_ps.max(run.warm_up_ps));
-    let busy_ps: u64 = run.encodes.iter().map(within).sum();
+    let busy_ps = busy_ps(run);
     let engine_ps: u64 = run.counters.iter().map(|counters| counters.encoding_ps).sum();
     json!({
         "images": images + counted.iter().map(|record| u64::from(record.images)).sum::<u64>(),

@@ -26,7 +26,7 @@ mod waits;
 pub use by_replica::ByReplica;
 pub use counters::Counters;
 pub use definitions::{Column, Definition, columns, definition, definitions};
-pub use encodes::{EncodePool, Encoded};
+pub use encodes::{EncodePool, Encoded, EncoderPower};
 pub use fleet_log::{FleetEvent, FleetEventKind, FleetLog, FleetSize, TenantLog};
 pub use handovers::{Handover, Handovers};
 pub use histogram::Histogram;

@@ -12,7 +12,7 @@ use crate::catalog::{Device, Engine};
 use crate::config::Diagnostic;
 use crate::config::schema::{EncoderConfig, FrameworkEntry, VitConfig};
 use crate::engine::Encoder;
-use crate::metrics::{EncodePool, Encoded};
+use crate::metrics::{EncodePool, Encoded, EncoderPower};
 use crate::units::Time;
 use crate::workload::Request;
 
@@ -85,7 +85,7 @@ pub(super) fn plan(
             token_bytes: 2 * u64::from(first.hidden_size),
             card: (card_gbps * 1e9 / 8.0) as u64,
             latency: Time::from_us(HAND_OVER_US),
-            info: EncodePool { gpus: encoders, device: device.name, usd_per_gpu_hour },
+            info: EncodePool { gpus: encoders, power: power(context, &device), device: device.name, usd_per_gpu_hour },
         }));
     }
     for replica in replicas.iter_mut() {
@@ -102,6 +102,14 @@ pub(super) fn plan(
         });
     }
     Ok(None)
+}
+
+/// An encoder at work has its kernels running all the time, at [`VIT_EFFICIENCY`] of its peak; the memory's part is left out.
+fn power(context: &Context<'_>, device: &Device) -> Option<EncoderPower> {
+    let limit_w = context.economics.gpu_power_w.or(device.tdp_w)?;
+    let shares = context.catalog.power_of(device)?;
+    let encoding = (shares.idle + shares.busy + shares.compute * VIT_EFFICIENCY).min(1.0);
+    Some(EncoderPower { idle_w: shares.idle * limit_w, encoding_w: encoding * limit_w, limit_w })
 }
 
 /// Device time of an image of `tokens` prompt tokens on `gpus` GPUs that share its work.
