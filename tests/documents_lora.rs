@@ -92,3 +92,28 @@ fn what_is_not_modelled_with_adapters_is_refused_where_it_stands() {
     refused("SGLANG", LLAMA, "", "sglang: {max_loras_per_batch: 8, max_loaded_loras: 4}", "fewer than");
     refused("VLLM", LLAMA, "", "disaggregation: {prefill: {replicas: 1}, decode: {replicas: 1}}", "pools");
 }
+
+/// Four engines with places for two of eight adapters each: who goes where its adapter is finds it on the GPU more often.
+#[test]
+fn a_router_that_weighs_adapters_finds_them_on_the_gpu() {
+    let found = |scorers: &str| {
+        let text = document("VLLM", LLAMA, "", "vllm: {max_loras: 2, max_cpu_loras: 8}")
+            .replace("  type: VLLM", &format!("  type: VLLM\n  replicas: 4\n  router: {{policy: scorers{scorers}}}"));
+        let run = run::simulate(&text, &NoFiles).remove(0);
+        let loads: u64 = run.counters.iter().map(|counters| u64::from(counters.adapters.loads)).sum();
+        loads
+    };
+    let (without, with) = (found(""), found(", lora_affinity_scorer: 4"));
+    assert!(with * 2 < without, "{with} {without}");
+}
+
+#[test]
+fn weighing_adapters_that_nobody_asks_for_is_refused() {
+    let text = document("VLLM", LLAMA, "", "max_num_seqs: 8");
+    let text = text
+        .replace("  lora: {count: 8, rank: 16, popularity: uniform}\n", "")
+        .replace("  type: VLLM", "  type: VLLM\n  replicas: 2\n  router: {policy: scorers, lora_affinity_scorer: 1}");
+    let read = config::read(&text, "document");
+    let errors = sim::plan(&read.document.expect("a document"), &NoFiles).expect_err("refused");
+    assert!(errors.iter().any(|error| error.path == "frameworks_to_test[0].router.lora_affinity_scorer"), "{errors:?}");
+}

@@ -81,6 +81,10 @@ impl Lockstep {
         self.end(leader).min(self.form_at).min(self.hang_up(leader))
     }
 
+    pub(super) fn each(&self, leader: &Replica, does: impl FnMut(&Replica)) {
+        self.ranks(leader).for_each(does);
+    }
+
     pub(super) fn sum(&self, leader: &Replica, of: impl Fn(&Replica) -> u64) -> u64 {
         self.ranks(leader).map(of).sum()
     }

@@ -22,6 +22,25 @@ pub struct AdapterLoad {
     pub to_host: Time,
 }
 
+/// What an engine tells of its adapters, as vLLM's `lora_requests_info` does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdapterSeats {
+    /// Adapters of requests that run, and of those that wait.
+    pub active: Vec<u16>,
+    pub waiting: Vec<u16>,
+    /// Places that both need, one that runs and waits twice; and places on the GPU.
+    pub taken: u64,
+    pub places: u64,
+}
+
+impl AdapterSeats {
+    pub(super) fn clear(&mut self) {
+        self.active.clear();
+        self.waiting.clear();
+        (self.taken, self.places) = (0, 0);
+    }
+}
+
 /// Which adapter leaves the GPU for another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AdapterEviction {
@@ -277,6 +296,18 @@ impl Core {
     /// Adapters that requests may ask for. Before any has come.
     pub fn serve_adapters(&mut self, spec: LoraSpec) {
         self.lora = Some(Box::new(Adapters::new(spec)));
+    }
+
+    /// Adds this engine's to what is `told` of adapters.
+    pub(super) fn tell_adapters(&self, told: &mut AdapterSeats) {
+        let Some(lora) = &self.lora else { return };
+        let mut waiting: Vec<u16> = self.waiting.iter().map(|&id| self.jobs[id].request.adapter).filter(|&adapter| adapter > 0).collect();
+        waiting.sort_unstable();
+        waiting.dedup();
+        told.taken += lora.seated.present.iter().chain(&waiting).map(|&adapter| lora.load(adapter).places).sum::<u64>();
+        told.places += lora.spec.gpu_places;
+        told.active.extend_from_slice(&lora.seated.present);
+        told.waiting.append(&mut waiting);
     }
 
     /// A request takes a seat.

@@ -33,7 +33,7 @@ pub use handover::{FirstToken, News};
 pub use held::{HeldBack, HoldRule};
 pub use job::JobId;
 pub use lockstep::{Balance, RankRule};
-pub use lora::{AdapterEviction, AdapterLoad, AdapterUse, LoraSpec};
+pub use lora::{AdapterEviction, AdapterLoad, AdapterSeats, AdapterUse, LoraSpec};
 pub use observer::{Found, Observer, RejectReason, StepRun};
 pub use pipeline::Pipeline;
 pub use policy::{Policy, PolicySpec, Steadiness};

@@ -23,6 +23,7 @@ use super::handover::{Handovers, News};
 use super::hang_ups::HangUps;
 use super::job::{Job, JobId, Leg, Stage};
 use super::lockstep::Lockstep;
+use super::lora::AdapterSeats;
 use super::observer::{Observer, StepRun};
 use super::pipeline::Pipeline;
 use super::policy::{Policy, Steadiness};
@@ -231,6 +232,15 @@ impl Replica {
     /// Of this rank.
     pub(super) fn own_load(&self) -> (u32, u32) {
         (self.core.waiting.len() as u32 + self.handovers.unseated(), self.core.running_len())
+    }
+
+    /// LoRA adapters of requests that run and wait here, of all ranks of a group together.
+    pub fn adapters(&self, told: &mut AdapterSeats) {
+        told.clear();
+        match &self.lockstep {
+            Some(group) => group.each(self, |rank| rank.core.tell_adapters(told)),
+            None => self.core.tell_adapters(told),
+        }
     }
 
     /// KV blocks that requests hold now.

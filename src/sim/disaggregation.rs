@@ -210,6 +210,15 @@ pub(super) fn group(
             return None;
         }
     };
+    let prefill_path = if wanted.prefill.router.is_some() { &prefill_path } else { path };
+    let routers =
+        [(router.as_ref(), &prefill, format!("{prefill_path}.router")), (Some(&decode_router), &decode, format!("{decode_path}.router"))];
+    for (router, replica, path) in routers {
+        if let Some(error) = router.and_then(|router| fleet::weighs_what_there_is(router, replica, &path).err()) {
+            errors.push(error);
+            return None;
+        }
+    }
     if decode_router.queue().is_some() {
         let message = "requests wait before the prefill pool, not between the pools";
         errors.push(Diagnostic::error(format!("{decode_path}.router.kv.router_queue_threshold"), message, "say it of the prefill pool"));

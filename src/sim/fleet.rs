@@ -9,7 +9,7 @@ use crate::cluster::router::signals::Signal;
 use crate::cluster::{Fleet, RouterSpec, Tournament};
 use crate::config::Diagnostic;
 use crate::config::schema::{FrameworkEntry, FrameworkKind, KvRouterConfig, RouterConfig};
-use crate::engine::Replica;
+use crate::engine::{AdapterSeats, Replica};
 use crate::kv::Held;
 use crate::metrics::Recorder;
 use crate::units::Time;
@@ -48,6 +48,9 @@ pub(super) fn group(
     let dynamo = entry.config.dynamo.clone().unwrap_or_default();
     let router =
         router(entry, count, block, path)?.map(|router| router.before(replica.limits().max_num_batched_tokens, replica.has_tiers()));
+    if let Some(router) = &router {
+        weighs_what_there_is(router, &replica, &format!("{path}.router"))?;
+    }
     if count == 1 && entry.router.is_some() {
         let message = "there is one replica, so nothing is routed";
         warnings.push(Diagnostic::warning(format!("{path}.router"), message, "say `replicas:`"));
@@ -85,6 +88,15 @@ pub(super) fn router(entry: &FrameworkEntry, count: u32, block: u32, path: &str)
         (_, None) if count > 1 => Some(RouterSpec::of_config(&RouterConfig::default(), count, block, path)?),
         (_, None) => None,
     })
+}
+
+/// Weighing adapters that nobody asks for would have no effect.
+pub(super) fn weighs_what_there_is(router: &RouterSpec, replica: &ReplicaPlan, path: &str) -> Result<(), Diagnostic> {
+    if router.weighs_adapters() && !replica.serves_adapters() {
+        let message = "has no effect: no request asks for an adapter";
+        return Err(Diagnostic::error(format!("{path}.lora_affinity_scorer"), message, "say `workload.lora`, or take it out"));
+    }
+    Ok(())
 }
 
 /// Replicas as a router sees them.
@@ -129,6 +141,10 @@ impl Fleet for Engines<'_> {
         let engine = self.settled(replica);
         let (waiting, running) = engine.load();
         Signal { waiting, running, kv_usage: engine.kv_blocks_used() as f64 / engine.kv_blocks_total().max(1) as f64 }
+    }
+
+    fn adapters(&mut self, replica: usize, told: &mut AdapterSeats) {
+        self.settled(replica).adapters(told);
     }
 
     fn held(&mut self, replica: usize, request: &Request) -> Option<Held> {

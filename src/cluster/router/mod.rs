@@ -14,6 +14,7 @@ pub mod turns;
 
 use std::collections::VecDeque;
 
+use crate::engine::AdapterSeats;
 use crate::kv::Held;
 use crate::rng::{Purpose, Stream};
 use crate::units::Time;
@@ -30,6 +31,9 @@ use turns::{Sessions, Turns, Weighted};
 /// What engines tell a router, when asked.
 pub trait Fleet {
     fn signal(&mut self, replica: usize) -> Signal;
+
+    /// What the replica says of its LoRA adapters, into `told`.
+    fn adapters(&mut self, _replica: usize, _told: &mut AdapterSeats) {}
 
     /// Leading tokens of the prompt in the replica's memory; `None` when its kind of cache does not say.
     fn held(&mut self, replica: usize, request: &Request) -> Option<Held>;
@@ -95,6 +99,11 @@ impl RouterSpec {
             }
         }
         self
+    }
+
+    /// Whether it matters which LoRA adapters engines serve.
+    pub fn weighs_adapters(&self) -> bool {
+        matches!(&self.rule, Rule::Scorers(weights) if weights.lora > 0.0)
     }
 
     /// The queue of its own that the router has.
@@ -177,7 +186,7 @@ impl Router {
             ready: Ready::new(replicas),
             stream: Stream::new(seed, Purpose::Routing, 0),
             loads: Loads::new(replicas, stale),
-            signals: Signals::new(replicas, !stale),
+            signals: Signals::new(replicas, !stale).of_adapters(spec.weighs_adapters()),
             event_delay: spec.event_delay,
             snapshot_interval: spec.snapshot_interval,
             last_snapshot: Time::ZERO,

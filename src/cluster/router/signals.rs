@@ -3,6 +3,7 @@
 use super::Fleet;
 use super::prefix_index::PrefixIndex;
 use super::ready::Ready;
+use crate::engine::AdapterSeats;
 use crate::rng::Stream;
 use crate::units::Time;
 use crate::workload::Request;
@@ -16,22 +17,53 @@ pub struct Signal {
     pub kv_usage: f64,
 }
 
+/// The Gateway API's `lora-affinity-scorer`: 1 where the adapter is active, 0.8 where there is room for one more, 0.6 where it waits, else 0. An
+/// adapter that runs and waits counts twice against the room, as it does there; the model as it is is no adapter's name.
+pub fn affinity(told: &AdapterSeats, adapter: u16) -> f64 {
+    if told.active.contains(&adapter) {
+        1.0
+    } else if told.taken < told.places {
+        0.8
+    } else if told.waiting.contains(&adapter) {
+        0.6
+    } else {
+        0.0
+    }
+}
+
 /// The last signals of all engines.
 #[derive(Debug)]
 pub struct Signals {
     all: Vec<Signal>,
+    /// Kept only for who weighs them.
+    adapters: Vec<AdapterSeats>,
     live: bool,
 }
 
 impl Signals {
     /// `live` signals are as of now; others are as of the last snapshot.
     pub fn new(replicas: usize, live: bool) -> Signals {
-        Signals { all: vec![Signal::default(); replicas], live }
+        Signals { all: vec![Signal::default(); replicas], adapters: Vec::new(), live }
+    }
+
+    /// Asks for adapters too.
+    #[must_use]
+    pub fn of_adapters(mut self, asked: bool) -> Signals {
+        self.adapters.resize(if asked { self.all.len() } else { 0 }, AdapterSeats::default());
+        self
+    }
+
+    /// How near a replica is to the adapter, by the last signals; 0 where nobody asked.
+    fn affinity(&self, replica: usize, adapter: u16) -> f64 {
+        self.adapters.get(replica).map_or(0.0, |told| affinity(told, adapter))
     }
 
     pub fn snapshot(&mut self, fleet: &mut dyn Fleet) {
         for (replica, signal) in self.all.iter_mut().enumerate() {
             *signal = fleet.signal(replica);
+        }
+        for (replica, told) in self.adapters.iter_mut().enumerate() {
+            fleet.adapters(replica, told);
         }
     }
 
@@ -68,20 +100,21 @@ pub struct ScorerWeights {
     pub queue: f64,
     pub kv_utilization: f64,
     pub prefix: f64,
+    pub lora: f64,
 }
 
 impl Default for ScorerWeights {
     fn default() -> ScorerWeights {
-        ScorerWeights { queue: 2.0, kv_utilization: 2.0, prefix: 3.0 }
+        ScorerWeights { queue: 2.0, kv_utilization: 2.0, prefix: 3.0, lora: 0.0 }
     }
 }
 
 impl ScorerWeights {
-    /// `queues` are the shortest and the longest of all; `matched` is the share of the prompt that is cached.
-    pub fn score(&self, signal: Signal, queues: (u32, u32), matched: f64) -> f64 {
+    /// `queues` are the shortest and the longest of all; `matched` is the share of the prompt that is cached, `affinity` is [`affinity`]'s.
+    pub fn score(&self, signal: Signal, queues: (u32, u32), matched: f64, affinity: f64) -> f64 {
         let (shortest, longest) = queues;
         let queue = if longest == shortest { 1.0 } else { f64::from(longest - signal.waiting) / f64::from(longest - shortest) };
-        self.queue * queue + self.kv_utilization * (1.0 - signal.kv_usage) + self.prefix * matched
+        self.queue * queue + self.kv_utilization * (1.0 - signal.kv_usage) + self.prefix * matched + self.lora * affinity
     }
 }
 
@@ -118,15 +151,16 @@ impl Scorers {
         ready: &Ready,
         stream: &mut Stream,
     ) -> usize {
-        let signals = signals.refresh(fleet);
-        let ready = || ready.list().iter().map(|&replica| (replica as usize, &signals[replica as usize]));
+        signals.refresh(fleet);
+        let signals = &*signals;
+        let ready = || ready.list().iter().map(|&replica| (replica as usize, &signals.all[replica as usize]));
         let queues = ready().fold((u32::MAX, 0), |(low, high), (_, signal)| (low.min(signal.waiting), high.max(signal.waiting)));
         self.index.look_up(request, now);
         let mut top = f64::NEG_INFINITY;
         self.best.clear();
         for (replica, signal) in ready() {
             let matched = f64::from(self.index.overlap(replica).cached) / f64::from(request.input_tokens.max(1));
-            let score = self.weights.score(*signal, queues, matched);
+            let score = self.weights.score(*signal, queues, matched, signals.affinity(replica, request.adapter));
             self.scores[replica] = score;
             if score > top {
                 top = score;

@@ -52,6 +52,7 @@ impl RouterSpec {
                 queue: config.queue_scorer.unwrap_or(scorers.queue),
                 kv_utilization: config.kv_cache_utilization_scorer.unwrap_or(scorers.kv_utilization),
                 prefix: config.prefix_cache_scorer.unwrap_or(scorers.prefix),
+                lora: config.lora_affinity_scorer.unwrap_or(scorers.lora),
             }),
             RouterPolicy::VllmDp => Rule::VllmDp,
         };
@@ -128,7 +129,7 @@ fn weights(config: &RouterConfig, replicas: u32, path: &str) -> Result<Vec<f64>,
 /// Refuses options of other rules, which would have no effect.
 fn foreign_options(config: &RouterConfig, policy: RouterPolicy, path: &str) -> Result<(), Diagnostic> {
     use RouterPolicy::{CacheAware, Kv, LeastLoaded, PowerOfTwo, PrefixHash, Scorers, VllmDp, Weighted};
-    let options: [(&str, bool, &[RouterPolicy]); 13] = [
+    let options: [(&str, bool, &[RouterPolicy]); 14] = [
         ("snapshot_interval_ms", config.snapshot_interval_ms.is_some(), &[LeastLoaded, PowerOfTwo, CacheAware, Kv, Scorers, VllmDp]),
         ("event_delay_ms", config.event_delay_ms.is_some(), &[LeastLoaded, PowerOfTwo, CacheAware, Kv, VllmDp]),
         ("weights", config.weights.is_some(), &[Weighted]),
@@ -142,6 +143,7 @@ fn foreign_options(config: &RouterConfig, policy: RouterPolicy, path: &str) -> R
         ("queue_scorer", config.queue_scorer.is_some(), &[Scorers]),
         ("kv_cache_utilization_scorer", config.kv_cache_utilization_scorer.is_some(), &[Scorers]),
         ("prefix_cache_scorer", config.prefix_cache_scorer.is_some(), &[Scorers]),
+        ("lora_affinity_scorer", config.lora_affinity_scorer.is_some(), &[Scorers]),
     ];
     let by_own_estimate = config.kv.as_ref().is_some_and(|kv| kv.use_kv_events == Some(false));
     if config.snapshot_interval_ms.is_some() && by_own_estimate {

@@ -12,11 +12,16 @@ struct Said {
     held: Vec<u64>,
     /// Host, disk, remote.
     below: Vec<[u32; 3]>,
+    adapters: Vec<AdapterSeats>,
 }
 
 impl Fleet for Said {
     fn signal(&mut self, replica: usize) -> Signal {
         self.signals.get(replica).copied().unwrap_or_default()
+    }
+
+    fn adapters(&mut self, replica: usize, told: &mut AdapterSeats) {
+        *told = self.adapters[replica].clone();
     }
 
     fn held(&mut self, replica: usize, request: &Request) -> Option<Held> {
@@ -344,7 +349,7 @@ fn dynamos_books_are_empty_when_all_has_ended() {
 fn scorers_weigh_queue_memory_and_prefix() {
     // By hand: queue (8 - 2) / (8 - 0) = 0.75, memory 1 - 0.5, prefix 0.4: 2 * 0.75 + 2 * 0.5 + 3 * 0.4 = 3.7.
     let signal = Signal { waiting: 2, running: 9, kv_usage: 0.5 };
-    assert!((ScorerWeights::default().score(signal, (0, 8), 0.4) - 3.7).abs() < 1e-12);
+    assert!((ScorerWeights::default().score(signal, (0, 8), 0.4, 1.0) - 3.7).abs() < 1e-12);
     let mut router = router(Rule::Scorers(ScorerWeights::default()), 2);
     let fleet = &mut Said { signals: vec![Signal { waiting: 3, ..signal }, signal], ..Said::default() };
     assert_eq!(router.route(&request(0, 100, &[(0, 90)]), Time::ZERO, fleet), 1);
@@ -359,6 +364,37 @@ fn scorers_weigh_queue_memory_and_prefix() {
     assert_eq!(router.route(&request(3, 100, &[(0, 90)]), Time::ZERO, fleet), 0);
     fleet.signals[0].kv_usage = 0.6;
     assert_eq!(router.route(&request(4, 100, &[(0, 90)]), Time::ZERO, fleet), 0);
+}
+
+/// Two places each. Adapter 7 runs on the first, finds room on the second, waits on the full third and is not on the full fourth; 8 that runs and
+/// waits on the fifth fills it alone.
+#[test]
+fn the_adapters_scorer_has_its_four_values() {
+    let seats = |active: &[u16], waiting: &[u16]| AdapterSeats {
+        active: active.to_vec(),
+        waiting: waiting.to_vec(),
+        taken: (active.len() + waiting.len()) as u64,
+        places: 2,
+    };
+    let told = [seats(&[7, 8], &[]), seats(&[8], &[]), seats(&[8], &[7]), seats(&[8, 9], &[10]), seats(&[8], &[8])];
+    assert_eq!(told.each_ref().map(|told| signals::affinity(told, 7)), [1.0, 0.8, 0.6, 0.0, 0.0]);
+    let weights = ScorerWeights { queue: 1.0, kv_utilization: 0.0, prefix: 0.0, lora: 4.0 };
+    let signal = Signal { waiting: 2, ..Signal::default() };
+    // 0.75 + 4 * 0.6.
+    assert!((weights.score(signal, (0, 8), 0.4, 0.6) - 3.15).abs() < 1e-12);
+
+    let wanting = |id: u32| Request { adapter: 7, ..plain(id) };
+    let queues = |waiting: [u32; 2]| waiting.map(|waiting| Signal { waiting, ..Signal::default() }).to_vec();
+    let fleet = &mut Said { signals: queues([8, 0]), adapters: vec![told[0].clone(), told[3].clone()], ..Said::default() };
+    let mut weighed = router(Rule::Scorers(weights), 2);
+    // 0 + 4 against 1 + 0; with 0.6 instead 2.4 against 1; nobody's adapter goes where the queue is short.
+    assert_eq!(weighed.route(&wanting(0), Time::ZERO, fleet), 0);
+    fleet.adapters[0] = told[2].clone();
+    assert_eq!(weighed.route(&wanting(1), Time::ZERO, fleet), 0);
+    assert_eq!(weighed.route(&plain(2), Time::ZERO, fleet), 1);
+    // Where it runs on both, the queue decides.
+    fleet.adapters = vec![told[0].clone(), told[0].clone()];
+    assert_eq!(weighed.route(&wanting(3), Time::ZERO, fleet), 1);
 }
 
 #[test]

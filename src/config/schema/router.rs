@@ -59,6 +59,11 @@ pub struct RouterConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub prefix_cache_scorer: Option<f64>,
+    /// `scorers`: weight of the request's LoRA adapter: 1 where it runs, 0.8 where there is room for one more, 0.6 where it waits, else 0. With
+    /// `workload.lora`. Absent means 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub lora_affinity_scorer: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -137,6 +137,10 @@ impl ReplicaPlan {
     }
 
     /// Whether its KV has tiers below the GPU.
+    pub(in crate::sim) fn serves_adapters(&self) -> bool {
+        self.lora.is_some()
+    }
+
     pub(in crate::sim) fn has_tiers(&self) -> bool {
         self.tiers.is_some()
     }
