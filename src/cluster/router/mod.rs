@@ -14,6 +14,7 @@ pub mod turns;
 
 use std::collections::VecDeque;
 
+use crate::cluster::tournament::Tournament;
 use crate::engine::AdapterSeats;
 use crate::kv::Held;
 use crate::rng::{Purpose, Stream};
@@ -122,11 +123,14 @@ enum State {
     LeastLoaded,
     PowerOfTwo,
     SessionAffinity(Sessions),
-    PrefixHash { tokens: u32 },
+    PrefixHash {
+        tokens: u32,
+    },
     CacheAware(Box<CacheAware>),
     Kv(Box<KvRouter>),
     Scorers(Box<Scorers>),
-    VllmDp,
+    /// By score, in its bits, where signals are of the last snapshot: scores are no less than 0, and so in the order of their bits.
+    VllmDp(Option<Tournament>),
 }
 
 /// News on their way to the router.
@@ -175,7 +179,7 @@ impl Router {
                 State::Kv(Box::new(KvRouter::new(KvOptions { late, ..*options }, replicas)))
             }
             Rule::Scorers(weights) => State::Scorers(Box::new(Scorers::new(*weights, replicas))),
-            Rule::VllmDp => State::VllmDp,
+            Rule::VllmDp => State::VllmDp((spec.snapshot_interval > Time::ZERO).then(|| Tournament::new(replicas, 0))),
         };
         let stale = spec.snapshot_interval > Time::ZERO;
         Router {
@@ -216,7 +220,7 @@ impl Router {
             }
             State::Kv(_) => (Score::Cost, costs),
             State::Scorers(state) => (Score::Sum, all(&|replica| state.scores().get(replica).copied().unwrap_or(0.0))),
-            State::VllmDp => {
+            State::VllmDp(_) => {
                 let loads = &self.loads;
                 let signals = self.signals.refresh(fleet);
                 (Score::Pressure, all(&|replica| signals::vllm_dp_score(loads.now(replica), signals[replica])))
@@ -235,6 +239,7 @@ impl Router {
             return;
         }
         self.loads.set_available(replica, available);
+        self.score(replica);
         if let State::Weighted(weighted) = &mut self.state {
             weighted.choose_among(self.ready.list());
         }
@@ -291,13 +296,23 @@ impl Router {
             State::CacheAware(state) => state.choose(request, now, loads, ready),
             State::Kv(state) => state.choose(request, now, fleet, ready, &mut self.stream),
             State::Scorers(state) => state.choose(request, now, &mut self.signals, fleet, ready, &mut self.stream),
-            State::VllmDp => signals::vllm_dp(&mut self.signals, fleet, ready, |replica| loads.now(replica)),
+            State::VllmDp(Some(scores)) => scores.first().1,
+            State::VllmDp(None) => signals::vllm_dp(&mut self.signals, fleet, ready, |replica| loads.now(replica)),
         };
         if self.decisions.is_some() {
             self.tell_of(request, now, replica, costs, fleet);
         }
         self.loads.add(replica);
+        self.score(replica);
         replica
+    }
+
+    /// What scores a replica by the last snapshot has changed.
+    fn score(&mut self, replica: usize) {
+        if let State::VllmDp(Some(scores)) = &mut self.state {
+            let score = signals::vllm_dp_score(self.loads.now(replica), self.signals.last(replica));
+            scores.set(replica, if self.ready.is(replica) { score.to_bits() } else { u64::MAX });
+        }
     }
 
     /// A prompt's first token has come out.
@@ -366,6 +381,7 @@ impl Router {
     fn take(&mut self, news: News) {
         if news.ended {
             self.loads.remove(news.replica);
+            self.score(news.replica);
         }
         if let State::Kv(state) = &mut self.state {
             if news.ended { state.ended(news.id, news.known) } else { state.prefilled(news.id) }
@@ -400,8 +416,9 @@ impl Router {
         self.hear(now);
         self.last_snapshot = now;
         self.loads.snapshot();
-        if matches!(self.state, State::Scorers(_) | State::VllmDp) {
+        if matches!(self.state, State::Scorers(_) | State::VllmDp(_)) {
             self.signals.snapshot(fleet);
+            (0..self.replicas).for_each(|replica| self.score(replica));
         }
     }
 }

@@ -53,6 +53,11 @@ impl Signals {
         self
     }
 
+    /// Of the last snapshot.
+    pub(super) fn last(&self, replica: usize) -> Signal {
+        self.all.get(replica).copied().unwrap_or_default()
+    }
+
     /// How near a replica is to the adapter, by the last signals; 0 where nobody asked.
     fn affinity(&self, replica: usize, adapter: u16) -> f64 {
         self.adapters.get(replica).map_or(0.0, |told| affinity(told, adapter))

@@ -404,6 +404,52 @@ fn vllms_balancer_fears_queues_on_full_memory() {
     assert_eq!(vllm_dp_score(30, Signal { waiting: 2, running: 4, kv_usage: 0.4 }), 30.0);
 }
 
+/// Choices from the tree of scores are those of a look at all, ties included, while requests come and end, signals change and replicas leave.
+#[test]
+fn vllms_balancer_finds_what_looking_at_all_finds() {
+    for replicas in [2, 5, 16] {
+        let spec = RouterSpec { snapshot_interval: Time(100), ..RouterSpec::new(Rule::VllmDp) };
+        let mut router = Router::new(&spec, replicas, 7);
+        let mut stream = Stream::new(5, Purpose::Routing, replicas as u64);
+        let mut said = Said { signals: vec![Signal::default(); replicas], ..Said::default() };
+        let mut flights = vec![0u32; replicas];
+        for id in 0..3000 {
+            let at = stream.below(replicas as u64) as usize;
+            match stream.below(4) {
+                0 => {
+                    let next = |signal: &mut Signal, stream: &mut Stream| {
+                        let (waiting, running) = (stream.below(4) as u32, stream.below(6) as u32);
+                        *signal = Signal { waiting, running, kv_usage: stream.below(5) as f64 / 4.0 };
+                    };
+                    said.signals.iter_mut().for_each(|signal| next(signal, &mut stream));
+                    router.snapshot(Time(id.into()), &mut said);
+                }
+                1 if router.available().len() > 1 || !router.ready.is(at) => router.set_available(at, !router.ready.is(at)),
+                2 if flights[at] > 0 => {
+                    flights[at] -= 1;
+                    router.ended(at, id, Time(id.into()));
+                }
+                _ => {}
+            }
+            let score = |replica: usize| vllm_dp_score(flights[replica], router.signals.last(replica));
+            let mut best = (f64::INFINITY, 0);
+            for replica in router.available().iter().map(|&replica| replica as usize) {
+                if score(replica) < best.0 {
+                    best = (score(replica), replica);
+                }
+            }
+            let to = router.route(&plain(id), Time(id.into()), &mut said);
+            assert_eq!(to, best.1, "{replicas}: {id}");
+            flights[to] += 1;
+            // Half of all end soon, so that there are ties.
+            if id % 2 == 0 {
+                flights[to] -= 1;
+                router.ended(to, id, Time(id.into()));
+            }
+        }
+    }
+}
+
 fn every_rule(replicas: usize) -> Vec<Rule> {
     let kv = KvOptions::default();
     vec![
