@@ -6,8 +6,8 @@ import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
 const FLEET = process.argv.includes('--fleet');
-const CASES = FLEET ? ['fleet'] : ['closed-loop', 'poisson', 'azure-conversation'];
-const REPEAT = FLEET ? 1 : 5;
+const CASES = FLEET ? ['fleet'] : ['closed-loop', 'closed-loop-trtllm', 'closed-loop-sglang', 'poisson', 'azure-conversation'];
+const REPEAT = FLEET ? 1 : 20;
 const REPLICAS = 1000;
 const root = new URL('../../', import.meta.url);
 const read = (/** @type {string} */ path) => readFileSync(new URL(path, root));
