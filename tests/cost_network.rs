@@ -125,3 +125,24 @@ fn what_does_not_lie_evenly_or_has_no_nodes_is_refused() {
     let listed: Vec<String> = (0..16).map(|id| format!("{{device_id: g{id}, device: H100-SXM}}")).collect();
     says(&format!("compute_devices: [{}]", listed.join(", ")), "tensor_parallel_size: 16", "say `nodes:`");
 }
+
+/// Two stages on listed GPUs without a link between them are joined as the GPU's servers join them, with a warning, and not by a link of 1 ms; one that
+/// the document gives is the one that each token takes.
+#[test]
+fn no_link_has_a_latency_that_nobody_gave() {
+    let stages = "model_profile_id: Llama-3.1-8B, pipeline_parallel_size: 2, max_model_len: 4096";
+    let config = "model_profile_id: Llama-3.1-8B, parallelism: {strategy: PP, gpu_ids: [a, b], pp_stages: 2}, max_model_len: 4096";
+    let listed = "compute_devices: [{device_id: a, device: H100-SXM}, {device_id: b, device: H100-SXM}]";
+    let linked = |latency_s: f64| {
+        let link = format!("{{link_id: l, source_id: a, dest_id: b, bandwidth_bps: 3.6e12, latency_s: {latency_s}}}");
+        tpot(&simulate(&format!("{listed}, network_links: [{link}]"), "VLLM", config))
+    };
+    let (unsaid, node) = (tpot(&simulate(listed, "VLLM", config)), tpot(&simulate("node: 8xH100-SXM", "VLLM", stages)));
+    assert!((unsaid / node - 1.0).abs() < 0.01, "{unsaid} ms, {node} ms in a node");
+    let (slow, none) = (linked(1e-3), linked(0.0));
+    assert!(slow - unsaid > 0.9, "{slow} ms, without links {unsaid} ms");
+    assert!(slow - none > 0.99, "{slow} ms, with no latency {none} ms");
+    let read = config::read(&document(listed, "VLLM", config), "");
+    let warnings = sim::plan(&read.document.expect("a document"), &NoFiles).expect("a plan").warnings;
+    assert!(warnings.iter().any(|warning| warning.message.contains("network_links")), "{warnings:?}");
+}
