@@ -100,7 +100,7 @@ fn a_router_that_weighs_adapters_finds_them_on_the_gpu() {
         let text = document("VLLM", LLAMA, "", "vllm: {max_loras: 2, max_cpu_loras: 8}")
             .replace("  type: VLLM", &format!("  type: VLLM\n  replicas: 4\n  router: {{policy: scorers{scorers}}}"));
         let run = run::simulate(&text, &NoFiles).remove(0);
-        let loads: u64 = run.counters.iter().map(|counters| u64::from(counters.adapters.loads)).sum();
+        let loads: u64 = run.counters.iter().map(|counters| counters.adapters.loads).sum();
         loads
     };
     let (without, with) = (found(""), found(", lora_affinity_scorer: 4"));
