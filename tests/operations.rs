@@ -261,6 +261,30 @@ fn dynamos_planner_follows_the_day_within_its_budget() {
     }
 }
 
+/// 2 requests a second, 18 from 300 s to 600 s, then 2 again. The targets need more replicas from the step on, and one again when it is over.
+#[test]
+fn dynamos_planner_follows_a_step_and_comes_back() {
+    let day = "{points: [{at_s: 0, factor: 0.2}, {at_s: 300, factor: 1.8}], period_s: 600}";
+    let step = "{points: [{at_s: 0, factor: 0.2}, {at_s: 300, factor: 0.2}, {at_s: 300, factor: 1.8}, {at_s: 600, factor: 1.8}, {at_s: 600, factor: 0.2}]}";
+    for planner in [
+        "{max_gpu_budget: 6}",
+        "{optimization_target: sla, ttft_ms: 400, itl_ms: 20, load_predictor: constant, throughput_adjustment_interval: 30, max_gpu_budget: 6}",
+    ] {
+        let text = days(planner);
+        assert!(text.contains(day));
+        let run = run(&text.replace(day, step));
+        assert_eq!(count(&run, Status::Success), run.requests.len(), "{planner}");
+        let (before, during, after) =
+            (mean_serving(&run, 150.0, 300.0), mean_serving(&run, 400.0, 600.0), mean_serving(&run, 950.0, 1150.0));
+        assert!(during > before + 0.5, "{planner}: {before} before, {during} during");
+        assert!((after - before).abs() < 0.3, "{planner}: {before} before, {after} after");
+        // The first replica more after the step is decided when a first interval has seen it, and not before.
+        let decided = run.fleet.events.iter().filter(|event| event.kind == FleetEventKind::Decision && event.value > event.before);
+        let first_s = decided.map(|event| event.at_ps as f64 / 1e12).find(|&at_s| at_s > 150.0);
+        assert!(first_s.is_some_and(|at_s| at_s > 300.0 && at_s <= 365.0), "{planner}: {first_s:?}");
+    }
+}
+
 /// Everything that can go wrong at random, on three engines.
 fn storm(kind: &str, seed: u64, faults: &str, top: &str) -> String {
     format!(
