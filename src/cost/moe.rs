@@ -78,18 +78,24 @@ impl Uneven {
         let by_number = Uneven::new(experts, gpus, skew);
         let weights: Vec<f64> = (1..=experts.max(1)).map(|rank| exp(-skew * ln(f64::from(rank)))).collect();
         let mut shares = vec![1u32; weights.len()];
-        let load = |shares: &[u32], expert: usize| weights[expert] / f64::from(shares[expert]);
+        let load = |expert: usize, shares: &[u32]| weights[expert] / f64::from(shares[expert]);
+        let most = |shares: &[u32], left: &dyn Fn(usize) -> bool| {
+            let none = weights.len();
+            (0..none).filter(|&expert| left(expert)).fold(none, |a, b| if a == none || load(b, shares) > load(a, shares) { b } else { a })
+        };
         for _ in 0..copies {
-            let most = (0..weights.len()).max_by(|&a, &b| load(&shares, a).total_cmp(&load(&shares, b)).then(b.cmp(&a)));
-            most.into_iter().for_each(|expert| shares[expert] += 1);
+            let expert = most(&shares, &|_| true);
+            shares[expert] += 1;
         }
-        let mut loads: Vec<f64> = (0..weights.len()).flat_map(|expert| vec![load(&shares, expert); shares[expert] as usize]).collect();
-        loads.sort_by(|a, b| b.total_cmp(a));
-        let room = loads.len().div_ceil(gpus.max(1) as usize);
+        let slots = weights.len() + copies as usize;
+        let room = slots.div_ceil(gpus.max(1) as usize);
         let mut held = vec![(0.0f64, 0usize); gpus.max(1) as usize];
-        for load in loads {
+        let mut left = shares.clone();
+        for _ in 0..slots {
+            let expert = most(&shares, &|expert| left[expert] > 0);
+            left[expert] -= 1;
             let least = held.iter_mut().filter(|(_, held)| *held < room).min_by(|a, b| a.0.total_cmp(&b.0));
-            least.into_iter().for_each(|gpu| *gpu = (gpu.0 + load, gpu.1 + 1));
+            least.into_iter().for_each(|gpu| *gpu = (gpu.0 + load(expert, &shares), gpu.1 + 1));
         }
         let most = held.iter().map(|(load, _)| *load).fold(0.0, f64::max);
         let mean = weights.iter().sum::<f64>() / held.len() as f64;
