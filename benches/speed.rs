@@ -80,26 +80,7 @@ fn fleets(criterion: &mut Criterion) {
 }
 
 fn request(id: u32) -> Request {
-    let arrival = Time::from_ms(f64::from(id) * 100.0);
-    Request {
-        id,
-        profile: 0,
-        session: None,
-        turn: 0,
-        sent: arrival,
-        arrival,
-        input_tokens: 500,
-        output_tokens: 250,
-        max_tokens: 250,
-        ignore_eos: true,
-        hangs_up: Time::NEVER,
-        priority: 0,
-        adapter: 0,
-        samples: 1,
-        images: Default::default(),
-        segments: Box::new([]),
-        output_segment: None,
-    }
+    Request::new(id, Time::from_ms(f64::from(id) * 100.0), 500, 250)
 }
 
 /// Ten decode steps of 64 sequences.

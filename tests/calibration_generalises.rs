@@ -6,9 +6,14 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use llmperforacle::catalog::{Calibration, Catalog, Confidence, Device, Dtype, Engine, builtin, framework_defaults};
-use llmperforacle::cost::{Calibrated, CalibratedSpec, CostModel, Graphs, Part, Prefill};
+use llmperforacle::catalog::{Calibration, Catalog, Confidence, Device, Dtype, Engine, builtin};
+use llmperforacle::cost::{Calibrated, CostModel, Prefill};
 use serde_json::Value;
+
+#[path = "support/spec.rs"]
+mod spec;
+
+use spec::spec;
 
 #[path = "support/calibration.rs"]
 #[allow(dead_code, reason = "of the generator only what is typical is used here")]
@@ -50,22 +55,7 @@ fn catalog(calibrations: Vec<Calibration>) -> Catalog {
 fn times(catalog: &Catalog, device: &Device, engine: Engine, expected: Confidence) -> (Vec<f64>, Vec<f64>) {
     let (mut decodes, mut prompts) = (Vec::new(), Vec::new());
     for (model, tp, dtype) in MODELS.into_iter().filter(|(_, tp, _)| *tp <= device.devices_per_node) {
-        let defaults = framework_defaults(engine, device, tp).unwrap();
-        let spec = CalibratedSpec {
-            device: device.clone(),
-            model: builtin().model(model).unwrap().clone(),
-            engine,
-            part: Part::WHOLE,
-            tp,
-            dtype,
-            kv_dtype: Dtype::Bf16,
-            graphs: Graphs::of(engine, defaults.max_capture_tokens),
-            host: defaults.host,
-            sorts_logits: false,
-            mixed_steps_add: false,
-            device_time: 1.0,
-            expert_skew: 0.7,
-        };
+        let spec = spec(device, builtin().model(model).unwrap(), engine, tp, dtype);
         let mut cost = Calibrated::new(catalog, &spec).unwrap();
         assert!(cost.confidence() >= expected, "{} {engine:?} {model}: {:?}", device.name, cost.confidence());
         for (sequences, context) in DECODES {

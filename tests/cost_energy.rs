@@ -5,28 +5,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use llmperforacle::catalog::{Dtype, Engine, builtin, framework_defaults};
-use llmperforacle::cost::{Calibrated, CalibratedSpec, CostModel, Graphs, Part, PowerModel, StepParts, StepWork};
+use llmperforacle::catalog::{Dtype, Engine, builtin};
+use llmperforacle::cost::{Calibrated, CalibratedSpec, CostModel, PowerModel, StepParts, StepWork};
+
+#[path = "support/spec.rs"]
+mod spec;
 
 fn spec(device: &str, model: &str, tp: u32, dtype: Dtype) -> CalibratedSpec {
-    let catalog = builtin();
-    let device = catalog.device(device).unwrap().clone();
-    let defaults = framework_defaults(Engine::Vllm, &device, tp).unwrap();
-    CalibratedSpec {
-        model: catalog.model(model).unwrap().clone(),
-        engine: Engine::Vllm,
-        part: Part::WHOLE,
-        tp,
-        dtype,
-        kv_dtype: Dtype::Bf16,
-        graphs: Graphs::of(Engine::Vllm, defaults.max_capture_tokens),
-        host: defaults.host,
-        sorts_logits: false,
-        mixed_steps_add: false,
-        device_time: 1.0,
-        expert_skew: 0.7,
-        device,
-    }
+    spec::spec(builtin().device(device).unwrap(), builtin().model(model).unwrap(), Engine::Vllm, tp, dtype)
 }
 
 fn model_of(spec: &CalibratedSpec) -> (Calibrated, Option<PowerModel>) {

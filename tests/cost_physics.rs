@@ -3,29 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use llmperforacle::catalog::{Catalog, Confidence, Device, Dtype, Engine, Model, builtin, framework_defaults};
+use llmperforacle::catalog::{Catalog, Confidence, Dtype, Engine, builtin, framework_defaults};
 use llmperforacle::cost::model::Group;
 use llmperforacle::cost::network::Adapters;
 use llmperforacle::cost::{Calibrated, CalibratedSpec, CostModel, Graphs, Network, Part, Prefill};
 
-fn spec(device: &Device, model: &Model, engine: Engine, tp: u32, dtype: Dtype) -> CalibratedSpec {
-    let defaults = framework_defaults(engine, device, tp).unwrap();
-    CalibratedSpec {
-        device: device.clone(),
-        model: model.clone(),
-        engine,
-        part: Part::WHOLE,
-        tp,
-        dtype,
-        kv_dtype: Dtype::Bf16,
-        graphs: Graphs::of(engine, defaults.max_capture_tokens),
-        host: defaults.host,
-        sorts_logits: false,
-        mixed_steps_add: false,
-        device_time: 1.0,
-        expert_skew: 0.7,
-    }
-}
+#[path = "support/spec.rs"]
+mod spec;
+
+use spec::spec;
 
 fn cost(device: &str, model: &str, engine: Engine, tp: u32, dtype: Dtype) -> Calibrated {
     let catalog = builtin();

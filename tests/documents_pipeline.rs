@@ -1,11 +1,14 @@
 //! Documents with pipelines: step times against closed forms, layers and memory of the stages, what is refused.
 
-use llmperforacle::config::{self, Diagnostic};
 use llmperforacle::metrics::RunResult;
-use llmperforacle::sim::{self, NoFiles};
+use llmperforacle::sim::NoFiles;
 
+#[path = "support/errors.rs"]
+mod errors;
 #[path = "support/run.rs"]
 mod run;
+
+use errors::errors;
 
 fn document(hardware: &str, concurrency: u32, tokens: (u32, u32), config: &str) -> String {
     let (input, output) = tokens;
@@ -39,16 +42,6 @@ fn number(result: &RunResult, pointer: &str) -> f64 {
 
 fn tpot(result: &RunResult) -> f64 {
     number(result, "/latency/time_per_output_token_ms/mean")
-}
-
-/// Errors of reading and planning.
-fn errors(text: &str) -> Vec<Diagnostic> {
-    let read = config::read(text, "");
-    let mut found: Vec<Diagnostic> = read.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
-    if let Some(document) = read.document.filter(|_| found.is_empty()) {
-        found.extend(sim::plan(&document, &NoFiles).err().unwrap_or_default());
-    }
-    found
 }
 
 const FIXED: &str = "model_profile_id: Llama-3.1-8B, num_gpu_blocks_override: 100000, timing: {fixed: {prefill_ms: 40, decode_ms: 8}}";

@@ -1,10 +1,14 @@
 //! Documents with vLLM's own options, against closed forms, and what is refused.
 
-use llmperforacle::config::{self, Diagnostic};
-use llmperforacle::sim::{self, NoFiles};
+use llmperforacle::config::Diagnostic;
+use llmperforacle::sim::NoFiles;
 
+#[path = "support/errors.rs"]
+mod errors;
 #[path = "support/run.rs"]
 mod run;
+
+use errors::errors;
 
 /// One request after the other, of 100 tokens and 201 in reply; the host takes 2 ms before each step.
 fn document(config: &str) -> String {
@@ -52,15 +56,6 @@ fn steps_scheduled_together_share_the_hosts_time() {
     let seven = &together(7);
     near(number(seven, tpot), (203.0 * (alone - 2.0) + 29.0 * 2.0) / 200.0);
     assert_eq!(number(seven, "/engine/wasted_tokens"), 4.0 * 3.0);
-}
-
-fn errors(text: &str) -> Vec<Diagnostic> {
-    let read = config::read(text, "");
-    let mut found: Vec<Diagnostic> = read.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
-    if let Some(document) = read.document.filter(|_| found.is_empty()) {
-        found.extend(sim::plan(&document, &NoFiles).err().unwrap_or_default());
-    }
-    found
 }
 
 #[test]

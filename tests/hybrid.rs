@@ -12,6 +12,9 @@ use llmperforacle::metrics::RunResult;
 use llmperforacle::sim::{self, NoFiles, Simulation};
 use serde_json::{Value, json};
 
+#[path = "support/spec.rs"]
+mod spec;
+
 const HYBRIDS: [&str; 9] = [
     "Qwen3-Next-80B-A3B",
     "Kimi-Linear-48B-A3B",
@@ -225,23 +228,7 @@ fn each_engine_gives_states_their_memory_by_its_own_rule() {
 }
 
 fn spec(device: &str, name: &str, engine: Engine, tp: u32) -> CalibratedSpec {
-    let device = builtin().device(device).unwrap();
-    let defaults = framework_defaults(engine, device, tp).unwrap();
-    CalibratedSpec {
-        device: device.clone(),
-        model: model(name).clone(),
-        engine,
-        part: Part::WHOLE,
-        tp,
-        dtype: Dtype::Bf16,
-        kv_dtype: Dtype::Bf16,
-        graphs: Graphs::of(engine, defaults.max_capture_tokens),
-        host: defaults.host,
-        sorts_logits: false,
-        mixed_steps_add: false,
-        device_time: 1.0,
-        expert_skew: 0.7,
-    }
+    spec::spec(builtin().device(device).unwrap(), model(name), engine, tp, Dtype::Bf16)
 }
 
 fn cost(name: &str, engine: Engine, tp: u32) -> Calibrated {

@@ -1,7 +1,6 @@
 //! Attention ranks in lockstep: traces whose times follow by hand from "all ranks' steps begin together and last as long as the slowest",
 //! TensorRT-LLM's balancing, what must hold under any load, and documents. A pass with prefill takes 10 ms and one with decode 1 ms.
 
-use llmperforacle::config::{self, Diagnostic};
 use llmperforacle::engine::policies::sglang::{Sglang, SglangOptions};
 use llmperforacle::engine::policies::trtllm::{Trtllm, TrtllmOptions};
 use llmperforacle::engine::policies::vllm::{Vllm, VllmOptions};
@@ -9,10 +8,14 @@ use llmperforacle::engine::testing::Lab;
 use llmperforacle::engine::{Balance, RankRule};
 use llmperforacle::kv::{BlockTree, HashChain, RadixCache, Reuse};
 use llmperforacle::metrics::RunResult;
-use llmperforacle::sim::{self, NoFiles};
+use llmperforacle::sim::NoFiles;
 
+#[path = "support/errors.rs"]
+mod errors;
 #[path = "support/run.rs"]
 mod run;
+
+use errors::errors;
 
 const REUSE: Reuse = Reuse { blocks: true, partial: true, copy: true, whole_context: true };
 
@@ -334,15 +337,6 @@ fn copies_are_paid_in_memory_and_level_the_gpus() {
     let tpot = |result: &RunResult| number(result, "/latency/time_per_output_token_ms/mean");
     assert!(tpot(&laid_out) < tpot(&by_number), "{} and {}", tpot(&laid_out), tpot(&by_number));
     assert!(tpot(&copied) < tpot(&by_number), "{} and {}", tpot(&copied), tpot(&by_number));
-}
-
-fn errors(text: &str) -> Vec<Diagnostic> {
-    let read = config::read(text, "");
-    let mut found: Vec<Diagnostic> = read.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
-    if let Some(document) = read.document.filter(|_| found.is_empty()) {
-        found.extend(sim::plan(&document, &NoFiles).err().unwrap_or_default());
-    }
-    found
 }
 
 #[test]

@@ -27,6 +27,11 @@ use crate::rng::normal_quantile;
 /// How the popularity of experts falls with their rank. An assumption: even routing would be 0.
 pub const EXPERT_SKEW: f64 = 0.7;
 
+/// How often the expert of a rank, from 1, is chosen; in relation to the first.
+fn popularity(rank: u32, skew: f64) -> f64 {
+    exp(-skew * ln(f64::from(rank)))
+}
+
 /// The expert layers of one model on one device.
 #[derive(Clone, Debug)]
 pub struct Experts {
@@ -60,7 +65,7 @@ impl Uneven {
     /// Of all `experts` of a layer, dealt out over `gpus`.
     pub fn new(experts: u32, gpus: u32, skew: f64) -> Uneven {
         let (experts, gpus) = (experts.max(1), gpus.max(1));
-        let weight = |rank: u32| exp(-skew * ln(f64::from(rank)));
+        let weight = |rank: u32| popularity(rank, skew);
         let total: f64 = (1..=experts).map(weight).sum();
         let squares: f64 = (1..=experts).map(|rank| weight(rank) * weight(rank)).sum();
         let (e, r) = (f64::from(experts), f64::from(gpus));
@@ -76,7 +81,7 @@ impl Uneven {
     /// The same where `copies` of popular experts lie beside them, and all are laid out by load.
     pub fn laid_out(experts: u32, copies: u32, gpus: u32, skew: f64) -> Uneven {
         let by_number = Uneven::new(experts, gpus, skew);
-        let weights: Vec<f64> = (1..=experts.max(1)).map(|rank| exp(-skew * ln(f64::from(rank)))).collect();
+        let weights: Vec<f64> = (1..=experts.max(1)).map(|rank| popularity(rank, skew)).collect();
         let mut shares = vec![1u32; weights.len()];
         let load = |expert: usize, shares: &[u32]| weights[expert] / f64::from(shares[expert]);
         let most = |shares: &[u32], left: &dyn Fn(usize) -> bool| {
@@ -113,7 +118,7 @@ impl Experts {
     /// Experts of a layer that at least one of the tokens chooses, on the busiest GPU.
     pub fn active(&self, tokens: f64) -> f64 {
         let rows = self.rows(tokens);
-        let weight = |rank: u32| exp(-self.skew * ln(f64::from(rank)));
+        let weight = |rank: u32| popularity(rank, self.skew);
         let total: f64 = (1..=self.count()).map(weight).sum();
         let met: f64 = (1..=self.count()).map(|rank| 1.0 - exp(rows * ln_1p(-(weight(rank) / total).min(1.0 - 1e-12)))).sum();
         // Experts of one token are distinct.

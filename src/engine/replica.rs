@@ -183,7 +183,7 @@ impl Replica {
         let Some(PutOff { mut run, bound, idle, later_blocks, .. }) = self.put_off else { return };
         if self.core.pool.blank() >= later_blocks {
             // Whenever they are taken, nothing has to make room for them.
-        } else if self.core.pool.has_tiers() {
+        } else if self.core.tiered {
             self.settle(limit, observer);
         } else {
             run.extend(&mut self.core, limit.min(bound), self.pace.overlap, idle);
@@ -345,7 +345,7 @@ impl Replica {
             return;
         }
         let hang_up = self.hang_ups.next();
-        let now = self.next_event();
+        let logged_at = self.kv_log.is_some().then(|| self.next_event());
         match self.flights.front().map(|flight| flight.end) {
             Some(end) if end <= self.form_at.min(hang_up) => self.finish_flight(observer, ended),
             _ if hang_up <= self.form_at => {
@@ -358,7 +358,9 @@ impl Replica {
             _ => self.form(limit.min(hang_up), observer),
         }
         self.hang_ups.settle(&self.core.jobs);
-        self.log_kv(now);
+        if let Some(at) = logged_at {
+            self.log_kv(at);
+        }
     }
 
     /// Whether the batch that is due waits for new requests.

@@ -8,7 +8,7 @@ import { withPinned } from '../pinned.js';
 import { cssColor } from '../theme.js';
 import { createChartPanel } from './chart-panel.js';
 import { createMemoryBudget } from './memory-budget.js';
-import { merged, style, timePicture } from './over-time.js';
+import { countUpTo, merged, style, timePicture } from './over-time.js';
 import { swatch } from './swatch.js';
 
 /** @import { Store } from '../store.js' */
@@ -262,14 +262,7 @@ export function quantile(sorted, share) {
  */
 export function shareBelow(sorted, x) {
   if (!sorted || sorted.length === 0) return NaN;
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (/** @type {number} */ (sorted[middle]) <= x) low = middle + 1;
-    else high = middle;
-  }
-  return low / sorted.length;
+  return countUpTo(sorted, x) / sorted.length;
 }
 
 // ---- over time ---------------------------------------------------------------------------------------------

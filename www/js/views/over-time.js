@@ -86,11 +86,11 @@ export function timePicture(engine, { label, unit, gauge, mark = null }, runs) {
 }
 
 /**
- * The last of ascending values at or below x; 0 when there is none.
+ * How many of ascending values are at or below x.
  * @param {Float64Array} ascending
  * @param {number} x
  */
-export function lastAt(ascending, x) {
+export function countUpTo(ascending, x) {
   let low = 0;
   let high = ascending.length;
   while (low < high) {
@@ -98,8 +98,15 @@ export function lastAt(ascending, x) {
     if (/** @type {number} */ (ascending[middle]) <= x) low = middle + 1;
     else high = middle;
   }
-  return Math.max(0, low - 1);
+  return low;
 }
+
+/**
+ * The last of ascending values at or below x; 0 when there is none.
+ * @param {Float64Array} ascending
+ * @param {number} x
+ */
+export const lastAt = (ascending, x) => Math.max(0, countUpTo(ascending, x) - 1);
 
 /** Over time where values hold for unequal spans. @param {Line} line */
 function meanOf({ values, atS }) {
