@@ -6,8 +6,10 @@
 //! The fast path: while the policy says that nothing changes, k decode-only steps are taken at once. Their cost is affine in
 //! the sum of contexts, in integers, so the jump ends on the same picosecond as k single steps.
 
+mod departures;
 mod flight;
 mod outage;
+mod seen;
 
 pub use outage::{Backlog, UnderWay};
 
@@ -194,26 +196,6 @@ impl Replica {
         }
     }
 
-    /// Remembers the step under way at a moment.
-    pub fn watch(&mut self, at: Time) {
-        self.puts_off = false;
-        self.probe = Some(Probe::new(at));
-        if let Some(group) = &mut self.lockstep {
-            self.probe = Some(Probe::of_rank(at));
-            group.watch(at);
-        }
-    }
-
-    /// What a watch has found on each attention rank, this one first; nothing for an engine without ranks.
-    pub fn rank_probes(&self) -> Vec<&Probe> {
-        self.lockstep.as_ref().map_or(Vec::new(), |group| group.probes(self))
-    }
-
-    /// What a watch has found.
-    pub fn probe(&self) -> Option<&Probe> {
-        self.probe.as_ref()
-    }
-
     /// When something happens next here, unless a request arrives before; [`Time::NEVER`] when idle.
     #[inline]
     pub fn next_event(&self) -> Time {
@@ -221,76 +203,6 @@ impl Replica {
             return group.next_event(self);
         }
         self.flights.front().map_or(Time::NEVER, |flight| flight.end).min(self.form_at).min(self.hang_ups.next())
-    }
-
-    /// Requests waiting and running.
-    pub fn load(&self) -> (u32, u32) {
-        let Some(group) = &self.lockstep else { return self.own_load() };
-        (group.sum(self, |rank| u64::from(rank.own_load().0)) as u32, group.sum(self, |rank| u64::from(rank.own_load().1)) as u32)
-    }
-
-    /// Of this rank.
-    pub(super) fn own_load(&self) -> (u32, u32) {
-        (self.core.waiting.len() as u32 + self.handovers.unseated(), self.core.running_len())
-    }
-
-    /// LoRA adapters of requests that run and wait here, of all ranks of a group together.
-    pub fn adapters(&self, told: &mut AdapterSeats) {
-        told.clear();
-        match &self.lockstep {
-            Some(group) => group.each(self, |rank| rank.core.tell_adapters(told)),
-            None => self.core.tell_adapters(told),
-        }
-    }
-
-    /// KV blocks that requests hold now.
-    pub fn kv_blocks_used(&self) -> u64 {
-        self.lockstep.as_ref().map_or(self.core.pool.used(), |group| group.sum(self, |rank| rank.core.pool.used()))
-    }
-
-    /// Leading tokens in memory of a prompt that is not here yet; `None` of a group of ranks.
-    pub fn held(&self, request: &Request) -> Option<Held> {
-        if self.lockstep.is_some() {
-            return None;
-        }
-        let device = self.core.pool.held(request);
-        Some(Held { device, below: self.core.pool.held_below(request, device) })
-    }
-
-    /// The same by what the cache has told until `at`, an instant not before those asked for earlier. Tiers below tell nothing: they are
-    /// asked as of now.
-    pub fn held_as_of(&mut self, request: &Request, at: Time) -> Option<Held> {
-        let Some(log) = self.kv_log.as_mut().filter(|_| self.lockstep.is_none()) else { return self.held(request) };
-        let device = log.as_of(at).leading(&request.segments, self.core.pool.block_size());
-        Some(Held { device, below: self.core.pool.held_below(request, device) })
-    }
-
-    /// From now on keeps what the cache tells, for `held_as_of`. A replica that has not seen a request yet.
-    pub fn keep_kv_events(&mut self) {
-        self.core.pool.keep_events();
-        self.kv_log = Some(Box::default());
-    }
-
-    /// Takes down what has happened in the cache at `at`.
-    pub(super) fn log_kv(&mut self, at: Time) {
-        if let Some(log) = &mut self.kv_log {
-            log.add(at, self.core.pool.take_events());
-        }
-    }
-
-    /// From now on keeps whose first token has come out, for `take_prefilled`.
-    pub fn keep_prefilled(&mut self) {
-        self.prefilled = Some(Vec::new());
-    }
-
-    /// Requests whose first token came out in the last `process`.
-    pub fn take_prefilled(&mut self) -> impl Iterator<Item = u32> + '_ {
-        self.prefilled.iter_mut().flat_map(|ids| ids.drain(..))
-    }
-
-    /// KV blocks of the pool.
-    pub fn kv_blocks_total(&self) -> u64 {
-        self.lockstep.as_ref().map_or(self.core.pool.total(), |group| group.sum(self, |rank| rank.core.pool.total()))
     }
 
     /// A request reaches this replica. True when it was turned away, which ends it.
@@ -370,20 +282,6 @@ impl Replica {
         until.is_some()
     }
 
-    /// Tells of the requests whose clients have given up and which are still here, before this replica is no more.
-    pub fn tell_hung_up(&mut self, observer: &mut impl Observer) {
-        for id in std::mem::take(&mut self.hang_ups.pending) {
-            let tokens = self.tokens_out(id);
-            self.report_cancelled(id, tokens, observer);
-        }
-    }
-
-    /// The next client gives up.
-    pub(super) fn take_hang_up(&mut self, ended: &mut Vec<u32>) {
-        let request = self.hang_ups.take(&mut self.core.jobs);
-        ended.extend(request.filter(|&id| self.samples.is_first_to_hang_up(id)));
-    }
-
     /// When the batch in flight longest comes out.
     pub(super) fn flight_end(&self) -> Time {
         self.flights.front().map_or(Time::NEVER, |flight| flight.end)
@@ -417,52 +315,6 @@ impl Replica {
             return self.cost.decode(sequences, context).at(context);
         }
         self.cost.mixed(&self.core.batch.prefills, sequences, context).with_encoding(self.core.encoding_ps())
-    }
-
-    /// Lets go of the requests whose clients have given up.
-    fn drop_hung_up(&mut self, observer: &mut impl Observer) {
-        if !self.hang_ups.pending.is_empty() {
-            self.drop_pending(observer);
-        }
-    }
-
-    #[inline(never)]
-    fn drop_pending(&mut self, observer: &mut impl Observer) {
-        for id in std::mem::take(&mut self.hang_ups.pending) {
-            let tokens = self.tokens_out(id);
-            self.report_cancelled(id, tokens, observer);
-            for flight in &mut self.flights {
-                for list in [&mut flight.first_tokens, &mut flight.completed, &mut flight.finishing] {
-                    list.retain(|&other| other != id);
-                }
-                flight.pieces.retain(|&(other, _)| other != id);
-            }
-            self.policy.forget(id);
-            self.core.drop_job(id);
-        }
-    }
-
-    fn report_cancelled(&mut self, id: JobId, tokens: u32, observer: &mut impl Observer) {
-        let job = &self.core.jobs[id];
-        if !job.leg.is_prefill()
-            && let Some((tokens, prefilled)) = self.samples.ended(job.request.id, tokens, job.prefilled)
-        {
-            observer.cancelled(self.index, job.request.id, job.request.hangs_up, tokens, prefilled);
-        }
-    }
-
-    /// Tokens of a request that have come out, when a batch is being formed: of each run in flight, the last step has not ended.
-    fn tokens_out(&self, id: JobId) -> u32 {
-        let in_flight: u64 = self.flights.iter().map(|flight| flight.yields(&self.core.jobs[id], id, 1)).sum();
-        self.tokens_scheduled(id).saturating_sub(in_flight as u32)
-    }
-
-    /// Tokens of a request that have come out or are in flight.
-    fn tokens_scheduled(&self, id: JobId) -> u32 {
-        match self.core.jobs[id].stage {
-            Stage::Decoding => self.core.decodes_of(self.core.jobs[id].lane).generated(&self.core.jobs, id),
-            _ => self.core.jobs[id].generated,
-        }
     }
 
     /// When the next batch is to be formed, at `now` or later; [`Time::NEVER`] while the pipeline is full.
@@ -622,55 +474,6 @@ impl Replica {
                 Event::Found { request, found } => observer.found(self.index, request, now, &found),
                 Event::Preempted { request } => observer.preempted(self.index, request, now),
             }
-        }
-    }
-
-    /// Nothing runs and nothing could be scheduled: no later event would change that, so the head of the queue is turned away
-    /// rather than left to hang. A policy that keeps its promises never gets here.
-    pub(super) fn turn_away_the_stuck(&mut self, now: Time, observer: &mut impl Observer) {
-        if !self.flights.is_empty() || self.core.running_len() > 0 || self.core.parked > 0 {
-            return;
-        }
-        if let Some(id) = self.core.waiting.pop_front() {
-            debug_assert!(false, "a request that fits was not admitted by an idle engine");
-            let request = self.core.jobs[id].request.id;
-            if self.samples.ended(request, 0, 0).is_some() {
-                observer.rejected(self.index, request, now, super::observer::RejectReason::TooLongForKvPool);
-            }
-            self.core.jobs.remove(id);
-            if !self.core.waiting.is_empty() {
-                self.form_at = now;
-            }
-        }
-    }
-
-    /// Reports what is still here when the simulation ends.
-    pub fn close(&self, observer: &mut impl Observer) {
-        if let Some(group) = &self.lockstep {
-            group.close(observer);
-        }
-        let core = &self.core;
-        let tiers = core.pool.tiers();
-        if !tiers.is_empty() {
-            observer.tiers(self.index, tiers);
-        }
-        let leaving = self.flights.iter().flat_map(|flight| &flight.finishing).copied();
-        let leaving = leaving.filter(|&id| core.jobs[id].stage == Stage::Leaving);
-        let mut samples = self.samples.clone();
-        for id in core.waiting.iter().copied().chain(core.running_everywhere()).chain(leaving) {
-            let job = &core.jobs[id];
-            if job.leg.is_prefill() {
-                continue;
-            }
-            // Tokens in flight at the end have not come out.
-            let in_flight: u64 = self.flights.iter().map(|flight| flight.yields(job, id, flight.undone)).sum();
-            let generated = self.tokens_scheduled(id).saturating_sub(in_flight as u32);
-            let Some((generated, prefilled)) = samples.ended(job.request.id, generated, job.prefilled) else { continue };
-            if job.hung_up {
-                observer.cancelled(self.index, job.request.id, job.request.hangs_up, generated, prefilled);
-                continue;
-            }
-            observer.unfinished(job.request.id, generated, prefilled);
         }
     }
 }
