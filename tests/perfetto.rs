@@ -1,7 +1,11 @@
 //! The trace against the rules of the "Trace Event Format" that importers check: known phases, finite times, complete events that do
-//! not overlap on a track, async begins and ends that nest. And against the run that it draws.
+//! not overlap on a track, async begins and ends that nest. Against the errors that Perfetto's own importer counts (`support/importer.rs`). And
+//! against the run that it draws.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+#[path = "support/importer.rs"]
+mod importer;
 
 use std::collections::BTreeMap;
 
@@ -29,7 +33,10 @@ fn run(fast_path: bool, from: f64, to: f64) -> Vec<RunResult> {
 fn trace(runs: &[RunResult]) -> (Value, Vec<String>) {
     let mut text = Vec::new();
     let notes = perfetto(runs, &mut text).unwrap();
-    (serde_json::from_slice(&text).unwrap(), notes)
+    let text = String::from_utf8(text).unwrap();
+    let errors = importer::import(&text);
+    assert!(errors.is_empty(), "{} errors, first {:#?}", errors.len(), &errors[..errors.len().min(3)]);
+    (serde_json::from_str(&text).unwrap(), notes)
 }
 
 fn events(trace: &Value) -> &[Value] {
@@ -122,6 +129,33 @@ fn engines_that_take_steps_in_other_ways_keep_the_rules_too() {
         assert_eq!(check(&trace), 2, "{entry}");
         assert_eq!(of(&trace, "X").count() as f64, steps, "{entry}");
     }
+}
+
+/// The checker finds what Perfetto counts as errors, each by the name of its statistic.
+#[test]
+fn faults_are_found() {
+    let first = |events: &str| {
+        let errors = importer::import(&format!("{{\"traceEvents\":[{events}]}}"));
+        errors.first().map(|error| error.split(':').next().unwrap_or_default().to_owned()).unwrap_or_default()
+    };
+    let slice = |ts: &str, dur: &str| format!(r#"{{"ph":"X","name":"a","pid":1,"tid":1,"ts":{ts},"dur":{dur}}}"#);
+    let pair = |a: (&str, &str), b: (&str, &str)| first(&[slice(a.0, a.1), slice(b.0, b.1)].join(","));
+    assert_eq!(pair(("0.0", "1.5"), ("1.5", "2.0")), "");
+    // 0.6 and 1.6 ns are rounded to 1 and 2: the slice ends at 3, after the next one begins (2.2 ns, rounded to 2).
+    assert_eq!(pair(("0.0006", "0.0016"), ("0.0022", "2.0")), "slice_spill_overlapping_complete_event");
+    // One within another is no error to it.
+    assert_eq!(pair(("0", "9"), ("1", "2")), "");
+    assert_eq!(first(&slice("0", "null")), "json_parser_failure");
+    assert_eq!(first(&slice("0", "-1")), "slice_negative_duration");
+    assert_eq!(first(&slice("null", "1")), "json_tokenizer_failure");
+    assert_eq!(first(&slice("-1", "1")), "trace_sorter_negative_timestamp_dropped");
+    assert_eq!(first(r#"{"name":"no phase"}"#), "json_tokenizer_failure");
+    assert_eq!(first(r#"{"ph":"C","name":"a","pid":1,"ts":0,"args":{}}"#), "json_parser_failure");
+    assert_eq!(first(r#"{"ph":"C","name":"a","pid":1,"ts":0,"args":{"value":null}}"#), "json_parser_failure");
+    assert_eq!(first(r#"{"ph":"M","name":"process_name","pid":1,"args":{"name":""}}"#), "json_parser_failure");
+    assert_eq!(first(r#"{"ph":"b","name":"a","cat":"c","pid":1,"ts":0}"#), "json_parser_failure");
+    assert_eq!(first(r#"{"ph":"b","name":"a","cat":"c","id":"1","pid":1,"ts":0}"#), "never ended");
+    assert_eq!(first(r#"{"ph":"e","name":"a","cat":"c","id":"1","pid":1,"ts":0}"#), "an end without a begin");
 }
 
 #[test]

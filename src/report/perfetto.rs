@@ -2,7 +2,8 @@
 //! with its steps and counters, one for the requests of each run.
 //!
 //! Format: "Trace Event Format" (complete events `X`, nestable async events `b`/`e`, counters `C`, metadata `M`; times in
-//! microseconds). Bounded: steps are kept for a stretch of time, runs of equal steps become one slice when there are many.
+//! microseconds, to the nanosecond). Bounded: steps are kept for a stretch of time, runs of equal steps become one slice when there are
+//! many.
 
 use std::io::{self, Write};
 
@@ -92,7 +93,7 @@ impl<W: Write> Trace<W> {
             let parts = &steps.parts;
             let ms = |ps: u64| ps as f64 / 1e9;
             self.event(&object!({
-                "ph": "X", "name": name, "cat": "step", "pid": pid, "tid": 1, "ts": us(start), "dur": us(end - start),
+                "ph": "X", "name": name, "cat": "step", "pid": pid, "tid": 1, "ts": us(start), "dur": us_between(start, end),
                 "args": object!({
                     "prefill_tokens": steps.prefill_tokens, "decodes": steps.decode_sequences, "padded_tokens": steps.padded_tokens,
                     "running": steps.running, "waiting": steps.waiting, "held_back": steps.held_back.map(|rule| rule.because()),
@@ -153,7 +154,18 @@ impl<W: Write> Trace<W> {
     }
 }
 
+/// Whole nanoseconds, which is what Perfetto keeps. It rounds a start and a duration each for itself: with parts of nanoseconds a slice could
+/// end after the start of the next, which it counts as an error.
+fn ns(ps: u64) -> u64 {
+    (ps + 500) / 1000
+}
+
 /// Picoseconds to the format's microseconds.
 fn us(ps: u64) -> f64 {
-    ps as f64 / 1e6
+    ns(ps) as f64 / 1e3
+}
+
+/// The time from one instant to another, such that both end where `us` says.
+fn us_between(start_ps: u64, end_ps: u64) -> f64 {
+    ns(end_ps).saturating_sub(ns(start_ps)) as f64 / 1e3
 }
