@@ -99,7 +99,8 @@ fn usage_errors_exit_with_2() {
 #[test]
 fn bad_input_is_named_with_its_place() {
     let dir = folder("bad_input");
-    assert_refused(&call(&["run", "missing.yaml"], &dir), 1, &["missing.yaml", "No such file"]);
+    assert_refused(&call(&["run", "missing.yaml"], &dir), 1, &["missing.yaml", "No such file", "list presets"]);
+    assert_refused(&call(&["run", "chat-h10"], &dir), 1, &["chat-h10", "did you mean `chat-h100`?"]);
     assert_refused(&call(&["run", "."], &dir), 1, &["it is a directory"]);
     std::fs::write(dir.join("latin1.yaml"), b"title: caf\xe9\n").unwrap();
     assert_refused(&call(&["run", "latin1.yaml"], &dir), 1, &["latin1.yaml", "UTF-8"]);

@@ -23,6 +23,7 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use edit::set;
+pub use names::did_you_mean;
 pub use presets::{
     Preset, WorkloadPreset, find_preset, preset, preset_versions, presets, resolve_workload, workload_preset, workload_presets,
 };

@@ -16,7 +16,7 @@ const SLICE: u64 = 100_000;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// A document, YAML or JSON; `-` is standard input.
+    /// A document, YAML or JSON; `-` is standard input, and the name of a preset stands for itself where there is no such file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The moment, simulated seconds from the start: `12.5`, `12.5s` or `12500ms`.

@@ -40,11 +40,14 @@ impl From<Unreadable> for Failure {
     }
 }
 
-/// Reads `path`, or standard input for `-`.
+/// Reads `path`, or standard input for `-`, or the preset of that name where there is no such file.
 pub fn read_document(path: &Path) -> Result<Input, Unreadable> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "<stdin>".to_string() } else { path.display().to_string() };
-    let text = read_text(path, is_stdin).map_err(|why| Unreadable::File(format!("cannot read {name}: {why}")))?;
+    let text = match read_text(path, is_stdin) {
+        Ok(text) => text,
+        Err(why) => preset_text(path).ok_or_else(|| Unreadable::File(format!("cannot read {name}: {why}{}", advice(path))))?,
+    };
     let read = config::read(&text, &name);
     let Some(document) = read.document else {
         return Err(Unreadable::Document { name, findings: read.diagnostics });
@@ -52,6 +55,22 @@ pub fn read_document(path: &Path) -> Result<Input, Unreadable> {
     let folder = if is_stdin { PathBuf::new() } else { path.parent().unwrap_or(Path::new("")).to_path_buf() };
     let files = FilesBeside { folder, model_database: document.model_characteristics_db_path.clone() };
     Ok(Input { name, text, document, warnings: read.diagnostics, files })
+}
+
+/// The document of a preset, where no file has its name.
+fn preset_text(path: &Path) -> Option<String> {
+    let name = path.to_str().filter(|_| !path.exists())?;
+    config::find_preset(name).map(|preset| preset.text.to_owned())
+}
+
+/// What else the name of a file that is not there may have meant.
+fn advice(path: &Path) -> String {
+    if path.exists() || path == Path::new("-") {
+        return String::new();
+    }
+    let names = config::presets().iter().map(|preset| preset.name);
+    let near = config::did_you_mean(&path.to_string_lossy(), names);
+    format!("\n    {}", near.unwrap_or_else(|| "give a file, or the name of a preset (`llmperforacle list presets`)".to_owned()))
 }
 
 fn read_text(path: &Path, is_stdin: bool) -> Result<String, String> {

@@ -11,7 +11,7 @@ use crate::output::{Failure, out, write_file};
 
 #[derive(Args)]
 pub struct LinkArguments {
-    /// Document, YAML or JSON; `-` is standard input.
+    /// Document, YAML or JSON; `-` is standard input, and the name of a preset stands for itself where there is no such file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Address of the page, to print a whole address. Absent: only the part after its `#`.

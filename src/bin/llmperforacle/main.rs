@@ -44,7 +44,7 @@ enum Command {
     Explain(explain::Arguments),
     /// Say what is wrong with documents, without running them.
     Validate {
-        /// Documents, YAML or JSON; `-` is standard input.
+        /// Documents, YAML or JSON; `-` is standard input, and the name of a preset stands for itself where there is no such file.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },

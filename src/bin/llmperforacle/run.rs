@@ -24,7 +24,7 @@ const BAR: u64 = 1000;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Documents, YAML or JSON; `-` is standard input.
+    /// Documents, YAML or JSON; `-` is standard input, and the name of a preset stands for itself where there is no such file.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Change a value first, such as `workload.rate_scale=2` or `frameworks_to_test[0].config.max_num_seqs=64`. May be repeated.
