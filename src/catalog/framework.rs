@@ -67,6 +67,9 @@ pub struct DeviceRow {
     #[serde(default)]
     pub except: Vec<String>,
     pub max_num_batched_tokens: u32,
+    /// vLLM's for a program that runs the engine itself (`LLM` class), where it is another than the server's.
+    #[serde(default)]
+    pub max_num_batched_tokens_llm_class: Option<u32>,
     pub max_num_seqs: u32,
     /// Largest batch that is captured as a CUDA graph, tokens; SGLang's is smaller below four GPUs.
     pub max_capture_tokens: u32,
@@ -96,6 +99,7 @@ pub struct FrameworkDefaults {
     pub engine: Engine,
     pub version: String,
     pub max_num_batched_tokens: u32,
+    pub max_num_batched_tokens_llm_class: Option<u32>,
     pub max_num_seqs: u32,
     pub max_capture_tokens: u32,
     pub gpu_memory_utilization: Option<f64>,
@@ -137,6 +141,7 @@ fn defaults_of(section: &EngineDefaults, row: &DeviceRow, max_capture_tokens: Op
         engine: section.engine,
         version: section.version.clone(),
         max_num_batched_tokens: row.max_num_batched_tokens,
+        max_num_batched_tokens_llm_class: row.max_num_batched_tokens_llm_class,
         max_num_seqs: row.max_num_seqs,
         max_capture_tokens: max_capture_tokens.unwrap_or(row.max_capture_tokens),
         gpu_memory_utilization: section.gpu_memory_utilization,

@@ -13,6 +13,13 @@ pub struct VllmConfig {
     /// Whose defaults. Absent: 0.33. 0.6 without chunked prefill, its default, computes prompts first, in steps of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VllmVersion>,
+    /// Who runs the engine: `server` (the API server) or `llm_class` (a program of its own, which computes more tokens in a step by default:
+    /// 16384 where the server has 8192, 8192 where it has 2048). Absent means server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage_context: Option<VllmUsageContext>,
+    /// `throughput` doubles the defaults of `max_num_batched_tokens` and `max_num_seqs`. Absent means balanced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance_mode: Option<VllmPerformanceMode>,
     /// 0.6 without chunked prefill: decode steps that one call of the scheduler is good for. Arrivals and ends are seen, and tokens come
     /// out, when the last is done. Absent means 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,7 +35,7 @@ pub struct VllmConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub prefill_schedule_interval: Option<u32>,
-    /// Largest batch captured as a CUDA graph, tokens. Absent: the version's, and at most twice `max_num_seqs`.
+    /// Largest batch captured as a CUDA graph, tokens. Absent: the version's, and at most twice what `max_num_seqs` sequences compute in a step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65536))]
     pub max_cudagraph_capture_size: Option<u32>,
@@ -88,6 +95,20 @@ impl VllmVersion {
             VllmVersion::V0_33 => "0.33",
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VllmUsageContext {
+    Server,
+    LlmClass,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VllmPerformanceMode {
+    Balanced,
+    Throughput,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

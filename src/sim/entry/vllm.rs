@@ -4,7 +4,7 @@ use super::plan::KvPlan;
 use super::{Parts, Rules};
 use crate::catalog::{Engine, FrameworkDefaults, VersionDefaults, version_defaults};
 use crate::config::Diagnostic;
-use crate::config::schema::{SpeculativeMethod, VllmSchedulingPolicy, VllmVersion};
+use crate::config::schema::{SpeculativeMethod, VllmConfig, VllmPerformanceMode, VllmSchedulingPolicy, VllmUsageContext, VllmVersion};
 use crate::cost::Graphs;
 use crate::cost::states::{blocks_per_sequence, unified_block};
 use crate::engine::policies::vllm::VllmOptions;
@@ -22,6 +22,34 @@ fn version(parts: &Parts<'_>) -> Result<Option<(FrameworkDefaults, &'static Vers
 /// Share of blocks that the version keeps free at admission.
 pub(super) fn watermark(parts: &Parts<'_>) -> f64 {
     version(parts).ok().flatten().map_or(0.0, |(_, found)| found.watermark)
+}
+
+/// `get_batch_defaults`: tokens and sequences of a step, by who runs the engine and what for.
+fn batch_defaults(
+    parts: &Parts<'_>,
+    own: &VllmConfig,
+    defaults: &FrameworkDefaults,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<(u32, u32), Diagnostic> {
+    let mut tokens = defaults.max_num_batched_tokens;
+    if own.usage_context == Some(VllmUsageContext::LlmClass) {
+        match defaults.max_num_batched_tokens_llm_class {
+            Some(of_class) => tokens = of_class,
+            None => {
+                let message = format!("has no effect: vLLM {} has the same defaults for both", defaults.version);
+                warnings.push(Diagnostic::warning(parts.at("vllm.usage_context"), message, "take it out"));
+            }
+        }
+    }
+    if own.performance_mode != Some(VllmPerformanceMode::Throughput) {
+        return Ok((tokens, defaults.max_num_seqs));
+    }
+    if own.version.is_some_and(|version| version != VllmVersion::V0_33) {
+        let message = format!("vLLM {} has no such mode", defaults.version);
+        let hint = "take it out, or say `max_num_batched_tokens` and `max_num_seqs`";
+        return Err(Diagnostic::error(parts.at("vllm.performance_mode"), message, hint));
+    }
+    Ok((tokens.saturating_mul(2), defaults.max_num_seqs.saturating_mul(2)))
 }
 
 /// Limits, graphs, policy and KV memory of a vLLM engine.
@@ -44,7 +72,8 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
     let max_model_len = config.max_model_len.unwrap_or(context);
 
     // As vLLM: the defaults of one follow the other.
-    let mut budget_tokens = config.max_num_batched_tokens.unwrap_or(defaults.max_num_batched_tokens);
+    let (default_tokens, default_seqs) = batch_defaults(parts, &own, defaults, warnings)?;
+    let mut budget_tokens = config.max_num_batched_tokens.unwrap_or(default_tokens);
     if !chunked && u64::from(budget_tokens) < max_model_len {
         if config.max_num_batched_tokens.is_some() {
             let message = format!(
@@ -65,11 +94,14 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             ));
         }
         Some(seqs) => seqs,
-        None => defaults.max_num_seqs.min(budget_tokens),
+        None => default_seqs.min(budget_tokens),
     };
 
     let graphs = if config.cuda_graphs.unwrap_or(true) {
-        let largest = own.max_cudagraph_capture_size.unwrap_or(defaults.max_capture_tokens.min(max_num_seqs.saturating_mul(2)));
+        // Two batches' worth: of as many sequences as there may be, each with the tokens drafted for it.
+        let per_sequence = config.speculative.as_ref().map_or(1, |own| own.num_speculative_tokens.saturating_add(1));
+        let most = max_num_seqs.saturating_mul(2).saturating_mul(per_sequence);
+        let largest = own.max_cudagraph_capture_size.unwrap_or(defaults.max_capture_tokens.min(most));
         match earlier {
             Some(earlier) => Graphs::vllm(largest, earlier.capture_step_above_256, earlier.mixed_graphs),
             None => Graphs::of(Engine::Vllm, largest),
@@ -133,4 +165,84 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         kv: Box::new(move |blocks, block_size| KvPlan::HashChain { blocks, block_size, caching, beside }),
         overlap: config.async_scheduling.unwrap_or(earlier.is_none_or(|earlier| earlier.async_scheduling)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config;
+    use crate::sim::{self, NoFiles};
+
+    fn document(device: &str, options: &str) -> String {
+        format!(
+            "simulation: {{random_seed: 1}}\nhardware_profile: {{node: 1x{device}}}\nworkload: {{preset: chat, total_requests_to_generate: 1}}\n\
+             frameworks_to_test: [{{name: a, type: VLLM, config: {{model_profile_id: Llama-3.1-8B, max_model_len: 4096, {options}}}}}]\n"
+        )
+    }
+
+    /// Tokens and sequences of a step.
+    fn limits(device: &str, options: &str) -> (u32, u32) {
+        let text = document(device, &format!("vllm: {{{options}}}"));
+        let read = config::read(&text, "");
+        let document = read.document.unwrap_or_else(|| panic!("{:#?}", read.diagnostics));
+        let plan = sim::plan(&document, &NoFiles).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let limits = plan.runs[0].replicas[0].limits();
+        (limits.max_num_batched_tokens, limits.max_num_seqs)
+    }
+
+    /// `get_batch_defaults` of 0.33: by GPU, by who runs the engine, and in throughput mode.
+    #[test]
+    fn batch_defaults_follow_gpu_usage_and_mode() {
+        let offline = "usage_context: llm_class";
+        for (device, server, class) in [
+            ("A100-SXM-80GB", (2048, 256), (8192, 256)),
+            ("L40S", (2048, 256), (8192, 256)),
+            ("H100-SXM", (8192, 1024), (16384, 1024)),
+            ("H200-SXM", (8192, 1024), (16384, 1024)),
+            ("B200", (16384, 1024), (16384, 1024)),
+            ("MI300X", (16384, 1024), (16384, 1024)),
+        ] {
+            let twice = |(tokens, seqs)| (2 * tokens, 2 * seqs);
+            assert_eq!(limits(device, "usage_context: server, performance_mode: balanced"), server, "{device}");
+            assert_eq!(limits(device, ""), server, "{device}");
+            assert_eq!(limits(device, offline), class, "{device}");
+            assert_eq!(limits(device, "performance_mode: throughput"), twice(server), "{device}");
+            assert_eq!(limits(device, &format!("{offline}, performance_mode: throughput")), twice(class), "{device}");
+        }
+    }
+
+    /// Published runs used the defaults of their version.
+    #[test]
+    fn earlier_versions_have_their_own_batch_defaults() {
+        for version in ["0.8", "0.9", "0.11"] {
+            let of = |device: &str, rest: &str| limits(device, &format!("version: \"{version}\"{rest}"));
+            assert_eq!(of("H100-SXM", ""), (8192, 1024), "{version}");
+            assert_eq!(of("B200", ""), (8192, 1024), "{version}");
+            assert_eq!(of("A100-SXM-80GB", ""), (2048, 256), "{version}");
+            assert_eq!(of("H100-SXM", ", usage_context: llm_class"), (16384, 1024), "{version}");
+        }
+        // 0.6 does not look at the GPU, and without chunked prefill a step holds the longest request.
+        assert_eq!(limits("H100-SXM", "version: \"0.6\""), (4096, 256));
+        assert_eq!(limits("A100-SXM-80GB", "version: \"0.6\""), (4096, 256));
+    }
+
+    #[test]
+    fn a_mode_of_another_version_is_refused() {
+        let read = config::read(&document("H100-SXM", "vllm: {version: \"0.11\", performance_mode: throughput}"), "");
+        let errors = sim::plan(&read.document.expect("a document"), &NoFiles).err().unwrap_or_default();
+        assert!(errors.iter().any(|error| error.path.ends_with("vllm.performance_mode") && !error.hint.is_empty()), "{errors:#?}");
+    }
+
+    /// Captured are batches up to twice as many sequences as there may be, each with the tokens drafted for it, and up to 512 tokens.
+    #[test]
+    fn drafted_tokens_count_for_captured_sizes() {
+        let graphs = |options: &str| {
+            let read = config::read(&document("H100-SXM", options), "");
+            let plan = sim::plan(&read.document.expect("a document"), &NoFiles).unwrap_or_else(|errors| panic!("{errors:#?}"));
+            plan.runs[0].info.replicas[0].memory.graphs_bytes / (10.0 * f64::from(1 << 20))
+        };
+        // 1, 2, 4, 8, 16, 24, 32; with three drafted 40 ... 128 too.
+        assert_eq!(graphs("max_num_seqs: 16"), 7.0);
+        assert_eq!(graphs("max_num_seqs: 16, speculative: {method: ngram, num_speculative_tokens: 3, acceptance_rate: 0.5}"), 19.0);
+        assert_eq!(graphs("max_num_seqs: 1024, speculative: {method: ngram, num_speculative_tokens: 3, acceptance_rate: 0.5}"), 51.0);
+    }
 }
