@@ -157,3 +157,23 @@ fn fewer_sequences_and_a_larger_gpu_are_offered_where_they_help() {
     let memory = |name: &str| builtin().device(name).unwrap().memory_bytes;
     assert!(memory(larger) > memory("L4"));
 }
+
+/// `mem_fraction_static` as SGLang 0.5.23 computes it, from its formula with what it captures by default. Its reserve is taken of all free memory
+/// before loading, so weights and KV together are that share.
+#[test]
+fn sglang_keeps_its_static_fractions() {
+    for (device, tp, fraction) in [
+        ("A100-SXM-80GB", 1, 0.830),
+        ("H100-SXM", 1, 0.830),
+        ("H100-SXM", 8, 0.812),
+        ("H200-SXM", 1, 0.903),
+        ("B200", 1, 0.854),
+        ("L40S", 1, 0.843),
+    ] {
+        let budget = budget(Engine::Sglang, device, "Llama-3.1-8B", tp);
+        let share = (budget.weights + budget.kv_bytes) / (budget.total - budget.rest);
+        assert!((share - fraction).abs() <= 0.005, "{device} x {tp}: {share}");
+        // It is kept to three places; a token of KV is nothing beside it.
+        assert!((share * 1000.0 - (share * 1000.0).round()).abs() < 0.01, "{device} x {tp}: {share}");
+    }
+}

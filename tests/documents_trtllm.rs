@@ -121,6 +121,13 @@ fn the_main_branch_chooses_its_scheduler_by_the_model() {
     }
     assert_eq!(hash("Llama-3.1-8B", "version: main"), hash("Llama-3.1-8B", second));
     assert_eq!(hash("Qwen3-8B", "version: main"), hash("Qwen3-8B", first));
+    // Of a model with states beside its attention too.
+    let hybrid = |options: &str| {
+        let text = document("TRTLLM", &format!("max_num_seqs: 64, num_gpu_blocks_override: 2000, trtllm: {{{options}}}"));
+        run::simulate(&text.replace("Llama-3.1-8B", "Nemotron-H-8B"), &NoFiles).remove(0).hash()
+    };
+    assert_eq!(hybrid("version: main"), hybrid(second));
+    assert_ne!(hybrid("version: main"), hybrid(first));
     // The second has one capacity policy.
     assert_eq!(hash("Llama-3.1-8B", "version: main, capacity_scheduler_policy: GUARANTEED_NO_EVICT"), hash("Llama-3.1-8B", first));
 }

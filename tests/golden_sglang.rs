@@ -361,6 +361,23 @@ fn lpm_serves_the_longest_cached_prefix_first() {
 }
 
 /// `lpm`: of those that share a prefix which is not cached yet, one goes and the others wait to find it.
+/// More than 128 waiting requests are served in order of arrival: nobody is looked up for so many.
+#[test]
+fn lpm_serves_long_queues_in_order_of_arrival() {
+    let cached_one_of = |queued: u32| {
+        let mut lab = engine(1 << 20, |options| options.order = Order::Lpm).limits(|limits| limits.max_num_seqs = 1);
+        lab.arrive_with(0.0, 500, 1, &[segment(0, 500)]);
+        for other in 1..queued {
+            lab.arrive_with(1.0, 100, 1, &[segment(other, 100)]);
+        }
+        lab.arrive_with(2.0, 600, 1, &[segment(0, 500)]);
+        lab.run().last().copied()
+    };
+    // At 10, of 128 waiting ones the last goes first, since its prompt is cached; of 129 it does not, and at 20 there are 128.
+    assert_eq!(cached_one_of(128), Some((20.0, 20.0)));
+    assert_eq!(cached_one_of(129), Some((30.0, 30.0)));
+}
+
 #[test]
 fn lpm_lets_one_of_equal_prefixes_go_ahead() {
     let mut lab = engine(1 << 20, |options| options.order = Order::Lpm).limits(|limits| limits.max_num_seqs = 2);

@@ -288,6 +288,23 @@ fn a_partly_matching_block_is_copied() {
 
 /// Context chunking: the first takes all it can; equal progress completes both together; a forced chunk is one block.
 #[test]
+fn windows_make_larger_units() {
+    let run = |unit: u32, budget: u32, prompt: u32| {
+        let mut lab = engine(100_000, |options| options.chunk_unit = unit).limits(|limits| {
+            limits.chunked_prefill = true;
+            limits.max_num_batched_tokens = budget;
+        });
+        lab.arrive(0.0, prompt, 1);
+        lab.run()
+    };
+    // 1150 tokens in steps of 600: 576 and 574 in blocks of 32; 512, 512 and 126 in units of 256.
+    assert_eq!(run(0, 600, 1150), [(20.0, 20.0)]);
+    assert_eq!(run(256, 600, 1150), [(30.0, 30.0)]);
+    // A step that no unit fits into goes by blocks: 128, 128 and 44.
+    assert_eq!(run(256, 128, 300), [(30.0, 30.0)]);
+}
+
+#[test]
 fn chunking_policies_share_the_step_differently() {
     let run = |chunking: Chunking, budget: u32, prompt: u32| {
         let mut lab = engine(100_000, |options| options.chunking = chunking);

@@ -208,7 +208,9 @@ fn sglang_static_fraction(spec: &MemorySpec<'_>) -> f64 {
     if memory_mb > 60.0 * 1024.0 {
         reserve = reserve.max(10_240.0);
     }
-    ((memory_mb - reserve) / memory_mb).max(0.0)
+    // Kept to three places.
+    let thousandths = ((memory_mb - reserve) / memory_mb).max(0.0) * 1000.0 + 0.5;
+    f64::from(thousandths as u32) / 1000.0
 }
 
 /// The device with the least memory on which it fits, graphs as they are; one with the same link where there is a choice.

@@ -149,3 +149,43 @@ pub(super) fn micro_batch(parts: &Parts<'_>, max_running_requests: u32) -> u32 {
         stages => own.unwrap_or((max_running_requests / stages).max(1)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config;
+    use crate::sim::{self, NoFiles};
+
+    /// Tokens of a step and most running requests.
+    fn limits(options: &str) -> (u32, u32) {
+        let text = format!(
+            "simulation: {{random_seed: 1}}\nhardware_profile: {{node: 8xH200-SXM}}\nworkload: {{preset: chat, total_requests_to_generate: 1}}\n\
+             frameworks_to_test: [{{name: a, type: SGLANG, config: {{{options}}}}}]\n"
+        );
+        let read = config::read(&text, "");
+        let document = read.document.unwrap_or_else(|| panic!("{:#?}", read.diagnostics));
+        let plan = sim::plan(&document, &NoFiles).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let limits = plan.runs[0].replicas[0].limits();
+        (limits.max_num_batched_tokens, limits.max_num_seqs)
+    }
+
+    /// 512 for each longest context that the pool holds, from 2048 to 4096, no more than half the pool's tokens.
+    #[test]
+    fn running_requests_follow_the_pool() {
+        let running = |pool: u32, context: u32| {
+            limits(&format!("model_profile_id: Llama-3.1-8B, num_gpu_blocks_override: {pool}, max_model_len: {context}")).1
+        };
+        assert_eq!(running(1_000_000, 4096), 4096);
+        assert_eq!(running(1_000_000, 131_072), 3906);
+        assert_eq!(running(100_000, 131_072), 2048);
+        assert_eq!(running(3000, 2000), 1500);
+        assert_eq!(limits("model_profile_id: Llama-3.1-8B, num_gpu_blocks_override: 3000, sglang: {max_running_requests: 7}").1, 7);
+    }
+
+    /// Attention ranks share a chunk.
+    #[test]
+    fn each_rank_takes_its_part_of_a_chunk() {
+        let model = "model_profile_id: DeepSeek-R1, dtype: fp8_block, max_model_len: 8192, tensor_parallel_size: 8";
+        assert_eq!(limits(model).0, 8192);
+        assert_eq!(limits(&format!("{model}, sglang: {{enable_dp_attention: true, dp_size: 8}}")).0, 1024);
+    }
+}

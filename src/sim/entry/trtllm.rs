@@ -15,6 +15,9 @@ use crate::engine::{Limits, PolicySpec};
 use crate::kv::Reuse;
 use crate::units::Time;
 
+/// Tokens that pieces of a prompt are multiples of where layers look back over a window.
+const WINDOWED_CHUNK: u32 = 256;
+
 /// Limits, graphs, policy and KV memory of a TensorRT-LLM engine.
 pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &mut Vec<Diagnostic>) -> Result<Rules, Diagnostic> {
     let config = parts.config;
@@ -90,7 +93,8 @@ fn second_scheduler(own: &TrtllmConfig, parts: &Parts<'_>, warnings: &mut Vec<Di
     }
     let inline = parts.config.model.as_ref().and_then(|shape| shape.get("model_type")).and_then(serde_json::Value::as_str);
     let name = inline.unwrap_or(&parts.model.name).to_ascii_lowercase().replace('_', "-");
-    let chosen = ["llama", "codellama", "gpt-oss", "gemma3", "gemma-3"].iter().any(|family| name.starts_with(family));
+    let families = ["llama", "codellama", "gpt-oss", "gemma3", "gemma-3", "gemma4", "gemma-4", "deepseek-v4"];
+    let chosen = parts.model.linear.is_some() || families.iter().any(|family| name.starts_with(family));
     let keeps = own.capacity_scheduler_policy.filter(|policy| *policy != CapacitySchedulerPolicy::MaxUtilization);
     if chosen && keeps.is_some() {
         let message = "the first scheduler serves: the second, which the main branch chooses for this model, has MAX_UTILIZATION only";
@@ -130,6 +134,7 @@ fn options(own: &TrtllmConfig, parts: &Parts<'_>, v2: bool) -> Result<TrtllmOpti
         batch_wait_max_tokens_ratio: own.batch_wait_max_tokens_ratio.unwrap_or(default.batch_wait_max_tokens_ratio),
         batch_wait_timeout,
         pp_size: parts.degrees.pp,
+        chunk_unit: if parts.model.sliding_window.is_some() { WINDOWED_CHUNK } else { 0 },
     })
 }
 

@@ -7,7 +7,7 @@ use crate::engine::core::Core;
 use crate::engine::held::HoldRule;
 use crate::engine::job::JobId;
 
-/// `context_chunking_policy`. Pieces are multiples of a block except the last of a prompt.
+/// `context_chunking_policy`. Pieces are multiples of a unit (a block, mostly) except the last of a prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Chunking {
     /// The first takes all it can, then the next.
@@ -29,7 +29,7 @@ impl Trtllm {
         chosen.extend(waiting.iter().map(|&(id, tokens)| (id, tokens)));
 
         let remaining: Vec<u64> = chosen.iter().map(|&(_, tokens)| tokens).collect();
-        let pieces = self.options.chunking.cut(&remaining, room.tokens, core.pool.block_size());
+        let pieces = self.options.chunking.cut(&remaining, room.tokens, self.unit(core));
         let mut all = true;
         for (place, (&(id, _), &piece)) in chosen.iter().zip(&pieces).enumerate() {
             if piece == 0 {

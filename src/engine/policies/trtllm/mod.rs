@@ -54,6 +54,8 @@ pub struct TrtllmOptions {
     pub batch_wait_timeout: Time,
     /// Stages: the capacity scheduler admits that many times `max_batch_size`, and each micro-batch holds that once.
     pub pp_size: u32,
+    /// Tokens that pieces of a prompt are multiples of, all but the last; 0: a block.
+    pub chunk_unit: u32,
 }
 
 impl Default for TrtllmOptions {
@@ -68,6 +70,7 @@ impl Default for TrtllmOptions {
             batch_wait_max_tokens_ratio: 0.0,
             batch_wait_timeout: Time::ZERO,
             pp_size: 1,
+            chunk_unit: 0,
         }
     }
 }
@@ -106,6 +109,13 @@ impl Trtllm {
     /// Most requests running at once.
     fn seats(&self, core: &Core) -> u32 {
         core.limits.max_num_seqs.saturating_mul(self.options.pp_size.max(1))
+    }
+
+    /// Tokens that pieces of a prompt are multiples of.
+    fn unit(&self, core: &Core) -> u32 {
+        // A step too small for a unit would never compute one.
+        let most = core.limits.max_num_batched_tokens;
+        if (1..=most).contains(&self.options.chunk_unit) { self.options.chunk_unit } else { core.pool.block_size() }
     }
 
     /// Whether a request can lose its KV to another.

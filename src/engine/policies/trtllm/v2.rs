@@ -70,7 +70,7 @@ impl Trtllm {
 
     /// Tokens of a context in this step; 0 when it does not fit.
     fn piece(&self, core: &Core, room: &Room, left: u32) -> u32 {
-        let unit = core.pool.block_size();
+        let unit = self.unit(core);
         match left <= room.tokens {
             true => left,
             false if core.limits.chunked_prefill => room.tokens / unit * unit,
