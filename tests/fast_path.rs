@@ -115,6 +115,7 @@ fn trtllm() -> impl Strategy<Value = PolicySpec> {
         |(capacity, v2, chunking, prefix_aware, max_util_for_resume, (batch_wait_iters, batch_wait_max_tokens_ratio))| {
             PolicySpec::Trtllm(TrtllmOptions {
                 pp_size: 1,
+                chunk_unit: 0,
                 capacity,
                 v2,
                 chunking,

@@ -66,7 +66,9 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         warnings.push(Diagnostic::warning(parts.at("vllm.version"), message, "state what you know of the run beside it"));
     }
     let kv_bytes = parts.kv_dtype.kv_bytes().unwrap_or(2.0);
-    let block_size = unified_block(&parts.model, parts.tp, kv_bytes, config.block_size.unwrap_or(defaults.block_size));
+    // FlashMLA's blocks, which V1 takes for models with latent attention.
+    let block = if parts.model.mla.is_some() && !earlier.is_some_and(|earlier| earlier.prefill_first) { 64 } else { defaults.block_size };
+    let block_size = unified_block(&parts.model, parts.tp, kv_bytes, config.block_size.unwrap_or(block));
     let chunked = config.enable_chunked_prefill.unwrap_or(defaults.chunked_prefill);
     let context = u64::from(parts.model.max_context);
     let max_model_len = config.max_model_len.unwrap_or(context);
@@ -230,6 +232,19 @@ mod tests {
         let read = config::read(&document("H100-SXM", "vllm: {version: \"0.11\", performance_mode: throughput}"), "");
         let errors = sim::plan(&read.document.expect("a document"), &NoFiles).err().unwrap_or_default();
         assert!(errors.iter().any(|error| error.path.ends_with("vllm.performance_mode") && !error.hint.is_empty()), "{errors:#?}");
+    }
+
+    /// Latent attention's kernels want blocks of 64 tokens.
+    #[test]
+    fn blocks_are_larger_for_latent_attention() {
+        let block = |model: &str, options: &str| {
+            let text = document("H200-SXM", options).replace("Llama-3.1-8B", model);
+            let plan = sim::plan(&config::read(&text, "").document.expect("a document"), &NoFiles);
+            plan.unwrap_or_else(|errors| panic!("{errors:#?}")).runs[0].info.replicas[0].block_tokens
+        };
+        assert_eq!(block("Llama-3.1-8B", ""), 16);
+        assert_eq!(block("DeepSeek-V2-Lite", ""), 64);
+        assert_eq!(block("DeepSeek-V2-Lite", "block_size: 32"), 32);
     }
 
     /// Captured are batches up to twice as many sequences as there may be, each with the tokens drafted for it, and up to 512 tokens.
