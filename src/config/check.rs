@@ -86,7 +86,7 @@ impl<'a> Checker<'a> {
         if finite(node) {
             return Some(node.to_json());
         }
-        self.error(node.place, path, "a number in here is infinite or not a number".into(), "");
+        self.error(node.place, path, "a number in here is infinite or not a number".into(), "write finite numbers");
         None
     }
 
@@ -99,7 +99,13 @@ impl<'a> Checker<'a> {
                 "write it without quotes"
             }
             Value::Map(_) if expected.contains("list") => "put `- ` before the entry (YAML) or `[ ]` around it (JSON)",
-            _ => "",
+            Value::Text(_) if expected.contains("number") => "write the number alone, in digits and without a unit",
+            Value::Float(_) if expected.contains("number") => "write it without a fraction",
+            _ if expected.starts_with("one of") => "write one of these names",
+            _ if expected.contains("list") => "write a list, such as `[a, b]`",
+            _ if expected.contains("mapping") => "write keys with values, such as `{key: value}`",
+            _ if expected.contains("true") => "write `true` or `false`",
+            _ => "write this kind of value, or take the key out",
         };
         self.error(node.place, path, format!("{} should be {expected}, found {}", last_key(path), node.describe()), hint);
         None
@@ -186,7 +192,12 @@ impl<'a> Checker<'a> {
         let count = items.len() as f64;
         if count < least || count > most {
             let allowed = if most.is_finite() { format!("{least} to {most}") } else { format!("at least {least}") };
-            self.error(node.place, path, format!("{} has {count} entries (should be {allowed})", last_key(path)), "");
+            self.error(
+                node.place,
+                path,
+                format!("{} has {count} entries (should be {allowed})", last_key(path)),
+                if count < least { "add some" } else { "take some out" },
+            );
             // Ten thousand entries too many would each be looked at in vain.
             return None;
         }
@@ -207,20 +218,22 @@ impl<'a> Checker<'a> {
         };
         let letters = text.chars().count() as f64;
         if let Some(most) = limit(schema, "maxLength").filter(|most| letters > *most) {
-            self.error(node.place, path, format!("{} has {letters} letters (should be at most {most})", last_key(path)), "");
+            self.error(node.place, path, format!("{} has {letters} letters (should be at most {most})", last_key(path)), "shorten it");
             return None;
         }
         if limit(schema, "minLength").is_some_and(|least| letters < least) {
-            self.error(node.place, path, format!("{} is empty", last_key(path)), "");
+            self.error(node.place, path, format!("{} is empty", last_key(path)), "write something, or take the key out");
             return None;
         }
         Some(text.into())
     }
 
     fn name(&mut self, node: &Node, names: &[&str], type_name: &str, path: &str) -> Option<Json> {
-        let text = match (&node.value, &node.plain) {
-            (Value::Text(text), _) => text.as_str(),
-            (Value::Bool(_), Some(plain)) => plain,
+        // Versions look like numbers.
+        let text = &match (&node.value, &node.plain) {
+            (Value::Text(text), _) => text.clone(),
+            (Value::Bool(_) | Value::Integer(_) | Value::Float(_), Some(plain)) => plain.to_string(),
+            (Value::Float(float), None) => float.to_string(),
             _ => return self.wrong_type(node, &format!("one of {}", names.join(", ")), path),
         };
         if let Some(name) = spelling(text, names) {

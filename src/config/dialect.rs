@@ -104,7 +104,7 @@ pub fn translate(root: &mut Node, diagnostics: &mut Vec<Diagnostic>) {
             if let Some(gpu) = single_gpu.as_ref().filter(|_| !is_parallel && config.get("gpu_id").is_none()) {
                 let path = join_key(&join_index("frameworks_to_test", index), "config");
                 let message = format!("no gpu_id: taken as `{gpu}`, the original project's default");
-                diagnostics.push(Diagnostic::warning(path, message, "").at(config.place));
+                diagnostics.push(Diagnostic::warning(path, message, "say `gpu_id`").at(config.place));
                 config.set_default("gpu_id", Value::Text(gpu.clone()));
             }
         }
@@ -223,7 +223,7 @@ pub fn warn_without_effect(root: &Node, diagnostics: &mut Vec<Diagnostic>) {
         if let Some((path, place)) = places.first() {
             let key = pattern.rsplit('.').next().unwrap_or(pattern);
             let also = if places.len() > 1 { format!(" ({} places)", places.len()) } else { String::new() };
-            diagnostics.push(Diagnostic::warning(path.clone(), format!("`{key}` has no effect: {reason}{also}"), "").at(*place));
+            diagnostics.push(Diagnostic::warning(path.clone(), format!("`{key}` has no effect: {reason}{also}"), "take it out").at(*place));
         }
     }
 }

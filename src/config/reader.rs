@@ -38,7 +38,7 @@ pub(super) struct SyntaxError {
 
 impl SyntaxError {
     pub fn new(place: Place, message: &str) -> SyntaxError {
-        SyntaxError { place, message: message.into(), hint: String::new() }
+        SyntaxError { place, message: message.into(), hint: "see that quotes, brackets and indents around here match".into() }
     }
 
     pub fn with_hint(mut self, hint: &str) -> SyntaxError {
@@ -75,7 +75,7 @@ pub fn locate(text: &str, file_name: &str, findings: &mut [Diagnostic]) {
 pub fn read_value(value: &serde_json::Value) -> Read {
     match Node::from_json(value) {
         Ok(node) => read_node(node, Origin::Here),
-        Err(message) => Read::failed(Diagnostic::error("", message, "")),
+        Err(message) => Read::failed(Diagnostic::error("", message, "start from a preset")),
     }
 }
 
@@ -83,7 +83,7 @@ pub fn read_value(value: &serde_json::Value) -> Read {
 pub(super) fn read_shared(value: &serde_json::Value) -> Read {
     match Node::from_json(value) {
         Ok(node) => read_node(node, Origin::Link),
-        Err(message) => Read::failed(Diagnostic::error("", message, "")),
+        Err(message) => Read::failed(Diagnostic::error("", message, "start from a preset")),
     }
 }
 

@@ -16,12 +16,15 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
         let (event, span) = item.map_err(scan_error)?;
         builder.event(event, span)?;
     }
-    builder.root.ok_or_else(|| SyntaxError::new(Place { line: 1, column: 1 }, "the document is empty"))
+    builder.root.ok_or_else(|| {
+        SyntaxError::new(Place { line: 1, column: 1 }, "the document is empty")
+            .with_hint("start from a preset: `llmperforacle generate-config --preset chat-h100`")
+    })
 }
 
 fn scan_error(error: ScanError) -> SyntaxError {
     let tab = error.info().contains("tab");
-    let hint = if tab { "YAML indents with spaces, never with tabs" } else { "" };
+    let hint = if tab { "YAML indents with spaces, never with tabs" } else { "see that quotes, brackets and indents around here match" };
     SyntaxError { place: place_of(error.marker().line(), error.marker().col()), message: error.info().into(), hint: hint.into() }
 }
 
@@ -87,11 +90,11 @@ impl Builder {
                     node.place = place;
                     self.nodes = self.nodes.saturating_add(node.size() - 1);
                     if self.open.len() + depth > MAX_DEPTH {
-                        return Err(SyntaxError::new(place, &too_deep()));
+                        return Err(SyntaxError::new(place, &too_deep()).with_hint("nest less"));
                     }
                     self.put(node, 0, place)
                 }
-                None => Err(SyntaxError::new(place, "an alias refers to a value that contains it")),
+                None => Err(SyntaxError::new(place, "an alias refers to a value that contains it").with_hint("write the value out")),
             },
             Event::DocumentStart(_) if self.root.is_some() => {
                 Err(SyntaxError::new(place, "the file has a second document after `---`")
@@ -162,7 +165,8 @@ fn merge(mut entries: Vec<Entry>, merged: Vec<Node>) -> Result<Vec<Entry>, Synta
         };
         for map in maps {
             let Value::Map(added) = map.value else {
-                return Err(SyntaxError::new(map.place, "`<<` takes a mapping or a list of mappings"));
+                return Err(SyntaxError::new(map.place, "`<<` takes a mapping or a list of mappings")
+                    .with_hint("name the anchor of a mapping, such as `<<: *base`"));
             };
             for entry in added {
                 if !entries.iter().any(|own| own.key == entry.key) {

@@ -185,7 +185,7 @@ impl<'a> Hardware<'a> {
                 if device.calibration.is_some() {
                     let message =
                         format!("collectives take the times measured on {}'s own interconnect, not those of the links", device.name);
-                    warnings.push(Diagnostic::warning(path, message, ""));
+                    warnings.push(Diagnostic::warning(path, message, "take the links out"));
                 }
             }
             _ => {

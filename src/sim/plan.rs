@@ -102,7 +102,11 @@ pub fn plan(document: &Document, files: &dyn Files) -> Result<Plan, Vec<Diagnost
     for (index, entry) in document.frameworks_to_test.iter().enumerate() {
         let path = format!("frameworks_to_test[{index}]");
         if entry.is_target_for_workload == Some(false) {
-            warnings.push(Diagnostic::warning(path, format!("{} is no target of the workload and is not simulated", entry.name), ""));
+            warnings.push(Diagnostic::warning(
+                path,
+                format!("{} is no target of the workload and is not simulated", entry.name),
+                "take `is_target_for_workload` out to simulate it",
+            ));
             continue;
         }
         match with_calibration(entry, files, &path) {

@@ -5,6 +5,9 @@ use super::super::node::{join_index, join_key};
 use super::super::schema::{Distribution, DistributionKind, LogNormalSpace};
 use super::Findings;
 
+/// What to do about a number out of range.
+const WITHIN: &str = "choose one within the range";
+
 /// What a distribution is drawn for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
@@ -117,7 +120,7 @@ impl Parameter<'_> {
     fn check(&self, right: bool, allowed: &str, findings: &mut Findings) {
         if !right {
             let message = format!("Invalid {}: {} (should be {allowed})", self.name, readable(self.value));
-            findings.error(join_key(self.path, self.name), message, "");
+            findings.error(join_key(self.path, self.name), message, WITHIN);
         }
     }
 }
@@ -223,7 +226,7 @@ pub fn check_weights(weights: impl Iterator<Item = (String, f64)>, path: &str, f
     let mut right = true;
     for (weight_path, weight) in weights {
         if !(0.0..=1e9).contains(&weight) {
-            findings.error(weight_path, format!("Invalid weight: {} (should be 0-1e9)", readable(weight)), "");
+            findings.error(weight_path, format!("Invalid weight: {} (should be 0-1e9)", readable(weight)), WITHIN);
             right = false;
         }
         total += weight;
@@ -244,7 +247,7 @@ fn quantiles(given: &Distribution, (least, most): (f64, f64), path: &str, findin
     rising(values, &values_path, "quantiles", findings);
     for (index, value) in values.iter().enumerate().filter(|(_, value)| !(least..=most).contains(*value)) {
         let message = format!("Invalid quantile: {} (should be {}-{})", readable(*value), readable(least), readable(most));
-        findings.error(join_index(&values_path, index), message, "");
+        findings.error(join_index(&values_path, index), message, WITHIN);
     }
     let Some(probabilities) = &given.probabilities else { return };
     let path = join_key(path, "probabilities");
@@ -265,7 +268,7 @@ fn rising(values: &[f64], path: &str, what: &str, findings: &mut Findings) {
             && low > high
         {
             let message = format!("{} comes after {}: {what} never fall", readable(*high), readable(*low));
-            findings.error(join_index(path, index + 1), message, "");
+            findings.error(join_index(path, index + 1), message, "put them in rising order");
         }
     }
 }

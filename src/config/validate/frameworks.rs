@@ -91,7 +91,7 @@ fn contradictions(config: &FrameworkConfig, path: &str, findings: &mut Findings)
     }
     if config.enable_prefix_caching == Some(false) && config.enable_cross_request_caching == Some(true) {
         let message = "`enable_cross_request_caching` has no effect: `enable_prefix_caching` is off";
-        findings.warning(join_key(path, "enable_cross_request_caching"), message, "");
+        findings.warning(join_key(path, "enable_cross_request_caching"), message, "take one of the two out");
     }
     if let Some(timing) = &config.timing
         && timing.fixed.is_some() == timing.polynomial.is_some()
@@ -153,7 +153,7 @@ fn placement(config: &FrameworkConfig, devices: Option<&[ComputeDevice]>, path: 
             let degrees =
                 if pp > 1 { format!("tensor_parallel_size {tp} times pipeline_parallel_size {pp}") } else { format!("{key} {size}") };
             let message = format!("{degrees} wants {size} GPUs, and the hardware has {}", gpus.len());
-            findings.error(join_key(path, key), message, "");
+            findings.error(join_key(path, key), message, "lower it, or give the hardware more GPUs");
         }
         _ => {}
     }
@@ -195,7 +195,7 @@ fn parallel(entry: &FrameworkEntry, given: &Parallelism, devices: Option<&[Compu
                     findings.error(join_index(&ids_path, index), format!("ParallelVLLM gpu_id '{id}' not found in hardware"), hint);
                 }
                 if ids.get(..index).is_some_and(|before| before.contains(id)) {
-                    findings.error(join_index(&ids_path, index), format!("Duplicate GPU IDs found: {id}"), "");
+                    findings.error(join_index(&ids_path, index), format!("Duplicate GPU IDs found: {id}"), "name each GPU once");
                 }
             }
         }
@@ -206,10 +206,14 @@ fn parallel(entry: &FrameworkEntry, given: &Parallelism, devices: Option<&[Compu
             findings.error(&path, format!("TP degree {tp} doesn't match GPU count {count}"), "list as many `gpu_ids` as `tp_degree` says");
         }
         Some("PP") if !count.is_multiple_of(pp) => {
-            findings.error(&path, format!("PP requires GPU count ({count}) to be divisible by stages ({pp})"), "");
+            findings.error(
+                &path,
+                format!("PP requires GPU count ({count}) to be divisible by stages ({pp})"),
+                "list as many `gpu_ids` for each stage",
+            );
         }
         Some("TP_PP") if tp * pp != count => {
-            findings.error(&path, format!("TP_PP expects {} GPUs (tp={tp} * pp={pp}), got {count}", tp * pp), "");
+            findings.error(&path, format!("TP_PP expects {} GPUs (tp={tp} * pp={pp}), got {count}", tp * pp), "list as many `gpu_ids`");
         }
         _ => {}
     }

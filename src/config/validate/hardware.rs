@@ -115,7 +115,7 @@ fn links(hardware: &HardwareProfile, findings: &mut Findings) {
             }
         }
         if source_id == dest_id {
-            findings.error(&path, format!("Link {link_id} joins `{source_id}` to itself"), "");
+            findings.error(&path, format!("Link {link_id} joins `{source_id}` to itself"), "name the other end, or take it out");
         }
         let mut both = vec![(source_id.as_str(), dest_id.as_str())];
         if *bidirectional != Some(false) {

@@ -25,7 +25,11 @@ pub(super) fn trtllm(kind: FrameworkKind, config: &FrameworkConfig, config_path:
     let v1 =
         own.use_kv_cache_manager_v2 == Some(false) || own.use_kv_cache_manager_v2.is_none() && own.version != Some(TrtllmVersion::Main);
     if own.max_util_for_resume.is_some() && v1 {
-        findings.warning(join_key(&path, "max_util_for_resume"), "`max_util_for_resume` has no effect without the second scheduler", "");
+        findings.warning(
+            join_key(&path, "max_util_for_resume"),
+            "`max_util_for_resume` has no effect without the second scheduler",
+            "take it out",
+        );
     }
     if own.context_chunking_policy.is_some() && config.enable_chunked_prefill != Some(true) {
         let message = "`context_chunking_policy` has no effect: prompts are not cut";
@@ -42,11 +46,15 @@ pub(super) fn trtllm(kind: FrameworkKind, config: &FrameworkConfig, config_path:
             let hint = "say the mean length of the requests, or both `max_batch_size` and `max_num_tokens`";
             findings.error(join_key(&path, key), format!("`preset: bench` chooses the batch size by `{key}`, which is missing"), hint);
         } else if given.is_some() && !bench {
-            findings.warning(join_key(&path, key), format!("`{key}` has no effect without `preset: bench`"), "");
+            findings.warning(join_key(&path, key), format!("`{key}` has no effect without `preset: bench`"), "take it out");
         }
     }
     if config.cuda_graphs == Some(false) && own.cuda_graph_config.is_some() {
-        findings.warning(join_key(&path, "cuda_graph_config"), "`cuda_graph_config` has no effect: `cuda_graphs` is off", "");
+        findings.warning(
+            join_key(&path, "cuda_graph_config"),
+            "`cuda_graph_config` has no effect: `cuda_graphs` is off",
+            "take one of the two out",
+        );
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) fn vllm(kind: FrameworkKind, config: &FrameworkConfig, config_path: &
         && config.long_prefill_token_threshold.or(config.prefill_chunk_size).unwrap_or(0) == 0
     {
         let message = "`long_prefill_token_threshold_adaptive` has no effect without `long_prefill_token_threshold`";
-        findings.warning(join_key(&path, "long_prefill_token_threshold_adaptive"), message, "");
+        findings.warning(join_key(&path, "long_prefill_token_threshold_adaptive"), message, "say the threshold, or take this out");
     }
     if own.num_scheduler_steps.is_some() && own.version != Some(VllmVersion::V0_6) {
         let message = "`num_scheduler_steps` is an option of the scheduler before V1";

@@ -135,7 +135,11 @@ fn routing(document: &Document, findings: &mut Findings) {
     let Some(weights) = &workload.framework_weights else { return };
     let path = join_key(PATH, "framework_weights");
     if workload.load_balancing_strategy != Some(LoadBalancing::WeightedRandom) {
-        findings.warning(&path, "`framework_weights` has no effect without `load_balancing_strategy: weighted_random`", "");
+        findings.warning(
+            &path,
+            "`framework_weights` has no effect without `load_balancing_strategy: weighted_random`",
+            "say it, or take this out",
+        );
     }
     let names = || document.frameworks_to_test.iter().map(|entry| entry.name.as_str());
     for name in weights.keys().filter(|name| !names().any(|known| known == name.as_str())) {
@@ -243,7 +247,7 @@ fn prefix_patterns(workload: &Workload, patterns: &[PrefixPattern], findings: &m
     let path = join_key(PATH, "prefix_patterns");
     let list = join_key(&path, "patterns");
     if workload.generate_prompt_tokens != Some(true) {
-        findings.warning(&path, "`prefix_patterns` has no effect without `generate_prompt_tokens: true`", "");
+        findings.warning(&path, "`prefix_patterns` has no effect without `generate_prompt_tokens: true`", "say it, or take this out");
     }
     if patterns.is_empty() {
         findings.error(&list, "no prefix pattern is listed", "list at least one, or take `prefix_patterns` out");

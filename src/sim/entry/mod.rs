@@ -27,7 +27,7 @@ use crate::config::schema::{Economics, FrameworkConfig, FrameworkEntry, Framewor
 use crate::cost::EXPERT_SKEW;
 use crate::cost::memory::{Drafter, MemorySpec};
 use crate::cost::transfer::Hop;
-use crate::cost::{Calibrated, CalibratedSpec, FixedTiming, Graphs, Network, PolynomialTiming, PowerModel};
+use crate::cost::{Calibrated, CalibratedSpec, CannotModel, FixedTiming, Graphs, Network, PolynomialTiming, PowerModel};
 use crate::engine::{Bunches, Limits, PolicySpec};
 use crate::metrics::{MemoryBudget, ReplicaInfo, Work};
 use crate::units::Time;
@@ -213,7 +213,7 @@ impl Parts<'_> {
             .ok_or_else(|| Diagnostic::error(self.path, "no defaults are known for this engine and device", "please report this"))?;
         let rules = match self.engine {
             Engine::Trtllm => trtllm::rules(&self, &defaults, warnings)?,
-            Engine::Sglang => sglang::rules(&self, &defaults, warnings),
+            Engine::Sglang => sglang::rules(&self, &defaults, warnings)?,
             Engine::Vllm => vllm::rules(&self, &defaults, warnings)?,
         };
         let own = self.config.calibration.clone().unwrap_or_default();
@@ -239,7 +239,7 @@ impl Parts<'_> {
             device_time: own.device_time.unwrap_or(1.0),
             expert_skew: own.expert_skew.unwrap_or(EXPERT_SKEW),
         };
-        let calibrated = Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
+        let calibrated = Calibrated::new(catalog, &spec).map_err(|error| cannot_model(self.path, self.config, &error))?;
 
         let memory_spec = MemorySpec {
             engine: self.engine,
@@ -309,7 +309,8 @@ impl Parts<'_> {
         });
         if let Some(spec) = drafting.as_ref().and_then(|drafting| drafting.drafter.as_deref()) {
             let at = self.at("speculative");
-            Calibrated::new(catalog, spec).map_err(|error| Diagnostic::error(at, format!("the drafter: {error}"), ""))?;
+            Calibrated::new(catalog, spec)
+                .map_err(|error| Diagnostic::error(at, format!("the drafter: {error}"), "choose another drafter"))?;
         }
         let (timing, confidence) = self.timing(spec, &calibrated, capacity)?;
         let ranks = self.ranks();
@@ -412,7 +413,7 @@ impl Parts<'_> {
             (None, Some(_)) => {
                 Ok((TimingPlan::Polynomial(PolynomialTiming { kv_pool_tokens }), "the polynomial of Dynamo's mocker".to_owned()))
             }
-            _ => Err(Diagnostic::error(self.at("timing"), "wants exactly one of fixed and polynomial", "")),
+            _ => Err(Diagnostic::error(self.at("timing"), "wants exactly one of fixed and polynomial", "keep one of the two")),
         }
     }
 }
@@ -470,6 +471,24 @@ fn model(context: &Context<'_>, config: &FrameworkConfig, path: &str) -> Result<
     }
 }
 
+/// What the cost model refuses, at the option that asks for it.
+fn cannot_model(path: &str, config: &FrameworkConfig, error: &CannotModel) -> Diagnostic {
+    let (key, hint) = match error {
+        CannotModel::KvDtype { .. } => ("kv_cache_dtype", "use bf16 or fp8"),
+        CannotModel::HeadsNotDivisible { .. } | CannotModel::AcrossNodes { .. } | CannotModel::UnevenOverNodes { .. } => {
+            ("tensor_parallel_size", "choose another number of GPUs for each layer")
+        }
+        CannotModel::NoConstants { .. } | CannotModel::Model { .. } => ("model_profile_id", "choose another model or GPU"),
+    };
+    let given = match key {
+        "kv_cache_dtype" => config.kv_cache_dtype.is_some(),
+        "tensor_parallel_size" => config.tensor_parallel_size.is_some(),
+        _ => config.model_profile_id.is_some(),
+    };
+    let place = if given { format!("{path}.config.{key}") } else { path.to_owned() };
+    Diagnostic::error(place, error.to_string(), hint)
+}
+
 /// The devices an entry names, and where.
 fn gpu_ids(config: &FrameworkConfig, path: &str) -> (Vec<String>, String) {
     let parallel = config.parallelism.as_ref().and_then(|parallelism| parallelism.gpu_ids.clone()).unwrap_or_default();
@@ -488,7 +507,8 @@ fn gpu_ids(config: &FrameworkConfig, path: &str) -> (Vec<String>, String) {
 /// The weights' format: what the entry says, else what an inline `config.json` says, else 16 bit.
 fn weights_dtype(config: &FrameworkConfig, path: &str) -> Result<Dtype, Diagnostic> {
     let shipped = match (&config.dtype, &config.model) {
-        (None, Some(shape)) => hf::weights_dtype(shape).map_err(|fault| Diagnostic::error(format!("{path}.config.model"), fault, ""))?,
+        (None, Some(shape)) => hf::weights_dtype(shape)
+            .map_err(|fault| Diagnostic::error(format!("{path}.config.model"), fault, "say the format by `dtype`"))?,
         _ => None,
     };
     dtype(config.dtype.as_deref(), shipped.unwrap_or(Dtype::Bf16), &format!("{path}.config.dtype"))

@@ -253,7 +253,7 @@ impl Parts<'_> {
                     let part =
                         Part { ep: spec.part.ep, redundant_experts: spec.part.redundant_experts, network: spec.part.network, ..part };
                     let spec = CalibratedSpec { model, part, ..(**spec).clone() };
-                    Calibrated::new(catalog, &spec).map_err(|error| Diagnostic::error(self.path, error.to_string(), ""))?;
+                    Calibrated::new(catalog, &spec).map_err(|error| super::cannot_model(self.path, self.config, &error))?;
                     TimingPlan::Calibrated(Arc::new(spec))
                 }
                 TimingPlan::Fixed(timing) => TimingPlan::Fixed(timing.stage(index as u32, pp)),

@@ -11,7 +11,7 @@ use crate::engine::{Limits, PolicySpec};
 use crate::kv::Eviction;
 
 /// Limits, graphs, policy and KV memory of an SGLang engine.
-pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &mut Vec<Diagnostic>) -> Rules {
+pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &mut Vec<Diagnostic>) -> Result<Rules, Diagnostic> {
     let config = parts.config;
     let own = config.sglang.clone().unwrap_or_default();
     let overlap = own.disable_overlap_schedule.map(|off| !off).or(config.async_scheduling);
@@ -52,7 +52,19 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
     let max_num_seqs = own.max_running_requests.or(config.max_num_seqs).unwrap_or(defaults.max_num_seqs);
     // SGLang's default attention kernels there (trtllm_mha) want pages of 64 tokens.
     let page = if DATA_CENTRE_BLACKWELL.iter().any(|name| parts.device.name.starts_with(name)) { 64 } else { defaults.block_size };
-    Rules {
+    let page = own.page_size.or(config.block_size).unwrap_or(page);
+    let chunked = config.enable_chunked_prefill.unwrap_or(defaults.chunked_prefill);
+    // Each attention rank takes its share of a chunk.
+    let chunk = (own.chunked_prefill_size.or(config.max_num_batched_tokens).unwrap_or(defaults.max_num_batched_tokens)
+        / parts.degrees.ranks)
+        .max(1);
+    if chunked && !chunk.is_multiple_of(page) {
+        let key = if config.max_num_batched_tokens.is_some() { "max_num_batched_tokens" } else { "sglang.chunked_prefill_size" };
+        let message = format!("pieces of {chunk} tokens are not whole pages of {page}");
+        let hint = "SGLang refuses this: choose a multiple of the page for every rank, or another `page_size`";
+        return Err(Diagnostic::error(parts.at(key), message, hint));
+    }
+    Ok(Rules {
         policy: PolicySpec::Sglang(SglangOptions {
             order: match own.schedule_policy {
                 None | Some(SglangSchedulePolicy::Fcfs) => Order::Fcfs,
@@ -85,13 +97,10 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             seed: default.seed,
         }),
         limits: Limits {
-            // Each attention rank takes its share of a chunk.
-            max_num_batched_tokens: (own.chunked_prefill_size.or(config.max_num_batched_tokens).unwrap_or(defaults.max_num_batched_tokens)
-                / parts.degrees.ranks)
-                .max(1),
+            max_num_batched_tokens: chunk,
             max_num_seqs,
             max_model_len: config.max_model_len.unwrap_or(u64::from(parts.model.max_context)),
-            chunked_prefill: config.enable_chunked_prefill.unwrap_or(defaults.chunked_prefill),
+            chunked_prefill: chunked,
             long_prefill_token_threshold: 0,
             reserve_full_prompt: true,
             watermark_blocks: 0,
@@ -102,12 +111,12 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         } else {
             Graphs::none()
         },
-        block_size: own.page_size.or(config.block_size).unwrap_or(page),
+        block_size: page,
         blocks: config.num_gpu_blocks_override,
         utilization: own.mem_fraction_static.or(config.gpu_memory_utilization).or(defaults.gpu_memory_utilization),
         kv: Box::new(move |blocks, block_size| KvPlan::Radix { pages: blocks, page: block_size, caching, eviction }),
         overlap: overlap.unwrap_or(true) && !stages,
-    }
+    })
 }
 
 fn eviction(own: &SglangConfig) -> Eviction {

@@ -40,6 +40,13 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         warnings.push(Diagnostic::warning(parts.at("max_model_len"), message, "set enable_chunked_prefill: true, or raise max_num_tokens"));
     }
 
+    if chunked && max_num_batched_tokens < block_size {
+        let key = if config.max_num_batched_tokens.is_some() { "max_num_batched_tokens" } else { "trtllm.max_num_tokens" };
+        let message =
+            format!("a step of {max_num_batched_tokens} tokens holds no block of {block_size}: no piece of a prompt would ever fit");
+        return Err(Diagnostic::error(parts.at(key), message, "raise it to a block or more"));
+    }
+
     let graphs = own.cuda_graph_config.clone().unwrap_or_default();
     let largest = graphs.max_batch_size.unwrap_or(if bench { max_num_seqs } else { defaults.max_capture_tokens }).min(max_num_seqs);
     let graphs = match config.cuda_graphs {

@@ -172,7 +172,7 @@ pub(in crate::sim) fn operations(
         Some(pools) => {
             if given.is_some() {
                 let message = "has no effect on pools, which stand on the nodes of the hardware";
-                warnings.push(Diagnostic::warning("faults.gpus_per_node", message, ""));
+                warnings.push(Diagnostic::warning("faults.gpus_per_node", message, "take it out"));
             }
             let node = |gpu: u32| gpu / pools.per_node.max(1);
             pools.first_gpu.iter().zip(&gpus).map(|(&first, &count)| (node(first), node(first + count - 1))).collect()
@@ -342,7 +342,7 @@ fn fault(
     if index >= count {
         let name = replicas.first().map_or("", |replica| replica.info.entry.as_str());
         let message = format!("does nothing to {name}, which has {count} {what}, numbered from 0");
-        warnings.push(Diagnostic::warning(format!("{path}.index"), message, ""));
+        warnings.push(Diagnostic::warning(format!("{path}.index"), message, "choose a smaller number"));
         return Ok(None);
     }
     if replicas.get(index as usize).is_some_and(ReplicaPlan::has_ranks) {
