@@ -71,3 +71,55 @@ fn steps_together_are_refused_where_they_are_not_modelled() {
     refused(&format!("{six}\n    speculative: {{method: ngram, num_speculative_tokens: 2, acceptance_rate: 0.5}}"), "speculative decoding");
     refused(&format!("{six}\n    pipeline_parallel_size: 2"), "pipeline");
 }
+
+/// Step times by hand and 20 blocks: the second of two requests of 128 and 64 tokens lacks memory at its 33rd decode with ten blocks, which
+/// go to the host and come back. A block of 16 tokens is 2 MiB, on an H100 moved at 50 GB/s.
+#[test]
+fn blocks_move_at_the_rate_of_the_host_link() {
+    let config = |own: &str| {
+        let timing = "timing: {fixed: {prefill_ms: 10, decode_ms: 1}}";
+        let document =
+            document(&format!("    num_gpu_blocks_override: 21\n    watermark: 0\n    {timing}\n    vllm: {{version: \"0.6\"{own}}}"));
+        let document = document.replace("value: 100,", "value: 128,").replace("value: 201,", "value: 64,");
+        document.replace("total_requests_to_generate: 4\n  concurrency: 1", "total_requests_to_generate: 2\n  concurrency: 2")
+    };
+    let result = |own: &str| run::simulate(&config(own), &NoFiles).remove(0);
+    let swapped = result(", preemption_mode: swap");
+    let number = |pointer: &str| swapped.summary.pointer(pointer).and_then(serde_json::Value::as_f64).expect(pointer);
+    let block = 16.0 * 131_072.0;
+    assert_eq!(
+        (number("/swap/preemptions_by_swap"), number("/swap/preemptions_by_recompute"), number("/swap/swapped_in")),
+        (1.0, 0.0, 1.0)
+    );
+    assert_eq!((number("/swap/bytes_out"), number("/swap/bytes_in")), (10.0 * block, 10.0 * block));
+    let moved_s = 20.0 * block / 50e9;
+    let waited_s = number("/swap/step_wait_share") * number("/simulation/effective_duration_s");
+    assert!((waited_s - moved_s).abs() < 1e-9, "{waited_s} s, not {moved_s} s");
+    // The first ends after 10 ms and 63 steps, the other after 31 more: neither computes anything twice.
+    let ended_ms = number("/latency/end_to_end_latency_ms/max");
+    let expected_ms = 10.0 + 63.0 + 31.0 + moved_s * 1e3;
+    assert!((ended_ms - expected_ms).abs() < 1e-3, "{ended_ms}, not {expected_ms}");
+    // Computed again it takes a prefill pass, which yields a token: nine steps' time more.
+    let again = result("");
+    assert_eq!(again.summary.pointer("/swap"), Some(&serde_json::Value::Null));
+    let again_ms = again.summary.pointer("/latency/end_to_end_latency_ms/max").and_then(serde_json::Value::as_f64).expect("a latency");
+    assert!((again_ms - 113.0).abs() < 1e-3, "{again_ms}");
+    // Ten blocks and one for the next token: 22 MiB.
+    let lacks = result(", preemption_mode: swap, swap_space: 0.02");
+    assert_eq!(lacks.summary.pointer("/requests/rejected/no_swap_space"), Some(&serde_json::json!(1)));
+}
+
+#[test]
+fn swapping_is_refused_where_it_is_not_modelled() {
+    let refused = |config: &str, at: &str, says: &str| {
+        let found = errors(&document(config));
+        assert!(found.iter().any(|error| error.path.ends_with(at) && error.message.contains(says)), "{config}: {found:#?}");
+    };
+    refused("    vllm: {swap_space: 4}", "vllm.swap_space", "before V1");
+    refused("    vllm: {version: \"0.8\", preemption_mode: swap}", "vllm.preemption_mode", "before V1");
+    let swap = "    vllm: {version: \"0.6\", preemption_mode: swap}";
+    refused(&format!("{swap}\n    enable_chunked_prefill: true"), "vllm.preemption_mode", "chunked prefill");
+    refused(&format!("{swap}\n    pipeline_parallel_size: 2"), "vllm.preemption_mode", "pipeline");
+    refused(&format!("{swap}\n    kv_tiers: {{host: {{size_gb: 10}}}}"), "vllm.preemption_mode", "tiers");
+    refused("    vllm: {version: \"0.6\", swap_space: -1}", "vllm.swap_space", "");
+}

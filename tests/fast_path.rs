@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use llmperforacle::cost::{CostModel, DecodeCost, PowerModel, Prefill, StepCost, StepParts};
 use llmperforacle::engine::policies::trtllm::{Capacity, Chunking, TrtllmOptions};
 use llmperforacle::engine::policies::vllm::VllmOptions;
-use llmperforacle::engine::{Bunches, Core, Limits, LoraSpec, Pace, PolicySpec, Replica};
+use llmperforacle::engine::{Bunches, Core, Limits, LoraSpec, Pace, PolicySpec, Replica, SwapSpec};
 use llmperforacle::kv::{BlockTree, HashChain, KvCache, LoadBack, Reuse};
 use llmperforacle::metrics::{Recorder, RunResult, Status};
 use llmperforacle::units::Time;
@@ -88,13 +88,15 @@ type Draft = (u32, u32, u32, Option<(u32, u32)>, u32, Option<u32>, i32, u32);
 /// vLLM with any options.
 fn vllm() -> impl Strategy<Value = PolicySpec> {
     let scheduler = (any::<bool>(), prop::bool::weighted(0.25));
-    (scheduler, any::<bool>(), prop_oneof![3 => Just(1u32), 1 => 2u32..6], 1u32..20, prop::option::of(1u32..10)).prop_map(
-        |((priority, prompts_first), adaptive_threshold, prefill_schedule_interval, max_num_active_seqs, max_num_queued_reqs)| {
+    let swap = prop::option::of((0u64..200, 0u64..500_000_000, any::<bool>()));
+    ((scheduler, swap), any::<bool>(), prop_oneof![3 => Just(1u32), 1 => 2u32..6], 1u32..20, prop::option::of(1u32..10)).prop_map(
+        |(((priority, prompts_first), swap), adaptive_threshold, prefill_schedule_interval, max_num_active_seqs, max_num_queued_reqs)| {
             PolicySpec::Vllm(VllmOptions {
                 drops_last_block: prefill_schedule_interval % 2 == 0 && !prompts_first,
                 priority: priority && !prompts_first,
                 prompts_first,
                 scheduler_steps: if prompts_first { prefill_schedule_interval } else { 1 },
+                swap: swap.filter(|_| prompts_first).map(|(blocks, block_ps, singles)| SwapSpec { blocks, block_ps, singles }),
                 adaptive_threshold,
                 prefill_schedule_interval,
                 max_num_active_seqs,
@@ -136,7 +138,31 @@ fn case(policy: impl Strategy<Value = PolicySpec>, fetches: bool) -> impl Strate
     let load = (load, any::<bool>()).prop_map(move |(load, fetch)| if fetches && fetch { LoadBack::Fetch } else { load });
     // vLLM makes places, TensorRT-LLM counts ranks.
     let lora = engines::adapters(!fetches, false);
-    (plain_case(policy), engines::below(load, false), lora).prop_map(|(case, below, lora)| Case { below, lora, ..case })
+    (plain_case(policy), engines::below(load, false), lora).prop_map(|(case, below, lora)| {
+        let below = below.filter(|_| !swaps(&case));
+        Case { below, lora, ..case }
+    })
+}
+
+/// Requests that fit by themselves into memory that is too small for all of them.
+fn swapping() -> impl Strategy<Value = Case> {
+    let policy = (1u32..4, 0u64..500_000_000, any::<bool>(), 0u64..400).prop_map(|(scheduler_steps, block_ps, singles, blocks)| {
+        let swap = Some(SwapSpec { blocks, block_ps, singles });
+        PolicySpec::Vllm(VllmOptions { prompts_first: true, scheduler_steps, swap, ..VllmOptions::default() })
+    });
+    (plain_case(policy), 200u64..400).prop_map(|(mut case, tokens)| {
+        case.blocks = tokens / u64::from(case.block_size) + case.limits.watermark_blocks;
+        (case.beside, case.limits.chunked_prefill) = (0, false);
+        case.limits.max_num_batched_tokens = 600;
+        case.requests.iter_mut().for_each(|request| {
+            (request.0, request.1, request.5) = (request.0 / 10, request.1 % 100 + 1, None);
+        });
+        case
+    })
+}
+
+fn swaps(case: &Case) -> bool {
+    matches!(&case.policy, PolicySpec::Vllm(options) if options.swap.is_some())
 }
 
 fn plain_case(policy: impl Strategy<Value = PolicySpec>) -> impl Strategy<Value = Case> {
@@ -261,7 +287,9 @@ fn ends_and_conserves(case: &Case) -> Result<(), TestCaseError> {
         engines::ends(&result, row, case.requests[row].2, case.requests[row].7, case.caching)?;
     }
     // Every token comes out once, in a bunch or not.
-    if r.status.iter().all(|&status| status != Status::Cancelled as u8) {
+    let failed = |row: usize| r.status[row] == Status::Rejected as u8 && r.scheduled_ps[row] != u64::MAX;
+    prop_assert!(swaps(case) || !(0..r.len()).any(failed));
+    if r.status.iter().all(|&status| status != Status::Cancelled as u8) && !(0..r.len()).any(failed) {
         let told: u64 = r.output_tokens.iter().map(|&tokens| u64::from(tokens)).sum();
         prop_assert_eq!(result.counters.iter().map(|counters| counters.output_tokens).sum::<u64>(), told);
     }
@@ -306,6 +334,26 @@ proptest! {
     #[test]
     fn the_fast_path_equals_single_steps_under_tensorrt_llm(case in case(trtllm(), false)) {
         engines::equals_single_steps(|fast_path| run(&case, fast_path))?;
+    }
+
+    /// Of those swapped out, the whole way: tight memory, nobody gives up, room on the host.
+    #[test]
+    fn what_is_swapped_out_comes_back(mut case in swapping()) {
+        case.horizon = Time::NEVER;
+        engines::equals_single_steps(|fast_path| run(&case, fast_path))?;
+        ends_and_conserves(&case)?;
+        let (result, ..) = run(&case, true);
+        let swap = &result.counters[0].swap;
+        prop_assert!(swap.out <= result.counters[0].preemptions);
+        let r = &result.requests;
+        if r.status.iter().all(|&status| status == Status::Success as u8) {
+            prop_assert_eq!((swap.out, swap.blocks_out), (swap.back, swap.blocks_back));
+            let singles = matches!(&case.policy, PolicySpec::Vllm(options) if options.swap.is_some_and(|spec| spec.singles));
+            let computed_once = (0..r.len()).all(|row| {
+                r.prefilled_tokens[row] <= u64::from(r.input_tokens[row]) * u64::from(case.requests[row].7)
+            });
+            prop_assert!(!singles || case.overlap || computed_once);
+        }
     }
 
     #[test]

@@ -300,8 +300,9 @@ fn the_table_of_metrics_and_the_summary_cover_each_other() {
     // Sections that are null in a run without operations and without images.
     result.info.encode_pool = Some(Default::default());
     result.fleet.kept = true;
-    // And one that is null without LoRA adapters.
+    // And those that are null without LoRA adapters and without swapping.
     result.counters[0].adapters.batch_ps = 1;
+    result.counters[0].swap.out = 1;
     let summary = llmperforacle::metrics::summary(&result);
     let mut paths = Vec::new();
     leaves(&summary, String::new(), &mut paths);

@@ -9,7 +9,8 @@ use super::job::{Arena, Job, JobId, Leg, Stage};
 use super::lanes::Lanes;
 use super::ledger::{Causes, HitCause, Ledger};
 use super::lora::Adapters;
-use super::observer::{Found, RejectReason};
+use super::observer::{Found, RejectReason, Swapped};
+use super::swap::Swap;
 use crate::cost::Prefill;
 use crate::kv::{Hit, KvCache, Stride};
 use crate::units::Time;
@@ -84,6 +85,8 @@ pub enum Event {
     Preempted {
         request: u32,
     },
+    /// To host memory, which is a preemption too, or back.
+    Swapped(Swapped),
 }
 
 /// State of one replica.
@@ -131,6 +134,10 @@ pub struct Core {
     pub(super) ledger: Ledger,
     /// None without LoRA adapters.
     pub(super) lora: Option<Box<Adapters>>,
+    /// Requests in host memory.
+    pub(super) swap: Swap,
+    /// Requests that have lost their KV and their place, and end without their reply.
+    pub(super) failed: Vec<(JobId, RejectReason)>,
     /// Waiting requests that hold blocks for KV that is on its way or has come.
     pub fetched: u32,
     /// Blocks taken for later steps of a run that is not in flight yet.
@@ -170,6 +177,8 @@ impl Core {
             now: Time::ZERO,
             ledger: Ledger::default(),
             lora: None,
+            swap: Swap::default(),
+            failed: Vec::new(),
             fetched: 0,
             blocks_ahead: 0,
             last_end: Time::ZERO,
@@ -180,6 +189,11 @@ impl Core {
     /// Requests admitted and not ended, those whose last token is in flight included.
     pub fn running_len(&self) -> u32 {
         self.running.live as u32
+    }
+
+    /// Nobody waits and nobody runs.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.running_len() == 0 && self.swapped_len() == 0
     }
 
     /// Requests that hold KV for or from another replica, and neither wait nor run.
@@ -487,7 +501,7 @@ impl Core {
             }
             Stage::Prefilling => self.prefilling.retain(|&other| other != id),
             Stage::Finishing => return self.evict_finishing(id),
-            Stage::Waiting | Stage::Leaving | Stage::Parked => return,
+            Stage::Waiting | Stage::Leaving | Stage::Swapped | Stage::Parked => return,
         }
         let job = &mut self.jobs[id];
         self.pool.preempt(id, job.computed + u64::from(self.with_next_block), &job.request);
@@ -544,7 +558,7 @@ impl Core {
     }
 
     /// A decoding sequence misses steps from now on: remembers when its latest token comes out.
-    fn pause(&mut self, id: JobId) {
+    pub(super) fn pause(&mut self, id: JobId) {
         if !self.paused.contains(&id) {
             self.jobs[id].last_token = self.unstall(id);
             self.paused.push(id);
@@ -595,6 +609,7 @@ impl Core {
                 self.stopping.retain(|&other| other != id);
                 self.switch_to(lane);
             }
+            Stage::Swapped => self.drop_swapped(id),
             Stage::Finishing | Stage::Leaving | Stage::Parked => {}
         }
         self.end(id);
@@ -605,7 +620,7 @@ impl Core {
         let job = &mut self.jobs[id];
         self.pool.end(id, job.computed, &job.request);
         match job.stage {
-            Stage::Waiting | Stage::Leaving => {}
+            Stage::Waiting | Stage::Leaving | Stage::Swapped => {}
             Stage::Parked => self.parked -= 1,
             Stage::Prefilling | Stage::Decoding | Stage::Finishing => self.leave_seat(id),
         }

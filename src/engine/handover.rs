@@ -226,7 +226,7 @@ impl Replica {
     #[inline(never)]
     fn grant_memory_to_offered(&mut self) {
         let core = &mut self.core;
-        if core.waiting.iter().any(|&id| core.jobs[id].was_scheduled) {
+        if core.swapped_len() > 0 || core.waiting.iter().any(|&id| core.jobs[id].was_scheduled) {
             return;
         }
         while let Some(&id) = self.handovers.offered.front() {

@@ -27,11 +27,13 @@ pub enum HoldRule {
     AdapterSlots,
     /// Its KV is on its way from a lower tier. Microseconds still to wait.
     KvLoad,
+    /// Requests that were swapped out to host memory come first. Requests.
+    Swapped,
 }
 
 impl HoldRule {
     /// All of them, in the order of their numbers.
-    pub const ALL: [HoldRule; 11] = [
+    pub const ALL: [HoldRule; 12] = [
         HoldRule::Budget,
         HoldRule::WholePrompt,
         HoldRule::Seats,
@@ -43,6 +45,7 @@ impl HoldRule {
         HoldRule::ChunkUnderWay,
         HoldRule::AdapterSlots,
         HoldRule::KvLoad,
+        HoldRule::Swapped,
     ];
 
     /// The word used in results.
@@ -59,6 +62,7 @@ impl HoldRule {
             HoldRule::ChunkUnderWay => "chunk_under_way",
             HoldRule::AdapterSlots => "adapter_slots",
             HoldRule::KvLoad => "kv_load",
+            HoldRule::Swapped => "swapped",
         }
     }
 
@@ -76,6 +80,7 @@ impl HoldRule {
             HoldRule::ChunkUnderWay => "another prompt was being computed in pieces",
             HoldRule::AdapterSlots => "no place was free for its LoRA adapter",
             HoldRule::KvLoad => "its KV was on its way from a lower tier",
+            HoldRule::Swapped => "requests swapped out to host memory come first",
         }
     }
 
@@ -88,6 +93,7 @@ impl HoldRule {
             HoldRule::Interval => "steps",
             HoldRule::AdapterSlots => "places",
             HoldRule::KvLoad => "µs",
+            HoldRule::Swapped => "requests",
             HoldRule::Latch | HoldRule::Deferral | HoldRule::Preemption => "",
         }
     }

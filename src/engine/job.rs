@@ -19,6 +19,8 @@ pub enum Stage {
     Finishing,
     /// Its last token is in flight, and it has lost its KV and its place to others.
     Leaving,
+    /// Its KV is in host memory, and it waits to be brought back.
+    Swapped,
     /// It holds KV for or from another replica, and neither waits nor runs.
     Parked,
 }

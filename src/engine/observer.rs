@@ -25,6 +25,8 @@ pub enum RejectReason {
     RateLimited,
     /// No replica was there to take it, or the router was not (HTTP 503).
     Unavailable,
+    /// It was to be swapped out, and host memory had too little room (where vLLM stops altogether).
+    NoSwapSpace,
 }
 
 /// `steps` consecutive steps of one replica with the same batch (one, unless they are decode-only).
@@ -101,6 +103,15 @@ pub struct Found {
     pub causes: Causes,
 }
 
+/// KV of a request that has been moved between GPU and host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Swapped {
+    pub request: u32,
+    pub blocks: u64,
+    /// To the host, and not back.
+    pub out: bool,
+}
+
 /// Listens to engines. Replicas run ahead of one another, so calls are in order of time for each replica, not over all.
 pub trait Observer {
     /// A request reached a replica.
@@ -116,6 +127,8 @@ pub trait Observer {
     }
     /// Lost its KV and went back to the queue.
     fn preempted(&mut self, replica: u16, id: u32, at: Time);
+    /// Its KV has been moved to host memory, which is told as a preemption too, or back.
+    fn swapped(&mut self, _replica: u16, _at: Time, _swapped: &Swapped) {}
     fn first_token(&mut self, id: u32, at: Time);
     /// Ended well. `prefilled_tokens` counts every prompt token computed, recomputation after preemption included.
     fn finished(&mut self, replica: u16, id: u32, at: Time, output_tokens: u32, prefilled_tokens: u64);

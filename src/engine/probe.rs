@@ -42,6 +42,8 @@ pub struct Waiting {
     pub tokens: u64,
     /// It has run before and lost its KV.
     pub preempted: bool,
+    /// Its KV is in host memory: nothing has to be computed again.
+    pub swapped: bool,
 }
 
 /// One step of one replica.
@@ -162,7 +164,7 @@ fn snapshot(core: &Core, run: &StepRun<'_>, index: u64, start: Time, end: Time) 
         padded_tokens: run.padded_tokens,
         eager: run.eager,
         attention_pairs: run.prefill_pairs + context,
-        queue: core.waiting.iter().take(QUEUE_SHOWN).map(|&id| waiting(core, id)).collect(),
+        queue: core.swapped().chain(core.waiting.iter().copied()).take(QUEUE_SHOWN).map(|id| waiting(core, id)).collect(),
         waiting: run.waiting,
         held_back: run.held_back,
         kv_blocks_used: (run.kv_blocks_after)(index + 1),
@@ -201,7 +203,7 @@ fn members(core: &Core, index: u64) -> Vec<Member> {
             }),
             Stage::Prefilling => Some(Member { request, doing: Doing::LeftOut, context: job.computed, generated: job.generated }),
             // A request whose last token is in flight takes no part any more.
-            Stage::Waiting | Stage::Finishing | Stage::Leaving | Stage::Parked => None,
+            Stage::Waiting | Stage::Swapped | Stage::Finishing | Stage::Leaving | Stage::Parked => None,
         }
     });
     prefills.chain(others).collect()
@@ -209,5 +211,11 @@ fn members(core: &Core, index: u64) -> Vec<Member> {
 
 fn waiting(core: &Core, id: JobId) -> Waiting {
     let job = &core.jobs[id];
-    Waiting { request: job.request.id, arrival: job.request.arrival, tokens: job.target(), preempted: job.was_scheduled }
+    Waiting {
+        request: job.request.id,
+        arrival: job.request.arrival,
+        tokens: job.target(),
+        preempted: job.was_scheduled,
+        swapped: job.stage == Stage::Swapped,
+    }
 }

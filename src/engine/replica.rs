@@ -269,6 +269,9 @@ impl Replica {
             _ if self.puts_off => self.form(hang_up, observer),
             _ => self.form(limit.min(hang_up), observer),
         }
+        if !self.core.failed.is_empty() {
+            self.end_failed(observer, ended);
+        }
         self.hang_ups.settle(&self.core.jobs);
         if let Some(at) = logged_at {
             self.log_kv(at);
@@ -327,7 +330,7 @@ impl Replica {
         match self.flights.back() {
             _ if self.flights.len() >= depth => Time::NEVER,
             Some(last) => last.last_step_start.max(now),
-            None if self.core.waiting.is_empty() && self.core.running_len() == 0 && !self.handovers.wait_for_a_batch() => Time::NEVER,
+            None if self.core.is_empty() && !self.handovers.wait_for_a_batch() => Time::NEVER,
             None => now,
         }
     }
@@ -368,7 +371,7 @@ impl Replica {
             self.seat_ready(now, observer);
             let steadiness = self.policy.form(&mut self.core);
             self.grant_memory();
-            let preempted = self.core.events.iter().any(|event| matches!(event, Event::Preempted { .. }));
+            let preempted = !self.core.failed.is_empty() || self.core.events.iter().any(|event| matches!(event, Event::Preempted { .. }));
             self.report_events(now, observer);
             // What is new may not enter an idle lane; those that decode go on.
             let other = if self.core.batch.is_empty() { self.next_lane(true) } else { None };
@@ -426,7 +429,8 @@ impl Replica {
             let cost = cost.slowed(self.slowdown);
             Run::new(&self.pace, idle, start, cost, 0, 1)
         };
-        run.wait(if self.core.tiered { self.core.pool.delay(run.start, run.duration_ps) } else { 0 }, fetch.0);
+        let kv_wait_ps = if self.core.tiered { self.core.pool.delay(run.start, run.duration_ps) } else { 0 };
+        run.wait(kv_wait_ps + self.core.take_swap_ps(), fetch.0);
         // What is told to other replicas may bring something here that nobody knew of when `limit` was set.
         let pauses = !self.handovers.news.is_empty()
             || (self.core.pool_hears && self.core.pool.awaits_reading())
@@ -473,6 +477,7 @@ impl Replica {
                 }
                 Event::Found { request, found } => observer.found(self.index, request, now, &found),
                 Event::Preempted { request } => observer.preempted(self.index, request, now),
+                Event::Swapped(swapped) => observer.swapped(self.index, now, &swapped),
             }
         }
     }

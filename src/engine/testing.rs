@@ -5,7 +5,7 @@ use super::core::{Core, Limits};
 use super::held::HeldBack;
 use super::lockstep::{Balance, RankRule};
 use super::lora::{AdapterUse, LoraSpec};
-use super::observer::{Observer, RejectReason, StepRun};
+use super::observer::{Observer, RejectReason, StepRun, Swapped};
 use super::pipeline::Pipeline;
 use super::policy::Policy;
 use super::replica::{Pace, Replica};
@@ -45,6 +45,8 @@ pub struct Log {
     pub bunched_tokens: u32,
     /// What LoRA adapters did, over all steps; `adapters` is the most in one.
     pub adapters: AdapterUse,
+    /// What was moved to host memory and back, in order.
+    pub swapped: Vec<(f64, Swapped)>,
 }
 
 impl Log {
@@ -65,6 +67,9 @@ impl Observer for Log {
     }
     fn preempted(&mut self, _: u16, id: u32, _: Time) {
         self.of(id).preemptions += 1;
+    }
+    fn swapped(&mut self, _: u16, at: Time, swapped: &Swapped) {
+        self.swapped.push((at.as_ms(), *swapped));
     }
     fn first_token(&mut self, id: u32, at: Time) {
         self.of(id).first_token = Some(at);

@@ -3,7 +3,7 @@
 use super::ramp::{narrow, pairs, sum_of_ramp};
 use super::waits::Waits;
 use crate::engine::ledger::{HIT_CAUSES, MISS_CAUSES};
-use crate::engine::{AdapterUse, Found, StepRun};
+use crate::engine::{AdapterUse, Found, StepRun, Swapped};
 use crate::math::{product, times};
 
 /// What one replica did after the warm-up: steps that *end* after it, counted whole.
@@ -56,6 +56,24 @@ pub struct Counters {
     /// Time that steps waited for KV on its way to or from the GPU, ps: part of `step_ps`.
     pub kv_wait_ps: u64,
     pub adapters: AdapterCounters,
+    pub swap: SwapCounters,
+}
+
+/// Requests swapped out to host memory and back, and the blocks of both, after the warm-up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SwapCounters {
+    pub out: u64,
+    pub back: u64,
+    pub blocks_out: u64,
+    pub blocks_back: u64,
+}
+
+impl SwapCounters {
+    pub(super) fn add(&mut self, swapped: &Swapped) {
+        let (requests, blocks) = if swapped.out { (&mut self.out, &mut self.blocks_out) } else { (&mut self.back, &mut self.blocks_back) };
+        *requests += 1;
+        *blocks += swapped.blocks;
+    }
 }
 
 /// LoRA adapters.
@@ -191,6 +209,8 @@ impl Counters {
         }
         words.extend([self.drafted_tokens, self.accepted_tokens, self.kv_wait_ps].into_iter().filter(|&word| word > 0));
         words.extend(self.adapters.words());
+        let SwapCounters { out, back, blocks_out, blocks_back } = self.swap;
+        words.extend([out, back, blocks_out, blocks_back].into_iter().filter(|&word| word > 0));
         words.extend(self.found.words());
         words.extend(self.waits.words());
         words

@@ -17,7 +17,7 @@ use super::step_log::StepLog;
 use super::summary::summary;
 use super::timeline::{Gauges, StepsTold, Timeline};
 use crate::cost::{PowerModel, StepWork};
-use crate::engine::{Found, Observer, RejectReason, StepRun};
+use crate::engine::{Found, Observer, RejectReason, StepRun, Swapped};
 use crate::kv::TierUse;
 use crate::order::sort_by_key;
 use crate::units::Time;
@@ -205,6 +205,12 @@ impl Observer for Recorder {
         self.timeline.preemption(at.0);
         let counted = u64::from(at.0 > self.warm_up_ps);
         self.replica(replica).counters.preemptions += counted;
+    }
+
+    fn swapped(&mut self, replica: u16, at: Time, swapped: &Swapped) {
+        if at.0 > self.warm_up_ps {
+            self.replica(replica).counters.swap.add(swapped);
+        }
     }
 
     fn first_token(&mut self, id: u32, at: Time) {

@@ -222,7 +222,7 @@ fn lengthen<T: Copy>(column: &mut Vec<T>, rows: usize, blank: &[T; ROWS_AT_ONCE]
 }
 
 /// The words for the reasons, in the order they are reported.
-pub const REJECT_REASONS: [(RejectReason, &str); 7] = [
+pub const REJECT_REASONS: [(RejectReason, &str); 8] = [
     (RejectReason::TooLongForModel, "too_long_for_model"),
     (RejectReason::TooLongForKvPool, "too_long_for_kv_pool"),
     (RejectReason::TooLongForStep, "too_long_for_step"),
@@ -230,6 +230,7 @@ pub const REJECT_REASONS: [(RejectReason, &str); 7] = [
     (RejectReason::AdmissionQueueFull, "admission_queue_full"),
     (RejectReason::RateLimited, "rate_limited"),
     (RejectReason::Unavailable, "unavailable"),
+    (RejectReason::NoSwapSpace, "no_swap_space"),
 ];
 
 /// Time series on bins of equal width, from time 0. Gauges are samples at the *end* of each bin; counters are sums over it.

@@ -39,6 +39,7 @@ pub fn summary(run: &RunResult) -> Value {
     put("encode", super::encodes::section(run));
     put("memory", memory(run));
     put("kv_tiers", super::tiers::section(run, window_s));
+    put("swap", super::tiers::swap(run, window_s));
     put("lora", super::lora::section(run, window_s));
     put("energy", super::economics::energy(run));
     put("cost", super::economics::cost(run, &tally));

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::counters::FoundTokens;
+use super::counters::{FoundTokens, SwapCounters};
 use super::result::RunResult;
+use super::summary::ratio;
 use crate::kv::TierUse;
 use crate::object::object;
 use crate::units::PS_PER_S;
@@ -28,6 +29,31 @@ pub fn occupancy(run: &RunResult, name: &str) -> Option<Vec<f64>> {
         uses.iter().map(|tier| tokens(tier, tier.history.at(end_ps))).sum::<f64>() / capacity.max(1.0)
     };
     (!uses.is_empty()).then(|| (0..run.series.running.len()).map(share).collect())
+}
+
+/// What was swapped out to host memory and back; null where nothing was.
+pub(super) fn swap(run: &RunResult, window_s: f64) -> Value {
+    let sum = |of: fn(&SwapCounters) -> u64| run.counters.iter().map(|counters| of(&counters.swap)).sum::<u64>();
+    let bytes = |of: fn(&SwapCounters) -> u64| {
+        let each = run.counters.iter().zip(&run.info.replicas).map(|(counters, info)| {
+            // Each GPU moves its part of a block.
+            of(&counters.swap) as f64 * f64::from(info.block_tokens) * info.work.kv_bytes_per_token * f64::from(info.gpus)
+        });
+        each.sum::<f64>()
+    };
+    let (out, preemptions) = (sum(|swap| swap.out), run.counters.iter().map(|counters| counters.preemptions).sum::<u64>());
+    if out == 0 && sum(|swap| swap.back) == 0 {
+        return Value::Null;
+    }
+    let waited_s = run.counters.iter().map(|counters| counters.kv_wait_ps as f64 / PS_PER_S as f64).sum::<f64>();
+    object!({
+        "preemptions_by_swap": out,
+        "preemptions_by_recompute": preemptions.saturating_sub(out),
+        "swapped_in": sum(|swap| swap.back),
+        "bytes_out": bytes(|swap| swap.blocks_out),
+        "bytes_in": bytes(|swap| swap.blocks_back),
+        "step_wait_share": ratio(waited_s, window_s * run.counters.len() as f64),
+    })
 }
 
 /// What each tier did; null without tiers.

@@ -92,7 +92,7 @@ fn member_json(member: &Member) -> Value {
 fn waiting_json(waiting: &Waiting, now: Time) -> Value {
     object!({
         "request": name(waiting.request), "tokens": waiting.tokens, "waited_ms": now.since(waiting.arrival).as_ms(),
-        "preempted": waiting.preempted,
+        "preempted": waiting.preempted, "swapped": waiting.swapped,
     })
 }
 
@@ -297,7 +297,11 @@ fn push_step(text: &mut String, step: &Snapshot, info: &ReplicaInfo) {
     let _ = writeln!(text, "\n  KV memory: {} of {} blocks in use ({share:.1} %)", step.kv_blocks_used, step.kv_blocks_total);
     let _ = writeln!(text, "  Queue: {} waiting", step.waiting);
     for waiting in step.queue.iter().take(MEMBERS_SHOWN) {
-        let again = if waiting.preempted { ", was running before" } else { "" };
+        let again = match (waiting.preempted, waiting.swapped) {
+            (_, true) => ", in host memory",
+            (true, _) => ", was running before",
+            _ => "",
+        };
         let waited = step.start.since(waiting.arrival).as_ms();
         let _ = writeln!(text, "    {:<10} {:>7} tokens, waiting for {waited:.1} ms{again}", name(waiting.request), waiting.tokens);
     }

@@ -14,6 +14,7 @@ const ROWS: &[Row] = &[
     Row::optional("requests.rejected.too_long_for_kv_pool", ""),
     Row::optional("requests.rejected.too_long_for_step", ""),
     Row::optional("requests.rejected.queue_full", ""),
+    Row::optional("requests.rejected.no_swap_space", ""),
     Row::always("requests.success_rate", ""),
     Row::always("simulation.effective_duration_s", ""),
     Row::always("throughput.requests_per_second", ""),

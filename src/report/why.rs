@@ -115,8 +115,8 @@ const CAUSES: [Cause; 15] = [
     share(
         "held_by_preemption",
         "Preemptions hold the queue back",
-        "Nobody was admitted because a running request had just lost its KV memory:",
-        |s| held(s, HoldRule::Preemption),
+        "Nobody was admitted because a running request had just lost its KV memory, or waited in host memory to come back:",
+        |s| Some(held(s, HoldRule::Preemption)? + held(s, HoldRule::Swapped)?),
     ),
     share("prefix_cache", "Prefix cache", "Prompt tokens found in the cache instead of computed:", |s| {
         number(s, "/prefix_caching/prefill_reduction_ratio")

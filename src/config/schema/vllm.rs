@@ -25,6 +25,14 @@ pub struct VllmConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub num_scheduler_steps: Option<u32>,
+    /// 0.6 without chunked prefill: what becomes of the KV of a request that has to make room. Absent: that of requests with several replies
+    /// is swapped, any other is computed again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preemption_mode: Option<VllmPreemptionMode>,
+    /// 0.6 without chunked prefill: host memory to swap KV to, GiB for each GPU. Absent means 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1e6))]
+    pub swap_space: Option<f64>,
     /// Order of the queue, and who loses its KV first: `fcfs` (the newest) or `priority` (the largest priority number). Absent means fcfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling_policy: Option<VllmSchedulingPolicy>,
@@ -109,6 +117,13 @@ pub enum VllmUsageContext {
 pub enum VllmPerformanceMode {
     Balanced,
     Throughput,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VllmPreemptionMode {
+    Recompute,
+    Swap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,7 +1,7 @@
 //! vLLM's own options: only for vLLM, and none that its version does not have.
 
 use super::super::node::join_key;
-use super::super::schema::{FrameworkConfig, FrameworkKind, VllmVersion};
+use super::super::schema::{FrameworkConfig, FrameworkKind, VllmPreemptionMode, VllmVersion};
 use super::Findings;
 use super::own_options::of_another_stack;
 
@@ -18,9 +18,17 @@ pub(super) fn vllm(kind: FrameworkKind, config: &FrameworkConfig, config_path: &
         let message = "`long_prefill_token_threshold_adaptive` has no effect without `long_prefill_token_threshold`";
         findings.warning(join_key(&path, "long_prefill_token_threshold_adaptive"), message, "say the threshold, or take this out");
     }
-    if own.num_scheduler_steps.is_some() && own.version != Some(VllmVersion::V0_6) {
-        let message = "`num_scheduler_steps` is an option of the scheduler before V1";
-        findings.error(join_key(&path, "num_scheduler_steps"), message, "take it out, or say `version: \"0.6\"`");
+    let before_v1 = [
+        ("num_scheduler_steps", own.num_scheduler_steps.is_some()),
+        ("preemption_mode", own.preemption_mode.is_some()),
+        ("swap_space", own.swap_space.is_some()),
+    ];
+    for (key, _) in before_v1.into_iter().filter(|(_, given)| *given && own.version != Some(VllmVersion::V0_6)) {
+        let message = format!("`{key}` is an option of the scheduler before V1");
+        findings.error(join_key(&path, key), message, "take it out, or say `version: \"0.6\"`");
+    }
+    if own.swap_space.is_some() && own.preemption_mode == Some(VllmPreemptionMode::Recompute) {
+        findings.warning(join_key(&path, "swap_space"), "`swap_space` has no effect: nothing is swapped", "say `preemption_mode: swap`");
     }
     if own.version == Some(VllmVersion::V0_6) {
         let newer = [

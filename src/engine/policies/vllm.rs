@@ -12,6 +12,7 @@ use crate::engine::held::HoldRule;
 use crate::engine::job::{JobId, Stage};
 use crate::engine::observer::RejectReason;
 use crate::engine::policy::{Policy, Steadiness};
+use crate::engine::swap::SwapSpec;
 use crate::workload::Request;
 
 /// Options of vLLM's scheduler beside the limits that every engine has.
@@ -31,6 +32,8 @@ pub struct VllmOptions {
     pub prompts_first: bool,
     /// `num_scheduler_steps` of that scheduler: decode steps that it schedules at once. At least 1.
     pub scheduler_steps: u32,
+    /// Of that scheduler: who loses its KV may have it swapped to host memory, not computed again.
+    pub swap: Option<SwapSpec>,
     /// `max_num_queued_reqs`: a request that finds as many waiting is turned away.
     pub max_num_queued_reqs: Option<u32>,
     /// `max_num_queued_tokens`: one that would bring the waiting prompts above this is turned away.
@@ -47,6 +50,7 @@ impl Default for VllmOptions {
             drops_last_block: false,
             prompts_first: false,
             scheduler_steps: 1,
+            swap: None,
             max_num_queued_reqs: None,
             max_num_queued_tokens: None,
         }
@@ -349,7 +353,7 @@ impl Rules {
         let mut stopped = false;
         for id in order {
             let (blocks, tokens) = match core.jobs[id].stage {
-                Stage::Waiting | Stage::Finishing | Stage::Leaving | Stage::Parked => continue,
+                Stage::Waiting | Stage::Swapped | Stage::Finishing | Stage::Leaving | Stage::Parked => continue,
                 Stage::Decoding if stopped || *budget == 0 => {
                     turn.starved.push(id);
                     continue;

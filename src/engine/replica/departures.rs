@@ -30,14 +30,40 @@ impl Replica {
         for id in std::mem::take(&mut self.hang_ups.pending) {
             let tokens = self.tokens_out(id);
             self.report_cancelled(id, tokens, observer);
-            for flight in &mut self.flights {
-                for list in [&mut flight.first_tokens, &mut flight.completed, &mut flight.finishing] {
-                    list.retain(|&other| other != id);
-                }
-                flight.pieces.retain(|&(other, _)| other != id);
+            self.forget(id);
+        }
+    }
+
+    /// A request is nowhere in this engine any more.
+    fn forget(&mut self, id: JobId) {
+        for flight in &mut self.flights {
+            for list in [&mut flight.first_tokens, &mut flight.completed, &mut flight.finishing] {
+                list.retain(|&other| other != id);
             }
-            self.policy.forget(id);
-            self.core.drop_job(id);
+            flight.pieces.retain(|&(other, _)| other != id);
+        }
+        self.policy.forget(id);
+        self.core.drop_job(id);
+    }
+
+    /// Tells of the requests that have ended without their reply. Of several replies to a prompt the others end with the first that does.
+    #[inline(never)]
+    pub(super) fn end_failed(&mut self, observer: &mut impl Observer, ended: &mut Vec<u32>) {
+        let mut failed = std::mem::take(&mut self.core.failed);
+        while let Some(&(first, reason)) = failed.first() {
+            let request = self.core.jobs[first].request.id;
+            let mut family = self.jobs_here();
+            family.extend(failed.iter().map(|&(id, _)| id));
+            family.retain(|&id| self.core.jobs[id].request.id == request);
+            failed.retain(|(id, _)| !family.contains(id));
+            for id in family {
+                let tokens = self.tokens_out(id);
+                if self.samples.ended(request, tokens, self.core.jobs[id].prefilled).is_some() {
+                    observer.rejected(self.index, request, self.core.now, reason);
+                    ended.push(request);
+                }
+                self.forget(id);
+            }
         }
     }
 
@@ -96,7 +122,7 @@ impl Replica {
         let leaving = self.flights.iter().flat_map(|flight| &flight.finishing).copied();
         let leaving = leaving.filter(|&id| core.jobs[id].stage == Stage::Leaving);
         let mut samples = self.samples.clone();
-        for id in core.waiting.iter().copied().chain(core.running_everywhere()).chain(leaving) {
+        for id in core.waiting.iter().copied().chain(core.swapped()).chain(core.running_everywhere()).chain(leaving) {
             let job = &core.jobs[id];
             if job.leg.is_prefill() {
                 continue;

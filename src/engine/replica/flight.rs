@@ -217,7 +217,7 @@ impl Replica {
                 other_gaps_ps: &self.gaps,
                 stalled_gaps: &self.stalled_gaps,
                 running: core.running_len(),
-                waiting: core.waiting.len() as u32,
+                waiting: core.waiting.len() as u32 + core.swapped_len(),
                 kv_blocks_after: &|i| match (i, steps) {
                     (0, _) | (_, 1) => used,
                     _ => used + decodes.blocks_needed(i) - first_blocks,

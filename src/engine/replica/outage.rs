@@ -82,11 +82,11 @@ impl Replica {
         self.tokens_scheduled(id).saturating_sub(self.flights.iter().map(|flight| to_come(flight)).sum::<u64>() as u32)
     }
 
-    fn jobs_here(&self) -> Vec<super::JobId> {
+    pub(super) fn jobs_here(&self) -> Vec<super::JobId> {
         let core = &self.core;
         let leaving = self.flights.iter().flat_map(|flight| &flight.finishing).copied();
         let leaving = leaving.filter(|&id| core.jobs[id].stage == Stage::Leaving);
-        core.waiting.iter().copied().chain(core.running_everywhere()).chain(leaving).collect()
+        core.waiting.iter().copied().chain(core.swapped()).chain(core.running_everywhere()).chain(leaving).collect()
     }
 
     /// Every client is cut off at `now`: the engine lets go of all requests when it forms its next batch, and tells the observer that
@@ -118,6 +118,7 @@ impl Replica {
                 backlog.queued_prefill += job.target();
             }
         }
+        backlog.queued_kv += core.swapped().map(|id| core.jobs[id].target()).sum::<u64>();
         backlog.queued_kv += self.handovers.offered().map(|id| core.jobs[id].target()).sum::<u64>();
         for &id in &core.prefilling {
             backlog.queued_prefill += core.jobs[id].target().saturating_sub(core.jobs[id].computed);

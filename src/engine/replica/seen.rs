@@ -33,7 +33,7 @@ impl Replica {
 
     /// Of this rank.
     pub(in crate::engine) fn own_load(&self) -> (u32, u32) {
-        (self.core.waiting.len() as u32 + self.handovers.unseated(), self.core.running_len())
+        (self.core.waiting.len() as u32 + self.core.swapped_len() + self.handovers.unseated(), self.core.running_len())
     }
 
     /// LoRA adapters of requests that run and wait here, of all ranks of a group together.

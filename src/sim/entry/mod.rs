@@ -278,6 +278,11 @@ impl Parts<'_> {
         }
         let tiers = tiers::tiers(&self, entry.kind, &tiers::Pool { blocks, block_size: rules.block_size, token_bytes })?;
         let (mut limits, mut policy) = (rules.limits, rules.policy);
+        if let PolicySpec::Vllm(options) = &mut policy
+            && (options.prompts_first || self.config.vllm.as_ref().is_some_and(|own| own.preemption_mode.is_some()))
+        {
+            options.swap = vllm::swap(&self, token_bytes * f64::from(rules.block_size), tiers.is_some())?;
+        }
         if limits.max_model_len > capacity {
             if self.config.max_model_len.is_some() {
                 let max_model_len = limits.max_model_len;

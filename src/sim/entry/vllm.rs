@@ -1,14 +1,18 @@
 //! vLLM's own rules for an entry: what its options default to and what it refuses.
 
 use super::plan::KvPlan;
+use super::tiers::pcie_gb_s;
 use super::{Parts, Rules};
 use crate::catalog::{Engine, FrameworkDefaults, VersionDefaults, version_defaults};
 use crate::config::Diagnostic;
-use crate::config::schema::{SpeculativeMethod, VllmConfig, VllmPerformanceMode, VllmSchedulingPolicy, VllmUsageContext, VllmVersion};
+use crate::config::schema::{
+    SpeculativeMethod, VllmConfig, VllmPerformanceMode, VllmPreemptionMode, VllmSchedulingPolicy, VllmUsageContext, VllmVersion,
+};
 use crate::cost::Graphs;
 use crate::cost::states::{blocks_per_sequence, unified_block};
 use crate::engine::policies::vllm::VllmOptions;
-use crate::engine::{Limits, PolicySpec};
+use crate::engine::{Limits, PolicySpec, SwapSpec};
+use crate::units::Time;
 
 /// The version that an entry names, unless it is the one that the defaults are of.
 fn version(parts: &Parts<'_>) -> Result<Option<(FrameworkDefaults, &'static VersionDefaults)>, Diagnostic> {
@@ -50,6 +54,37 @@ fn batch_defaults(
         return Err(Diagnostic::error(parts.at("vllm.performance_mode"), message, hint));
     }
     Ok((tokens.saturating_mul(2), defaults.max_num_seqs.saturating_mul(2)))
+}
+
+/// Host memory to swap to, GiB for each GPU: 0.6's default.
+const SWAP_SPACE: f64 = 4.0;
+
+/// How the scheduler of 0.6 swaps, where a block has so many bytes on each GPU: over PCIe, in both directions alike.
+pub(super) fn swap(parts: &Parts<'_>, block_bytes: f64, tiers: bool) -> Result<Option<SwapSpec>, Diagnostic> {
+    let own = parts.config.vllm.clone().unwrap_or_default();
+    let beside = [
+        (parts.config.enable_chunked_prefill == Some(true), "chunked prefill"),
+        (parts.degrees.pp > 1, "a pipeline of stages"),
+        (parts.degrees.ranks > 1, "attention ranks"),
+        (tiers, "tiers of KV"),
+    ];
+    let what = beside.into_iter().find_map(|(there, what)| there.then_some(what));
+    match (own.preemption_mode, what) {
+        (Some(VllmPreemptionMode::Swap), Some(what)) => {
+            let message = format!("swapping is modelled without {what}");
+            Err(Diagnostic::error(parts.at("vllm.preemption_mode"), message, "take one of the two out"))
+        }
+        (Some(VllmPreemptionMode::Recompute), _) | (_, Some(_)) => Ok(None),
+        (mode, None) => {
+            let gib = own.swap_space.unwrap_or(SWAP_SPACE);
+            let factor = parts.config.calibration.as_ref().and_then(|own| own.tier_rate).unwrap_or(1.0);
+            Ok(Some(SwapSpec {
+                blocks: (gib * (1_u64 << 30) as f64 / block_bytes) as u64,
+                block_ps: Time::from_s(block_bytes / (pcie_gb_s(parts) * factor * 1e9)).0,
+                singles: mode.is_some(),
+            }))
+        }
+    }
 }
 
 /// Limits, graphs, policy and KV memory of a vLLM engine.
@@ -143,6 +178,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             .as_ref()
             .is_some_and(|own| matches!(own.method, SpeculativeMethod::Eagle | SpeculativeMethod::Mtp)),
         scheduler_steps: own.num_scheduler_steps.unwrap_or(1),
+        swap: None,
         prompts_first: earlier.is_some_and(|earlier| earlier.prefill_first) && !chunked,
         max_num_queued_reqs: own.max_num_queued_reqs,
         max_num_queued_tokens: own.max_num_queued_tokens,
