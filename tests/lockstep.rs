@@ -5,7 +5,7 @@ use llmperforacle::engine::policies::sglang::{Sglang, SglangOptions};
 use llmperforacle::engine::policies::trtllm::{Trtllm, TrtllmOptions};
 use llmperforacle::engine::policies::vllm::{Vllm, VllmOptions};
 use llmperforacle::engine::testing::Lab;
-use llmperforacle::engine::{Balance, RankRule};
+use llmperforacle::engine::{Balance, PrefillDelayer, RankRule};
 use llmperforacle::kv::{BlockTree, HashChain, RadixCache, Reuse};
 use llmperforacle::metrics::RunResult;
 use llmperforacle::sim::NoFiles;
@@ -214,6 +214,11 @@ fn every_request_ends_with_all_its_tokens_and_steps_never_overlap() {
             1 => sglang(ranks, 400 + dice.roll(800)),
             _ => trtllm(ranks, 20 + dice.roll(30), balance),
         };
+        let delayer = PrefillDelayer {
+            max_delay_passes: 1 + dice.roll(20) as u32,
+            low_watermark: (seed % 5 == 0).then_some(dice.roll(1_000_000) as u32),
+        };
+        let lab = if seed % 6 == 1 { lab.delayer(delayer) } else { lab };
         let overlaps = dice.roll(2) > 0;
         let acceptance = [0.9, 0.5, 0.2];
         let lab = lab.speculate(&acceptance[..dice.roll(4) as usize]);

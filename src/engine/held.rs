@@ -29,11 +29,13 @@ pub enum HoldRule {
     KvLoad,
     /// Requests that were swapped out to host memory come first. Requests.
     Swapped,
+    /// It waits for prompts on other attention ranks, to be computed together with them. No numbers.
+    Ranks,
 }
 
 impl HoldRule {
     /// All of them, in the order of their numbers.
-    pub const ALL: [HoldRule; 12] = [
+    pub const ALL: [HoldRule; 13] = [
         HoldRule::Budget,
         HoldRule::WholePrompt,
         HoldRule::Seats,
@@ -46,6 +48,7 @@ impl HoldRule {
         HoldRule::AdapterSlots,
         HoldRule::KvLoad,
         HoldRule::Swapped,
+        HoldRule::Ranks,
     ];
 
     /// The word used in results.
@@ -63,6 +66,7 @@ impl HoldRule {
             HoldRule::AdapterSlots => "adapter_slots",
             HoldRule::KvLoad => "kv_load",
             HoldRule::Swapped => "swapped",
+            HoldRule::Ranks => "ranks",
         }
     }
 
@@ -80,6 +84,7 @@ impl HoldRule {
             HoldRule::ChunkUnderWay => "another prompt was being computed in pieces",
             HoldRule::AdapterSlots => "no place was free for its LoRA adapter",
             HoldRule::KvLoad => "its KV was on its way from a lower tier",
+            HoldRule::Ranks => "it waited for prompts on the other attention ranks",
             HoldRule::Swapped => "requests swapped out to host memory come first",
         }
     }
@@ -94,7 +99,7 @@ impl HoldRule {
             HoldRule::AdapterSlots => "places",
             HoldRule::KvLoad => "µs",
             HoldRule::Swapped => "requests",
-            HoldRule::Latch | HoldRule::Deferral | HoldRule::Preemption => "",
+            HoldRule::Latch | HoldRule::Deferral | HoldRule::Preemption | HoldRule::Ranks => "",
         }
     }
 }

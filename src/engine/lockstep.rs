@@ -6,6 +6,7 @@
 //! the slowest. Batches are formed when the step before has ended; where the engine forms them ahead, host time is hidden, and no more of
 //! forming ahead is modelled here.
 
+use super::delayer::{Delayer, PrefillDelayer, RankState};
 use super::hang_ups::HangUps;
 use super::lora::AdapterUse;
 use super::observer::{Found, Observer, RejectReason, StepRun};
@@ -43,6 +44,7 @@ pub(super) struct Lockstep {
     peers: Vec<Replica>,
     rule: RankRule,
     balance: Option<Balance>,
+    delayer: Option<Delayer>,
     /// Steps waited, for ranks without prompts and for more prompts.
     waited: (u32, u32),
     next: usize,
@@ -188,6 +190,10 @@ impl Lockstep {
             self.form_at = next;
             return;
         }
+        if let Some(mut delayer) = self.delayer.take() {
+            self.ranks(leader).for_each(|rank| delayer.computes(rank.core.batch.prefills.len() as u32));
+            self.delayer = Some(delayer);
+        }
         let mut group = Group::default();
         for (rank, batch) in self.ranks(leader).zip(&batches) {
             let Some((sequences, _)) = batch else {
@@ -224,9 +230,14 @@ impl Lockstep {
         told.tell(&cost, used, running as u32, waiting as u32);
     }
 
-    /// Whether no rank may compute prompts in the step being formed (`_balance_adp_requests`). Steps in which some rank has no prompt count
+    /// Whether no rank may compute prompts in the step being formed (`_balance_adp_requests`, or the delayer). Steps in which some rank has no prompt count
     /// for the time-out whether or not a prompt waits in them, so that one waits for what is left of the cycle.
     fn prompts_wait(&mut self, leader: &Replica) -> bool {
+        if let Some(mut delayer) = self.delayer.take() {
+            let delays = delayer.delays(self.ranks(leader).map(rank_state));
+            self.delayer = Some(delayer);
+            return delays;
+        }
         let Some(balance) = self.balance else { return false };
         let (mut all_prompt, mut all_generate) = (true, true);
         for rank in self.ranks(leader) {
@@ -259,7 +270,25 @@ impl Lockstep {
     }
 }
 
+fn rank_state(rank: &Replica) -> RankState {
+    let core = &rank.core;
+    RankState {
+        wants: rank.policy.wants_prompts(core),
+        used: core.pool.used() * 1_000_000 / core.pool.total().max(1),
+        decodes: core.decodes.len(),
+        seats: core.limits.max_num_seqs,
+        under_way: !core.prefilling.is_empty(),
+    }
+}
+
 impl Replica {
+    /// Has the prompts of a group of ranks wait for one another.
+    pub fn delay_prompts(&mut self, rule: PrefillDelayer) {
+        if let Some(group) = &mut self.lockstep {
+            group.delayer = Some(Delayer::new(rule));
+        }
+    }
+
     /// Has ranks, none of which has seen a request yet, go in lockstep as one replica. `None` without a rank.
     #[must_use]
     pub fn in_lockstep(ranks: Vec<Replica>, rule: RankRule, balance: Option<Balance>) -> Option<Replica> {
@@ -271,8 +300,17 @@ impl Replica {
         });
         let (mut leader, hides_host) = ranks.next()?;
         let peers = ranks.map(|(rank, _)| rank).collect();
-        leader.lockstep =
-            Some(Box::new(Lockstep { peers, rule, balance, waited: (0, 0), next: 0, form_at: Time::NEVER, hides_host, idle: true }));
+        leader.lockstep = Some(Box::new(Lockstep {
+            peers,
+            rule,
+            balance,
+            delayer: None,
+            waited: (0, 0),
+            next: 0,
+            form_at: Time::NEVER,
+            hides_host,
+            idle: true,
+        }));
         Some(leader)
     }
 }

@@ -5,6 +5,7 @@ pub mod bunches;
 mod company;
 pub mod core;
 pub mod decodes;
+mod delayer;
 mod encoder;
 pub mod handover;
 mod hang_ups;
@@ -29,6 +30,7 @@ mod windows;
 
 pub use bunches::Bunches;
 pub use core::{Core, Limits};
+pub use delayer::PrefillDelayer;
 pub use encoder::Encoder;
 pub use handover::{FirstToken, News};
 pub use held::{HeldBack, HoldRule};

@@ -59,6 +59,11 @@ pub trait Policy {
         None
     }
 
+    /// Whether it would begin a prompt in the batch being formed, memory aside.
+    fn wants_prompts(&self, core: &Core) -> bool {
+        !core.waiting.is_empty() && core.running_len() < core.limits.max_num_seqs
+    }
+
     /// Whether memory may be taken for a request whose KV comes from another replica, which needs `blocks` for it. By default what
     /// admission keeps free is kept free.
     fn has_room_for(&self, core: &Core, _id: JobId, blocks: u64) -> bool {

@@ -2,6 +2,7 @@
 
 use super::bunches::Bunches;
 use super::core::{Core, Limits};
+use super::delayer::PrefillDelayer;
 use super::held::HeldBack;
 use super::lockstep::{Balance, RankRule};
 use super::lora::{AdapterUse, LoraSpec};
@@ -130,6 +131,7 @@ pub struct Lab {
     ahead: bool,
     peers: Vec<(Box<dyn Policy>, Box<dyn KvCache>)>,
     lockstep: (RankRule, Option<Balance>),
+    delayer: Option<PrefillDelayer>,
     adapters: Option<LoraSpec>,
 }
 
@@ -160,6 +162,7 @@ impl Lab {
             ahead: false,
             peers: Vec::new(),
             lockstep: (RankRule::RoundRobin, None),
+            delayer: None,
             adapters: None,
         }
     }
@@ -203,6 +206,12 @@ impl Lab {
     /// Which rank gets a request, and when ranks compute prompts.
     pub fn lockstep(mut self, rule: RankRule, balance: Option<Balance>) -> Lab {
         self.lockstep = (rule, balance);
+        self
+    }
+
+    /// Prompts on one rank wait for some on the others.
+    pub fn delayer(mut self, rule: PrefillDelayer) -> Lab {
+        self.delayer = Some(rule);
         self
     }
 
@@ -298,6 +307,9 @@ impl Lab {
             let ranks = std::iter::once(replica).chain((0u32..).zip(self.peers).map(peer)).collect();
             let Some(group) = Replica::in_lockstep(ranks, self.lockstep.0, self.lockstep.1) else { return log };
             replica = group;
+            if let Some(rule) = self.delayer {
+                replica.delay_prompts(rule);
+            }
         }
         let mut requests = self.requests.into_iter().peekable();
         let mut ended = Vec::new();

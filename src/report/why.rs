@@ -106,9 +106,9 @@ const CAUSES: [Cause; 15] = [
     share(
         "held_by_rule",
         "A rule of the scheduler holds the queue back",
-        "The next request waited for a latch, an interval, a prefix under way or an adapter's place:",
+        "The next request waited for a latch, an interval, a prefix under way, an adapter's place or other ranks:",
         |s| {
-            let rules = [HoldRule::Latch, HoldRule::Interval, HoldRule::Deferral, HoldRule::AdapterSlots];
+            let rules = [HoldRule::Latch, HoldRule::Interval, HoldRule::Deferral, HoldRule::AdapterSlots, HoldRule::Ranks];
             rules.into_iter().map(|rule| held(s, rule)).sum()
         },
     ),

@@ -18,6 +18,17 @@ pub struct SglangConfig {
     /// in memory and in waiting prompts. Absent means round_robin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_balance_method: Option<SglangLoadBalance>,
+    /// With `enable_dp_attention`: prompts wait until every attention rank has some, as they stop the decodes of all. Absent means false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_prefill_delayer: Option<bool>,
+    /// Prefill delayer: the step in which prompts wait no more for those of other ranks. Absent means 30.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub prefill_delayer_max_delay_passes: Option<u32>,
+    /// Prefill delayer: nobody waits while less than this share of the KV memory is in use on a rank with prompts. Absent: they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub prefill_delayer_token_usage_low_watermark: Option<f64>,
     /// More urgent requests first (`user_priority_dist_config` of the workload, larger is more urgent), also at the cost of running ones. Absent
     /// means false.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,6 +22,22 @@ pub(super) fn sglang(kind: FrameworkKind, config: &FrameworkConfig, config_path:
         findings.error(join_key(&path, "enable_priority_scheduling"), message, "take `schedule_policy` out, or this");
     }
     priorities(own, &path, findings);
+    let delayer = [
+        ("prefill_delayer_max_delay_passes", own.prefill_delayer_max_delay_passes.is_some()),
+        ("prefill_delayer_token_usage_low_watermark", own.prefill_delayer_token_usage_low_watermark.is_some()),
+    ];
+    for (key, _) in delayer.iter().filter(|(_, given)| *given && own.enable_prefill_delayer != Some(true)) {
+        let message = format!("`{key}` has no effect without `enable_prefill_delayer: true`");
+        findings.warning(join_key(&path, key), message, "set it, or take this out");
+    }
+    if own.enable_prefill_delayer == Some(true) && own.enable_dp_attention != Some(true) {
+        let message = "the prefill delayer is modelled for attention ranks";
+        findings.error(join_key(&path, "enable_prefill_delayer"), message, "say `enable_dp_attention: true` and `dp_size`, or take it out");
+    }
+    if own.enable_prefill_delayer == Some(true) && own.disable_overlap_schedule == Some(true) {
+        let message = "the prefill delayer goes with the overlap schedule only, as in SGLang";
+        findings.error(join_key(&path, "enable_prefill_delayer"), message, "take `disable_overlap_schedule` out, or this");
+    }
     let hicache = [
         ("hicache_ratio", own.hicache_ratio.is_some()),
         ("hicache_size", own.hicache_size.is_some()),

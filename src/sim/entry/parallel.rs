@@ -10,7 +10,7 @@ use crate::config::schema::{All2AllBackend, FrameworkConfig, MoeA2aBackend, Sgla
 use crate::cost::memory::{DoesNotFit, Drafter, MemoryBudget, MemorySpec};
 use crate::cost::part::stages;
 use crate::cost::{Calibrated, CalibratedSpec, Part, Transfer};
-use crate::engine::{Balance, RankRule};
+use crate::engine::{Balance, PrefillDelayer, RankRule};
 
 /// The degrees of parallelism of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +214,12 @@ impl Parts<'_> {
             },
             Engine::Trtllm => (RankRule::FewestRequests, balance()),
         };
-        (count > 1).then_some(RanksPlan { count, rule, balance })
+        let own = self.config.sglang.as_ref().filter(|own| own.enable_prefill_delayer == Some(true));
+        let delayer = own.map(|own| PrefillDelayer {
+            max_delay_passes: own.prefill_delayer_max_delay_passes.unwrap_or(30),
+            low_watermark: own.prefill_delayer_token_usage_low_watermark.map(|share| (share * 1e6) as u32),
+        });
+        (count > 1).then_some(RanksPlan { count, rule, balance, delayer })
     }
 
     /// The memory of the GPU with the fewest KV blocks: the engine gives all stages as many.

@@ -10,7 +10,7 @@ use crate::cost::{
     Calibrated, CalibratedSpec, CostModel, FixedTiming, LoraCost, LoraLayers, PolynomialTiming, SharedCosts, Speculative, Transfer,
     WithAdapters,
 };
-use crate::engine::{Balance, Bunches, Core, Encoder, Limits, Pace, Pipeline, PolicySpec, RankRule, Replica, Speculation};
+use crate::engine::{Balance, Bunches, Core, Encoder, Limits, Pace, Pipeline, PolicySpec, PrefillDelayer, RankRule, Replica, Speculation};
 use crate::kv::{BlockTree, Eviction, HashChain, KvCache, RadixCache, Reuse, Tiered, Tiers};
 use crate::metrics::ReplicaInfo;
 use crate::units::Time;
@@ -50,6 +50,7 @@ pub(super) struct RanksPlan {
     pub(super) count: u32,
     pub(super) rule: RankRule,
     pub(super) balance: Option<Balance>,
+    pub(super) delayer: Option<PrefillDelayer>,
 }
 
 /// The stages of a pipeline.
@@ -193,10 +194,15 @@ impl ReplicaPlan {
         horizon: Time,
         mut costs: Option<&mut SharedCosts>,
     ) -> Result<Replica, Diagnostic> {
-        let Some(RanksPlan { count, rule, balance }) = self.ranks else { return self.one(index, 0, seed, fast_path, horizon, costs) };
+        let Some(RanksPlan { count, rule, balance, delayer }) = self.ranks else {
+            return self.one(index, 0, seed, fast_path, horizon, costs);
+        };
         let rank = |rank| self.one(index, rank, seed, fast_path, horizon, costs.as_deref_mut());
         let ranks = (0..count).map(rank).collect::<Result<Vec<_>, _>>()?;
-        Replica::in_lockstep(ranks, rule, balance).ok_or_else(|| Diagnostic::error("frameworks_to_test", "an engine without ranks", ""))
+        let group = Replica::in_lockstep(ranks, rule, balance);
+        let mut group = group.ok_or_else(|| Diagnostic::error("frameworks_to_test", "an engine without ranks", ""))?;
+        delayer.into_iter().for_each(|rule| group.delay_prompts(rule));
+        Ok(group)
     }
 
     /// One engine, or one rank.

@@ -6,7 +6,7 @@
 //! nobody is tried again until a request leaves (the `batch_is_full` latch). When decodes run out of memory, those with the fewest
 //! output tokens are retracted to the back of the queue. Orders of the queue are in `order`.
 //!
-//! Left out: prefill delayer, hybrid and disaggregated modes, `num_continuous_decode_steps`. Lengths count tokens in
+//! Left out: hybrid and disaggregated modes, `num_continuous_decode_steps`. Lengths count tokens in
 //! flight as made. Where even the last running request does not fit (a prompt in pieces holds the rest), SGLang aborts it;
 //! here it is retracted like the others.
 
@@ -205,6 +205,13 @@ impl Policy for Sglang {
         let active = u64::from(core.running_len()) + u64::from(core.parked());
         let reserved = core.blocks_for(active * u64::from(self.options.num_reserved_decode_tokens));
         blocks + reserved <= core.pool.free()
+    }
+
+    fn wants_prompts(&self, core: &Core) -> bool {
+        let latched = self.latched && running_batch(core) >= self.running && self.options.latch && !self.preempts();
+        let pauses = self.rounds > 0 && !core.decodes.is_empty();
+        let may = |&id: &JobId| !core.is_on_its_way(id) && core.lacks_seated_slot(core.jobs[id].request.adapter).is_none();
+        !latched && !pauses && (!self.is_full(core) || self.preempts()) && core.waiting.iter().any(may)
     }
 
     fn computes_prompt_before_replies(&self) -> bool {

@@ -140,6 +140,10 @@ impl Sglang {
                 }
                 states = None;
             }
+            // The other ranks have nothing to compute with it; the latch stays open.
+            if core.prompts_wait {
+                return hold_head(core, HoldRule::Ranks, 0, 0);
+            }
             // The batch is full and not the engine: the next one goes on, and the latch stays open.
             if batch.len() >= self.options.prefill_max_requests as usize {
                 return hold_head(core, HoldRule::Seats, 1, 0);
