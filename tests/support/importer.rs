@@ -50,7 +50,7 @@ pub fn import(text: &str) -> Vec<String> {
         let name = event["name"].as_str().unwrap_or_default().to_owned();
         match phase {
             'M' => {
-                if !event["args"]["name"].as_str().is_some_and(|name| !name.is_empty()) {
+                if event["args"]["name"].as_str().is_none_or(str::is_empty) {
                     count("json_parser_failure");
                 }
             }

@@ -109,7 +109,7 @@
  * @property {{ prefill: number, decode: number, padding: number, budget: number }} tokens
  * @property {{ prefill: number, decode: number, left_out: number, limit: number }} sequences
  * @property {{ request: string, doing: 'prefill' | 'decode' | 'left_out', tokens: number, past_tokens: number | null, completes_prompt: boolean, context_tokens: number, generated_tokens: number }[]} members
- * @property {{ length: number, first: { request: string, tokens: number, waited_ms: number, preempted: boolean }[] }} queue
+ * @property {{ length: number, first: { request: string, tokens: number, waited_ms: number, preempted: boolean, swapped: boolean }[] }} queue
  * @property {{ request: string, rule: string, because: string, unit: string, needed: number, available: number, sentence: string } | null} held_back
  * @property {{ used: number, total: number }} kv_blocks
  *

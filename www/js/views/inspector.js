@@ -182,7 +182,7 @@ function stepCard(step, where) {
       table(`The batch${where}: ${count(step.members.length)} requests`, ['Request', 'Does', 'Tokens', 'Context', 'Made'], step.members.slice(0, MEMBERS_SHOWN).map((member) => [
         member.request, doing(member), count(member.tokens), count(member.context_tokens), count(member.generated_tokens)]), step.members.length - MEMBERS_SHOWN),
       table(`The queue${where}: ${count(queue.length)} waiting`, ['Request', 'Tokens', 'Waited'], queue.first.map((waiting) => [
-        waiting.request, count(waiting.tokens), `${number(waiting.waited_ms)}\u202fms${waiting.preempted ? ', ran before' : ''}`]), queue.length - queue.first.length)));
+        waiting.request, count(waiting.tokens), `${number(waiting.waited_ms)}\u202fms${waiting.swapped ? ', in host memory' : waiting.preempted ? ', ran before' : ''}`]), queue.length - queue.first.length)));
 }
 
 /** @param {Step['members'][number]} member */
