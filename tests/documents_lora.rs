@@ -1,6 +1,9 @@
 //! Documents with LoRA adapters: memory by closed form, what more places are good for, what is refused where.
 
+use llmperforacle::catalog::builtin;
+use llmperforacle::config::schema::LoraModule;
 use llmperforacle::config::{self, Diagnostic};
+use llmperforacle::cost::LoraLayers;
 use llmperforacle::metrics::RunResult;
 use llmperforacle::sim::{self, NoFiles};
 
@@ -30,6 +33,41 @@ frameworks_to_test:
 }
 
 const LLAMA: &str = "model_profile_id: Llama-3.1-8B, max_model_len: 4096";
+
+const R1: &str = "model_profile_id: DeepSeek-R1, dtype: fp8_block, tensor_parallel_size: 8, max_model_len: 4096";
+
+/// A and B of the five products of latent attention, by the sides that one of eight GPUs has: 7168 + 1536 and 7168 + 576 on every GPU, 1536 + 24576/8,
+/// 512 + 32768/8, 16384/8 + 7168: 34,880 for each rank and layer. What has the same input is one kernel: four a layer, for A and for B.
+#[test]
+fn latent_attention_has_products_of_its_own() {
+    let catalog = builtin();
+    let layers = LoraLayers::new(catalog.model("DeepSeek-V3").expect("a model"), 8, &LoraModule::ATTENTION, 2);
+    assert_eq!(layers.gpu_bytes(16), 34_880.0 * 61.0 * 16.0 * 2.0);
+    assert_eq!(layers.file_bytes(16), (8704.0 + 7744.0 + 26_112.0 + 33_280.0 + 23_552.0) * 61.0 * 16.0 * 2.0);
+    assert_eq!((layers.kernels, layers.tensors), (2 * 4 * 61, 2 * 5 * 61));
+    // Queries that are not compressed: 2048 + 3072, 2048 + 576, 512 + 4096, 2048 + 2048.
+    let lite = LoraLayers::new(catalog.model("DeepSeek-V2-Lite").expect("a model"), 1, &LoraModule::ATTENTION, 2);
+    assert_eq!(lite.gpu_bytes(1), 16_448.0 * 27.0 * 2.0);
+    assert_eq!((lite.kernels, lite.tensors), (2 * 3 * 27, 2 * 4 * 27));
+}
+
+/// vLLM and SGLang serve adapters of models with latent attention; every step with one takes longer.
+#[test]
+fn adapters_of_latent_attention_are_served() {
+    let config = [("VLLM", "vllm: {max_loras: 8}"), ("SGLANG", "sglang: {max_loras_per_batch: 9}")];
+    for (kind, options) in config {
+        let run = |text: &str| run::simulate(text, &NoFiles).remove(0);
+        let text = document(kind, R1, "", options);
+        let with = run(&text);
+        let without = run(&text.replace("  lora: {count: 8, rank: 16, popularity: uniform}\n", "").replace(&format!(", {options}"), ""));
+        let number =
+            |result: &RunResult, pointer: &str| result.summary.pointer(pointer).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
+        assert_eq!(number(&with, "/engine/output_tokens"), 12_000.0, "{kind}");
+        assert_eq!(with.counters.iter().map(|counters| counters.adapters.loads).sum::<u64>(), 8, "{kind}: each once");
+        let tpot = "/latency/time_per_output_token_ms/mean";
+        assert!(number(&with, tpot) > number(&without, tpot), "{kind}");
+    }
+}
 
 fn simulate(kind: &str, config: &str) -> RunResult {
     run::simulate(&document(kind, LLAMA, "", config), &NoFiles).remove(0)
@@ -77,8 +115,10 @@ fn what_is_not_modelled_with_adapters_is_refused_where_it_stands() {
         }
         assert!(found.iter().any(|error| error.message.contains(says) && !error.path.is_empty()), "{model} {config}: {found:#?}");
     };
-    let r1 = "model_profile_id: DeepSeek-R1, dtype: fp8_block, tensor_parallel_size: 8, max_model_len: 4096";
-    refused("VLLM", r1, "", "vllm: {max_loras: 8}", "latent");
+    refused("TRTLLM", R1, "", "trtllm: {lora_config: {max_loras: 8}}", "latent");
+    refused("VLLM", R1, "", "vllm: {version: 0.9, max_loras: 8}", "latent");
+    refused("VLLM", R1, ", target_modules: [q_b_proj, k_proj]", "vllm: {max_loras: 8}", "does not have");
+    refused("VLLM", LLAMA, ", target_modules: [kv_b_proj]", "vllm: {max_loras: 8}", "does not have");
     refused(
         "VLLM",
         "model_profile_id: Qwen3-30B-A3B, max_model_len: 4096",

@@ -45,27 +45,43 @@ impl LoraLayers {
     pub fn new(model: &Model, tp: u32, modules: &[LoraModule], kernels_per_product: u64) -> LoraLayers {
         let hidden = f64::from(model.hidden_size);
         let share = f64::from(tp.max(1));
-        let head = f64::from(model.head_dim);
-        let heads = f64::from(model.attention_heads) * head;
-        let kv = f64::from(model.kv_heads) * head;
-        let kv_here = f64::from(model.kv_heads_per_rank(tp)) * head;
+        let heads = f64::from(model.attention_heads);
         let wide = f64::from(model.intermediate_size);
         let dense = if model.moe.is_some() { 0.0 } else { 1.0 };
-        let mut layers = LoraLayers::default();
-        // Split by columns: every GPU has all of A and its part of B. Split by rows: the other way round.
-        let groups: [&[Product]; 4] = [
+        // Split by columns: every GPU has all of A and its part of B. Split by rows: the other way round. What compresses is on every GPU.
+        let columns = |module, inputs: f64, outputs: f64, times| (module, inputs, outputs, inputs, outputs / share, times);
+        let rows = |module, inputs: f64, outputs: f64, times| (module, inputs, outputs, inputs / share, outputs, times);
+        let whole = |module, inputs: f64, outputs: f64, times| (module, inputs, outputs, inputs, outputs, times);
+        // Products with the same input are one group. Which of attention's a model has is in the last number.
+        let (query, ordinary, compressed, latent) = match model.mla {
+            None => (1.0, 1.0, 0.0, 0.0),
+            Some(mla) if mla.q_lora_rank == 0 => (1.0, 0.0, 0.0, 1.0),
+            Some(_) => (0.0, 0.0, 1.0, 1.0),
+        };
+        let head = f64::from(model.head_dim);
+        let (query_head, value_head, q_rank, kv_rank, latent_kv, expanded) = model.mla.map_or((head, head, 0.0, 0.0, 0.0, 0.0), |mla| {
+            let (nope, rope, value) = (f64::from(mla.qk_nope_head_dim), f64::from(mla.qk_rope_head_dim), f64::from(mla.v_head_dim));
+            let kv_rank = f64::from(mla.kv_lora_rank);
+            (nope + rope, value, f64::from(mla.q_lora_rank), kv_rank, kv_rank + rope, nope + value)
+        });
+        let kv = f64::from(model.kv_heads) * head;
+        let kv_here = f64::from(model.kv_heads_per_rank(tp)) * head;
+        let groups: [&[Product]; 6] = [
             &[
-                (LoraModule::QProj, hidden, heads, hidden, heads / share, 1.0),
-                (LoraModule::KProj, hidden, kv, hidden, kv_here, 1.0),
-                (LoraModule::VProj, hidden, kv, hidden, kv_here, 1.0),
+                columns(LoraModule::QProj, hidden, heads * query_head, query),
+                (LoraModule::KProj, hidden, kv, hidden, kv_here, ordinary),
+                (LoraModule::VProj, hidden, kv, hidden, kv_here, ordinary),
+                whole(LoraModule::QAProj, hidden, q_rank, compressed),
+                whole(LoraModule::KvAProjWithMqa, hidden, latent_kv, latent),
             ],
-            &[(LoraModule::OProj, heads, hidden, heads / share, hidden, 1.0)],
-            &[
-                (LoraModule::GateProj, hidden, wide, hidden, wide / share, dense),
-                (LoraModule::UpProj, hidden, wide, hidden, wide / share, dense),
-            ],
-            &[(LoraModule::DownProj, wide, hidden, wide / share, hidden, dense)],
+            &[columns(LoraModule::QBProj, q_rank, heads * query_head, compressed)],
+            // Absorbed into queries and outputs in decode, where SGLang adds its part by as many products.
+            &[columns(LoraModule::KvBProj, kv_rank, heads * expanded, latent)],
+            &[rows(LoraModule::OProj, heads * value_head, hidden, 1.0)],
+            &[columns(LoraModule::GateProj, hidden, wide, dense), columns(LoraModule::UpProj, hidden, wide, dense)],
+            &[rows(LoraModule::DownProj, wide, hidden, dense)],
         ];
+        let mut layers = LoraLayers::default();
         let count = f64::from(model.layers);
         for group in groups {
             let mut input: f64 = 0.0;

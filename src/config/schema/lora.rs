@@ -20,9 +20,10 @@ pub struct LoraWorkload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 512))]
     pub rank: Option<u32>,
-    /// Weights that adapters change, where they do not say. Absent: those of attention (`q_proj`, `k_proj`, `v_proj`, `o_proj`).
+    /// Weights that adapters change, where they do not say. Absent: those of attention (`q_proj`, `k_proj`, `v_proj`, `o_proj`; of latent
+    /// attention `q_a_proj`, `q_b_proj`, or `q_proj` where queries are not compressed, `kv_a_proj_with_mqa`, `kv_b_proj`, `o_proj`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 7))]
+    #[schemars(length(min = 1, max = 11))]
     pub target_modules: Option<Vec<LoraModule>>,
     /// How often each is asked for: `uniform`, or `zipf`, the k-th with weight `1 / k^zipf_exponent`. Absent means uniform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,7 +51,7 @@ pub struct LoraAdapter {
     pub rank: Option<u32>,
     /// Absent: the common ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 7))]
+    #[schemars(length(min = 1, max = 11))]
     pub target_modules: Option<Vec<LoraModule>>,
     /// How often it is asked for, relative to the others, instead of `popularity`. Absent means 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +66,10 @@ pub enum LoraModule {
     QProj,
     KProj,
     VProj,
+    QAProj,
+    QBProj,
+    KvAProjWithMqa,
+    KvBProj,
     OProj,
     GateProj,
     UpProj,
@@ -72,18 +77,31 @@ pub enum LoraModule {
 }
 
 impl LoraModule {
-    /// All of them.
-    pub const ALL: [LoraModule; 7] = [
+    /// All of them; no model has both ordinary and latent attention.
+    pub const ALL: [LoraModule; 11] = [
         LoraModule::QProj,
         LoraModule::KProj,
         LoraModule::VProj,
+        LoraModule::QAProj,
+        LoraModule::QBProj,
+        LoraModule::KvAProjWithMqa,
+        LoraModule::KvBProj,
         LoraModule::OProj,
         LoraModule::GateProj,
         LoraModule::UpProj,
         LoraModule::DownProj,
     ];
-    /// Those of attention.
-    pub const ATTENTION: [LoraModule; 4] = [LoraModule::QProj, LoraModule::KProj, LoraModule::VProj, LoraModule::OProj];
+    /// Those of attention, ordinary or latent.
+    pub const ATTENTION: [LoraModule; 8] = [
+        LoraModule::QProj,
+        LoraModule::KProj,
+        LoraModule::VProj,
+        LoraModule::QAProj,
+        LoraModule::QBProj,
+        LoraModule::KvAProjWithMqa,
+        LoraModule::KvBProj,
+        LoraModule::OProj,
+    ];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

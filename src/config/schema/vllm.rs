@@ -77,8 +77,8 @@ pub struct VllmConfig {
     pub max_lora_rank: Option<u32>,
 }
 
-/// Versions whose defaults are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Versions whose defaults are known, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum VllmVersion {
     #[serde(rename = "0.6")]
     V0_6,

@@ -9,7 +9,7 @@ use super::Parts;
 use super::tiers::pcie_gb_s;
 use crate::catalog::Engine;
 use crate::config::Diagnostic;
-use crate::config::schema::{LoraEvictionPolicy, LoraModule};
+use crate::config::schema::{LoraEvictionPolicy, LoraModule, VllmVersion};
 use crate::cost::{LoraLayers, weight_bytes_per_rank};
 use crate::engine::{AdapterEviction, AdapterLoad, LoraSpec};
 use crate::units::Time;
@@ -56,9 +56,19 @@ pub(super) fn lora(parts: &Parts<'_>, adapters: &[Adapter]) -> Result<Option<Lor
         return Ok(None);
     }
     let at = "workload.lora";
-    if parts.model.mla.is_some() {
-        let message = format!("adapters of {}, whose attention is latent, are not modelled", parts.model.name);
+    if let Some(why) = no_latent_adapters(parts) {
+        let message = format!("{why} serves no adapters of {}, whose attention is latent", parts.model.name);
         return Err(Diagnostic::error(at, message, "use a model with ordinary attention, or take `workload.lora` out"));
+    }
+    for adapter in adapters.iter().filter(|adapter| adapter.modules != LoraModule::ATTENTION) {
+        if let Some(foreign) = adapter.modules.iter().find(|module| LoraLayers::new(&parts.model, 1, &[**module], 1).tensors == 0)
+            && !(parts.model.moe.is_some() && !LoraModule::ATTENTION.contains(foreign))
+        {
+            let message =
+                format!("adapter {} changes {}, which {} does not have", adapter.name, serde_json::json!(foreign), parts.model.name);
+            let hint = "latent attention has q_a_proj, q_b_proj, kv_a_proj_with_mqa, kv_b_proj and o_proj, other attention q_proj, k_proj, v_proj and o_proj";
+            return Err(Diagnostic::error(format!("{at}.target_modules"), message, hint));
+        }
     }
     let attention = |module: &LoraModule| LoraModule::ATTENTION.contains(module);
     if parts.model.moe.is_some() && !adapters.iter().all(|adapter| adapter.modules.iter().all(attention)) {
@@ -116,6 +126,18 @@ pub(super) fn lora(parts: &Parts<'_>, adapters: &[Adapter]) -> Result<Option<Lor
         // vLLM sets the values between A and B to zero by a kernel of its own.
         kernels: LoraKernels { modules: room.modules, per_product: if parts.engine == Engine::Vllm { 3 } else { 2 } },
     }))
+}
+
+/// Who serves no adapters of the model, whose attention is latent: vLLM does from 0.11 on (its pull request 23971), SGLang does (22323 and 25001), for
+/// TensorRT-LLM nothing says so.
+fn no_latent_adapters(parts: &Parts<'_>) -> Option<String> {
+    let version = parts.config.vllm.as_ref().and_then(|own| own.version);
+    match parts.engine {
+        _ if parts.model.mla.is_none() => None,
+        Engine::Sglang => None,
+        Engine::Vllm => version.filter(|version| *version < VllmVersion::V0_11).map(|version| format!("vLLM {}", version.name())),
+        Engine::Trtllm => Some("TensorRT-LLM".to_owned()),
+    }
 }
 
 /// Places in host memory, no fewer than on the GPU.
