@@ -122,4 +122,7 @@ fn swapping_is_refused_where_it_is_not_modelled() {
     refused(&format!("{swap}\n    pipeline_parallel_size: 2"), "vllm.preemption_mode", "pipeline");
     refused(&format!("{swap}\n    kv_tiers: {{host: {{size_gb: 10}}}}"), "vllm.preemption_mode", "tiers");
     refused("    vllm: {version: \"0.6\", swap_space: -1}", "vllm.swap_space", "");
+    // Two GPUs have 512 GB of host memory where nothing is said: 70 % of it are 358 GB, and 333 GiB as many.
+    refused("    vllm: {version: \"0.6\", swap_space: 334}", "vllm.swap_space", "70 %");
+    assert!(errors(&document("    vllm: {version: \"0.6\", swap_space: 333}")).is_empty());
 }

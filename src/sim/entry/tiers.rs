@@ -9,6 +9,7 @@ use super::{Parts, ReplicaPlan};
 use crate::catalog::Engine;
 use crate::config::Diagnostic;
 use crate::config::schema::{FrameworkKind, KvLoad, KvPrefetch, KvTier, KvTiersConfig, KvWritePolicy, SglangWritePolicy};
+use crate::engine::PolicySpec;
 use crate::kv::tiers::{Patience, Prefetch, Rate};
 use crate::kv::{LoadBack, Tier, Tiers, WritePolicy};
 use crate::sim::hardware::Hardware;
@@ -162,6 +163,9 @@ pub(in crate::sim) fn host_memory(
     path: &str,
     warnings: &mut Vec<Diagnostic>,
 ) -> Option<Diagnostic> {
+    if let Some(error) = swap_space(replicas, hardware, path) {
+        return Some(error);
+    }
     let replica =
         replicas.iter().find(|replica| replica.tiers.as_ref().is_some_and(|tiers| tiers.tiers.iter().any(|tier| tier.kind == 0)))?;
     let tiers = replica.tiers.as_ref()?;
@@ -185,4 +189,20 @@ pub(in crate::sim) fn host_memory(
     let message = format!("{what}, which is taken to have {room_gb:.0} GB of memory");
     warnings.push(Diagnostic::warning(at, message, "say `hardware_profile.host_memory_gb`, or lower the tier's size"));
     None
+}
+
+/// Why an engine would not start with its `swap_space`: vLLM gives it no more than 70 % of its host's memory (`verify_with_parallel_config`).
+fn swap_space(replicas: &[ReplicaPlan], hardware: &Hardware<'_>, path: &str) -> Option<Diagnostic> {
+    let swap_of = |replica: &ReplicaPlan| match &replica.policy {
+        PolicySpec::Vllm(options) => options.swap,
+        _ => None,
+    };
+    let (replica, swap) = replicas.iter().find_map(|replica| Some((replica, swap_of(replica)?)))?;
+    let (info, gpus) = (&replica.info, f64::from(replica.info.gpus));
+    let gb = swap.blocks as f64 * f64::from(info.block_tokens) * info.work.kv_bytes_per_token * gpus / 1e9;
+    let room_gb = hardware.host_memory_gb().unwrap_or(HOST_GB_PER_GPU * f64::from(replica.node_gpus.max(info.gpus)));
+    (gb > 0.7 * room_gb).then(|| {
+        let message = format!("{gb:.0} GB to swap to are more than 70 % of the host's {room_gb:.0} GB: vLLM does not start");
+        Diagnostic::error(format!("{path}.config.vllm.swap_space"), message, "lower it, or raise `hardware_profile.host_memory_gb`")
+    })
 }
