@@ -153,6 +153,23 @@ fn memory_is_waited_for() {
     assert_eq!(run.requests.status, [Status::Success as u8; 2]);
 }
 
+/// Twelve requests within 0.24 s for two adapters, each of 400 tokens at 1 ms. With two places all decode together, and have ended some 0.4 s after
+/// the last has come. With one place in each pool those of the second adapter do not decode before the first's first reply has ended.
+#[test]
+fn a_decode_leg_waits_for_a_place_for_its_adapter() {
+    let last_ends_ms = |places: u32| {
+        let options =
+            format!("    max_model_len: 2000\n    enable_prefix_caching: false\n    vllm: {{max_loras: {places}, max_cpu_loras: 2}}");
+        let workload = fixed(12, 0.02, 100, 400).replacen('{', "{lora: {count: 2, rank: 16, popularity: uniform}, ", 1);
+        let run = run(&document("VLLM", ONE_EACH, &options, &workload));
+        assert_eq!(run.requests.status, [Status::Success as u8; 12]);
+        ms(run.requests.finish_ps.iter().copied().max().unwrap_or(0))
+    };
+    let (one, two) = (last_ends_ms(1), last_ends_ms(2));
+    assert!((640.0..720.0).contains(&two), "{two}");
+    assert!(one > 820.0, "{one}");
+}
+
 /// SGLang's decode pool of 4000 tokens holds 1600 for the first, so 2400 are left, less at most 40 that it makes. The second needs 1600 and what is
 /// reserved for the first: 512 (SGLang's own) and 700 are there at once, 1000 are not until the first has ended.
 #[test]
@@ -241,12 +258,16 @@ fn fleet() -> impl Strategy<Value = String> {
     ];
     let sizes = (1_u32..4, 1_u32..4, 60_u64..400, 60_u64..400, 1_u32..3, 1_u32..3);
     let load = (1_u32..40, 0.0_f64..0.02, 1_u32..900, 1_u32..60, prop::option::of(0.005_f64..0.3), prop::option::of(0.01_f64..0.3));
-    let engine_options = (any::<bool>(), any::<bool>(), 0_u64..1000);
+    let engine_options = (any::<bool>(), any::<bool>(), 0_u64..1000, prop::option::of(1_u32..4));
     (engine, order, first, conditional, sizes, load, engine_options).prop_map(
         |(engine, order, first, conditional, sizes, load, options)| {
             let (prefills, decodes, prefill_blocks, decode_blocks, prefill_tp, decode_tp) = sizes;
             let (requests, gap_s, input, output, gives_up, ends) = load;
-            let (overlap, own_limit, seed) = options;
+            let (overlap, own_limit, seed, adapters) = options;
+            // Three adapters and fewer places.
+            let adapters = adapters.filter(|_| matches!(engine, "VLLM" | "DYNAMO"));
+            let lora = if adapters.is_some() { "lora: {count: 3, rank: 16}, " } else { "" };
+            let places = adapters.map_or(String::new(), |places| format!("vllm: {{max_loras: {places}, max_cpu_loras: 3}}"));
             let conditional = if engine == "DYNAMO" { conditional } else { "" };
             // SGLang counts pages of one token.
             let (prefill_blocks, decode_blocks) =
@@ -258,7 +279,7 @@ fn fleet() -> impl Strategy<Value = String> {
                 "
 simulation: {{random_seed: {seed}{end}}}
 hardware_profile: {{node: 8xH100-SXM, network: {{nic_gbps: 20}}}}
-workload: {{total_requests_to_generate: {requests}, {cancel}client_profiles: [{{profile_name: a, shared_prefix_tokens: 64, \
+workload: {{total_requests_to_generate: {requests}, {lora}{cancel}client_profiles: [{{profile_name: a, shared_prefix_tokens: 64, \
              inter_arrival_time_dist_config: {{type: Exponential, rate: {rate}}}, \
              prompt_tokens_dist_config: {{type: Uniform, low: 65, high: {high}}}, \
              max_output_tokens_dist_config: {{type: Uniform, low: 1, high: {longest}}}}}]}}
@@ -270,6 +291,7 @@ frameworks_to_test:
     timing: {{fixed: {{prefill_ms: 10, decode_ms: 1}}}}
     async_scheduling: {overlap}
     max_model_len: 900
+    {places}
     disaggregation:
       {{prefill: {{replicas: {prefills}, tensor_parallel_size: {prefill_tp}, num_gpu_blocks_override: {prefill_blocks}}}, {conditional}\
              decode: {{replicas: {decodes}, tensor_parallel_size: {decode_tp}, {seats}num_gpu_blocks_override: {decode_blocks}}}, \

@@ -130,7 +130,8 @@ fn what_is_not_modelled_with_adapters_is_refused_where_it_stands() {
     refused("VLLM", LLAMA, "", "vllm: {max_lora_rank: 17}", "no kernels");
     refused("TRTLLM", LLAMA, "", "trtllm: {lora_config: {max_lora_rank: 8}}", "above the largest rank");
     refused("SGLANG", LLAMA, "", "sglang: {max_loras_per_batch: 8, max_loaded_loras: 4}", "fewer than");
-    refused("VLLM", LLAMA, "", "disaggregation: {prefill: {replicas: 1}, decode: {replicas: 1}}", "pools");
+    refused("SGLANG", LLAMA, "", "disaggregation: {prefill: {replicas: 1}, decode: {replicas: 1}}", "pools");
+    refused("TRTLLM", LLAMA, "", "disaggregation: {prefill: {replicas: 1}, decode: {replicas: 1}}", "pools");
 }
 
 /// Four engines with places for two of eight adapters each: who goes where its adapter is finds it on the GPU more often.

@@ -81,6 +81,7 @@ impl Core {
     fn seat(&mut self, id: JobId, last_token: Time) {
         self.parked -= 1;
         self.take_seat(id);
+        self.admit_adapter(self.jobs[id].request.adapter);
         self.jobs[id].last_token = last_token;
         self.decodes.join(&mut self.jobs, id);
         self.paused.push(id);
@@ -200,10 +201,16 @@ impl Replica {
 
     #[inline(never)]
     fn seat_those_ready(&mut self, now: Time, observer: &mut impl Observer) {
-        while let Some(&id) = self.handovers.ready.front()
+        let mut index = 0;
+        while let Some(&id) = self.handovers.ready.get(index)
             && self.core.running_len() < self.core.limits.max_num_seqs
         {
-            self.handovers.ready.pop_front();
+            // Passed over, like one in the queue.
+            if self.core.lacks_decode_slot(self.core.jobs[id].request.adapter) {
+                index += 1;
+                continue;
+            }
+            self.handovers.ready.remove(index);
             let job = &self.core.jobs[id];
             let (request, hangs_up, given) = (job.request.id, job.request.hangs_up, job.last_token);
             if job.generated > 0 && given == Time::NEVER {
@@ -215,7 +222,8 @@ impl Replica {
         }
     }
 
-    /// After a batch is formed, when it has taken its blocks: memory for decode legs, first come first served. None while a request that
+    /// After a batch is formed, when it has taken its blocks: memory for decode legs, first come first served, those passed over whose LoRA
+    /// adapter has no place in the batch (vLLM looks at adapters before it takes memory). None while a request that
     /// lost its KV waits for some.
     pub(super) fn grant_memory(&mut self) {
         if !self.handovers.offered.is_empty() {
@@ -229,7 +237,12 @@ impl Replica {
         if core.swapped_len() > 0 || core.waiting.iter().any(|&id| core.jobs[id].was_scheduled) {
             return;
         }
-        while let Some(&id) = self.handovers.offered.front() {
+        let mut index = 0;
+        while let Some(&id) = self.handovers.offered.get(index) {
+            if core.lacks_adapter_slot(core.jobs[id].request.adapter).is_some() {
+                index += 1;
+                continue;
+            }
             let goal = core.jobs[id].target() - 1;
             let hit = if self.handovers.reuse { core.pool.lookup(id, goal) } else { Default::default() };
             let needed = core.blocks_for(goal) - core.blocks_for(hit.tokens) + hit.free_blocks;
@@ -248,7 +261,7 @@ impl Replica {
             job.computed = goal;
             job.stage = Stage::Parked;
             core.parked += 1;
-            self.handovers.offered.pop_front();
+            self.handovers.offered.remove(index);
             self.handovers.arriving += 1;
             self.handovers.news.push(News::Granted { request: job.request.id, job: id, cached: hit.tokens });
         }

@@ -339,6 +339,12 @@ impl Core {
         lacks(decodes, prefills, adapter, lora.spec.gpu_places)
     }
 
+    /// The same for one that is about to decode, before a batch is put together.
+    pub(super) fn lacks_decode_slot(&self, adapter: u16) -> bool {
+        let Some(lora) = self.lora.as_ref().filter(|_| adapter > 0) else { return false };
+        lacks(&self.decodes.adapters.present, std::iter::empty(), adapter, lora.spec.gpu_places).is_some()
+    }
+
     /// The same where all requests admitted count, whether this batch has them or not, and those without adapter as one (SGLang).
     pub fn lacks_seated_slot(&self, adapter: u16) -> Option<u64> {
         let lora = self.lora.as_ref().filter(|_| adapter > 0)?;

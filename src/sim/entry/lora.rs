@@ -75,8 +75,8 @@ pub(super) fn lora(parts: &Parts<'_>, adapters: &[Adapter]) -> Result<Option<Lor
         let message = format!("adapters on the experts of {} are not modelled", parts.model.name);
         return Err(Diagnostic::error(format!("{at}.target_modules"), message, "name weights of attention only, such as q_proj"));
     }
-    if parts.config.disaggregation.is_some() {
-        let message = "adapters on pools of prefill and decode engines are not modelled";
+    if parts.config.disaggregation.is_some() && parts.engine != Engine::Vllm {
+        let message = format!("adapters on pools of prefill and decode engines of {} are not modelled", parts.engine.label());
         return Err(Diagnostic::error(parts.at("disaggregation"), message, "serve them by engines that do both"));
     }
     let room = match parts.engine {
