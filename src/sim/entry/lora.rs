@@ -62,7 +62,7 @@ pub(super) fn lora(parts: &Parts<'_>, adapters: &[Adapter]) -> Result<Option<Lor
     }
     for adapter in adapters.iter().filter(|adapter| adapter.modules != LoraModule::ATTENTION) {
         if let Some(foreign) = adapter.modules.iter().find(|module| LoraLayers::new(&parts.model, 1, &[**module], 1).tensors == 0)
-            && !(parts.model.moe.is_some() && !LoraModule::ATTENTION.contains(foreign))
+            && (parts.model.moe.is_none() || LoraModule::ATTENTION.contains(foreign))
         {
             let message =
                 format!("adapter {} changes {}, which {} does not have", adapter.name, serde_json::json!(foreign), parts.model.name);
