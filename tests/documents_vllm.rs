@@ -126,3 +126,15 @@ fn swapping_is_refused_where_it_is_not_modelled() {
     refused("    vllm: {version: \"0.6\", swap_space: 334}", "vllm.swap_space", "70 %");
     assert!(errors(&document("    vllm: {version: \"0.6\", swap_space: 333}")).is_empty());
 }
+
+#[test]
+fn the_delay_factor_is_of_0_6_without_chunked_prefill() {
+    let refused = |config: &str, says: &str| {
+        let found = errors(&document(config));
+        let there = |error: &Diagnostic| error.path.ends_with("vllm.scheduler_delay_factor") && error.message.contains(says);
+        assert!(found.iter().any(there), "{config}: {found:#?}");
+    };
+    refused("    vllm: {scheduler_delay_factor: 0.5}", "before V1");
+    refused("    vllm: {version: \"0.6\", scheduler_delay_factor: 0.5}\n    enable_chunked_prefill: true", "chunked prefill");
+    assert!(errors(&document("    vllm: {version: \"0.6\", scheduler_delay_factor: 0.5}")).is_empty());
+}

@@ -96,6 +96,7 @@ fn vllm() -> impl Strategy<Value = PolicySpec> {
                 priority: priority && !prompts_first,
                 prompts_first,
                 scheduler_steps: if prompts_first { prefill_schedule_interval } else { 1 },
+                delay_factor: if prompts_first && adaptive_threshold { 1_500_000 } else { 0 },
                 swap: swap.filter(|_| prompts_first).map(|(blocks, block_ps, singles)| SwapSpec { blocks, block_ps, singles }),
                 adaptive_threshold,
                 prefill_schedule_interval,

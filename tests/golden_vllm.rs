@@ -656,6 +656,25 @@ fn v0_the_watermark_is_kept_at_admission() {
     assert_eq!(run(16), [(10.0, 10.0), (20.0, 20.0)]);
 }
 
+/// `scheduler_delay_factor` 0.5: the last batch of prompts took 10 ms, so that prompts wait for more than 5. B comes at 11.5 and is computed from
+/// 17 on, when C, which came at 14, has waited for 3; C then from 27 on. Without it B is computed at 12, and C at 22. A has eight tokens at 17,
+/// or three at 12, and the rest from 37 or 32 on. One that comes at 12 has waited for 5 at 17, no more, and is computed from 18 on.
+#[test]
+fn v0_prompts_wait_for_a_share_of_the_last_prompts_time() {
+    let run = |delay_factor, at_ms| {
+        let policy = VllmV0::new(VllmOptions { prompts_first: true, delay_factor, ..VllmOptions::default() });
+        let memory = Box::new(HashChain::new(1000, 16, false));
+        let mut lab = Lab::new(Box::new(policy), 1000).memory(memory).limits(|limits| limits.chunked_prefill = false);
+        lab.arrive(0.0, 100, 30);
+        lab.arrive(at_ms, 100, 1);
+        lab.arrive(14.0, 100, 1);
+        lab.run()
+    };
+    assert_eq!(run(500_000, 11.5), [(10.0, 59.0), (27.0, 27.0), (37.0, 37.0)]);
+    assert_eq!(run(0, 11.5), [(10.0, 59.0), (22.0, 22.0), (32.0, 32.0)]);
+    assert_eq!(run(500_000, 12.0)[1], (28.0, 28.0));
+}
+
 /// `num_scheduler_steps: n`.
 fn v0_together(steps: u32, blocks: u64) -> Lab {
     let policy = VllmV0::new(VllmOptions { prompts_first: true, scheduler_steps: steps, ..VllmOptions::default() });

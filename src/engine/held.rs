@@ -31,11 +31,13 @@ pub enum HoldRule {
     Swapped,
     /// It waits for prompts on other attention ranks, to be computed together with them. No numbers.
     Ranks,
+    /// Prompts wait for a share of the last batch of prompts' time. Microseconds.
+    Delay,
 }
 
 impl HoldRule {
     /// All of them, in the order of their numbers.
-    pub const ALL: [HoldRule; 13] = [
+    pub const ALL: [HoldRule; 14] = [
         HoldRule::Budget,
         HoldRule::WholePrompt,
         HoldRule::Seats,
@@ -49,6 +51,7 @@ impl HoldRule {
         HoldRule::KvLoad,
         HoldRule::Swapped,
         HoldRule::Ranks,
+        HoldRule::Delay,
     ];
 
     /// The word used in results.
@@ -67,6 +70,7 @@ impl HoldRule {
             HoldRule::KvLoad => "kv_load",
             HoldRule::Swapped => "swapped",
             HoldRule::Ranks => "ranks",
+            HoldRule::Delay => "delay",
         }
     }
 
@@ -85,6 +89,7 @@ impl HoldRule {
             HoldRule::AdapterSlots => "no place was free for its LoRA adapter",
             HoldRule::KvLoad => "its KV was on its way from a lower tier",
             HoldRule::Ranks => "it waited for prompts on the other attention ranks",
+            HoldRule::Delay => "prompts wait for a while, so that more of them come together",
             HoldRule::Swapped => "requests swapped out to host memory come first",
         }
     }
@@ -97,7 +102,7 @@ impl HoldRule {
             HoldRule::KvBlocks => "blocks",
             HoldRule::Interval => "steps",
             HoldRule::AdapterSlots => "places",
-            HoldRule::KvLoad => "µs",
+            HoldRule::KvLoad | HoldRule::Delay => "µs",
             HoldRule::Swapped => "requests",
             HoldRule::Latch | HoldRule::Deferral | HoldRule::Preemption | HoldRule::Ranks => "",
         }

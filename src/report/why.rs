@@ -108,7 +108,7 @@ const CAUSES: [Cause; 15] = [
         "A rule of the scheduler holds the queue back",
         "The next request waited for a latch, an interval, a prefix under way, an adapter's place or other ranks:",
         |s| {
-            let rules = [HoldRule::Latch, HoldRule::Interval, HoldRule::Deferral, HoldRule::AdapterSlots, HoldRule::Ranks];
+            let rules = [HoldRule::Latch, HoldRule::Interval, HoldRule::Delay, HoldRule::Deferral, HoldRule::AdapterSlots, HoldRule::Ranks];
             rules.into_iter().map(|rule| held(s, rule)).sum()
         },
     ),

@@ -25,6 +25,11 @@ pub struct VllmConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub num_scheduler_steps: Option<u32>,
+    /// 0.6 without chunked prefill: while others run, prompts wait until the first to come has waited for so many times the duration of the last
+    /// batch of prompts. Absent means 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub scheduler_delay_factor: Option<f64>,
     /// 0.6 without chunked prefill: what becomes of the KV of a request that has to make room. Absent: that of requests with several replies
     /// is swapped, any other is computed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -20,6 +20,7 @@ pub(super) fn vllm(kind: FrameworkKind, config: &FrameworkConfig, config_path: &
     }
     let before_v1 = [
         ("num_scheduler_steps", own.num_scheduler_steps.is_some()),
+        ("scheduler_delay_factor", own.scheduler_delay_factor.is_some()),
         ("preemption_mode", own.preemption_mode.is_some()),
         ("swap_space", own.swap_space.is_some()),
     ];

@@ -32,6 +32,8 @@ pub struct VllmOptions {
     pub prompts_first: bool,
     /// `num_scheduler_steps` of that scheduler: decode steps that it schedules at once. At least 1.
     pub scheduler_steps: u32,
+    /// `scheduler_delay_factor` of that scheduler, millionths: prompts wait for so long, times the last batch of prompts, while others run.
+    pub delay_factor: u64,
     /// Of that scheduler: who loses its KV may have it swapped to host memory, not computed again.
     pub swap: Option<SwapSpec>,
     /// `max_num_queued_reqs`: a request that finds as many waiting is turned away.
@@ -50,6 +52,7 @@ impl Default for VllmOptions {
             drops_last_block: false,
             prompts_first: false,
             scheduler_steps: 1,
+            delay_factor: 0,
             swap: None,
             max_num_queued_reqs: None,
             max_num_queued_tokens: None,

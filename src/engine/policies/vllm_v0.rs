@@ -9,7 +9,8 @@
 //! With `num_scheduler_steps` above 1 a decode is scheduled for so many steps at once: each sequence takes the blocks of all of them, its
 //! own end notwithstanding, and is passed over by nobody until they are done. A prompt is still one step.
 //!
-//! Left out: the delay factor.
+//! With `scheduler_delay_factor` prompts wait, while others run, until the one that came first has waited for so many times the duration of
+//! the last batch of prompts.
 
 use super::vllm::VllmOptions;
 use crate::engine::core::Core;
@@ -17,22 +18,35 @@ use crate::engine::held::HoldRule;
 use crate::engine::job::{JobId, Stage};
 use crate::engine::observer::RejectReason;
 use crate::engine::policy::{Policy, Steadiness};
+use crate::units::Time;
 use crate::workload::Request;
 
 /// vLLM's scheduler of 0.6.
 pub struct VllmV0 {
     options: VllmOptions,
+    delay: Delay,
+}
+
+/// What `_passed_delay` knows.
+#[derive(Default)]
+struct Delay {
+    /// When the last batch was formed, and whether it had prompts.
+    last: Time,
+    prompts: bool,
+    /// How long after the last batch of prompts the next one was formed, ps.
+    latency_ps: u64,
 }
 
 impl VllmV0 {
     pub fn new(options: VllmOptions) -> VllmV0 {
-        VllmV0 { options }
+        VllmV0 { options, delay: Delay::default() }
     }
 }
 
 impl Policy for VllmV0 {
     fn form(&mut self, core: &mut Core) -> Steadiness {
-        let passed_over = admit(core);
+        let passed_over = self.admit(core);
+        self.delay.prompts |= !core.batch.prefills.is_empty();
         if !core.batch.prefills.is_empty() {
             return Steadiness::OneStep;
         }
@@ -153,46 +167,68 @@ impl VllmV0 {
     }
 }
 
-/// `_schedule_prefills`: whole prompts from the head of the queue. True when somebody was passed over for want of a place for an adapter.
-fn admit(core: &mut Core) -> bool {
-    if core.swapped_len() > 0 {
-        if let Some(&head) = core.waiting.front() {
-            core.hold_back(head, HoldRule::Swapped, u64::from(core.swapped_len()), 0);
+impl VllmV0 {
+    /// How long the first to come of those waiting from place `index` on must wait, and how long it has, microseconds; none when it has.
+    fn delays(&self, core: &Core, index: usize) -> Option<(u64, u64)> {
+        if self.options.delay_factor == 0 {
+            return None;
         }
-        return false;
+        let earliest = core.waiting.iter().skip(index).map(|&id| core.jobs[id].request.arrival).min()?;
+        let waited = u128::from(core.now.since(earliest).0) * 1_000_000;
+        let needed = u128::from(self.delay.latency_ps) * u128::from(self.options.delay_factor);
+        (waited <= needed).then_some(((needed / 1_000_000_000_000) as u64, (waited / 1_000_000_000_000) as u64))
     }
-    let mut budget = u64::from(core.limits.max_num_batched_tokens);
-    let mut index = 0;
-    while let Some(&head) = core.waiting.get(index) {
-        if core.running_len() >= core.limits.max_num_seqs {
-            core.hold_back(head, HoldRule::Seats, 1, 0);
-            break;
-        }
-        let cached = core.cached(head);
-        let target = core.jobs[head].target();
-        let tokens = target - cached.tokens;
-        if tokens > budget {
-            core.hold_back(head, HoldRule::WholePrompt, tokens, budget);
-            break;
-        }
-        let needed = core.blocks_for(target) - core.blocks_for(cached.tokens) + cached.free_blocks;
-        let needed = needed + core.limits.watermark_blocks;
-        if needed > core.pool.free() {
-            core.hold_back(head, HoldRule::KvBlocks, needed, core.pool.free());
-            break;
-        }
-        // The adapters of all that run count, whether this step has them or not; whose finds no place is passed over.
-        if let Some(taken) = core.lacks_seated_slot(core.jobs[head].request.adapter) {
-            if index == 0 {
-                core.hold_back(head, HoldRule::AdapterSlots, taken + 1, taken);
+
+    /// `_schedule_prefills`: whole prompts from the head of the queue. True when somebody was passed over for want of a place for an adapter.
+    fn admit(&mut self, core: &mut Core) -> bool {
+        if core.swapped_len() > 0 {
+            if let Some(&head) = core.waiting.front() {
+                core.hold_back(head, HoldRule::Swapped, u64::from(core.swapped_len()), 0);
             }
-            index += 1;
-            continue;
+            return false;
         }
-        let Some(id) = core.admit_at(index, cached.tokens) else { break };
-        let scheduled = core.schedule_prefill(id, tokens as u32);
-        debug_assert!(scheduled, "a prompt was admitted whose blocks are not there");
-        budget -= tokens;
+        if std::mem::replace(&mut self.delay.prompts, false) {
+            self.delay.latency_ps = core.now.since(self.delay.last).0;
+        }
+        self.delay.last = core.now;
+        let others_run = core.running_len() > 0;
+        let mut budget = u64::from(core.limits.max_num_batched_tokens);
+        let mut index = 0;
+        while let Some(&head) = core.waiting.get(index) {
+            if let Some((needed, waited)) = self.delays(core, index).filter(|_| others_run) {
+                core.hold_back(head, HoldRule::Delay, needed, waited);
+                return true;
+            }
+            if core.running_len() >= core.limits.max_num_seqs {
+                core.hold_back(head, HoldRule::Seats, 1, 0);
+                break;
+            }
+            let cached = core.cached(head);
+            let target = core.jobs[head].target();
+            let tokens = target - cached.tokens;
+            if tokens > budget {
+                core.hold_back(head, HoldRule::WholePrompt, tokens, budget);
+                break;
+            }
+            let needed = core.blocks_for(target) - core.blocks_for(cached.tokens) + cached.free_blocks;
+            let needed = needed + core.limits.watermark_blocks;
+            if needed > core.pool.free() {
+                core.hold_back(head, HoldRule::KvBlocks, needed, core.pool.free());
+                break;
+            }
+            // The adapters of all that run count, whether this step has them or not; whose finds no place is passed over.
+            if let Some(taken) = core.lacks_seated_slot(core.jobs[head].request.adapter) {
+                if index == 0 {
+                    core.hold_back(head, HoldRule::AdapterSlots, taken + 1, taken);
+                }
+                index += 1;
+                continue;
+            }
+            let Some(id) = core.admit_at(index, cached.tokens) else { break };
+            let scheduled = core.schedule_prefill(id, tokens as u32);
+            debug_assert!(scheduled, "a prompt was admitted whose blocks are not there");
+            budget -= tokens;
+        }
+        index > 0
     }
-    index > 0
 }

@@ -168,6 +168,10 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             return Err(Diagnostic::error(parts.at("vllm.num_scheduler_steps"), message, "take one of the two out"));
         }
     }
+    if chunked && own.scheduler_delay_factor.is_some_and(|factor| factor > 0.0) {
+        let message = "the delay factor is modelled without chunked prefill";
+        return Err(Diagnostic::error(parts.at("vllm.scheduler_delay_factor"), message, "take one of the two out"));
+    }
     let options = VllmOptions {
         priority: own.scheduling_policy == Some(VllmSchedulingPolicy::Priority),
         adaptive_threshold: own.long_prefill_token_threshold_adaptive.unwrap_or(false),
@@ -178,6 +182,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
             .as_ref()
             .is_some_and(|own| matches!(own.method, SpeculativeMethod::Eagle | SpeculativeMethod::Mtp)),
         scheduler_steps: own.num_scheduler_steps.unwrap_or(1),
+        delay_factor: (own.scheduler_delay_factor.unwrap_or(0.0) * 1e6) as u64,
         swap: None,
         prompts_first: earlier.is_some_and(|earlier| earlier.prefill_first) && !chunked,
         max_num_queued_reqs: own.max_num_queued_reqs,
