@@ -286,14 +286,25 @@ fn seats_are_given_when_somebody_leaves() {
     assert_eq!(rules(&log), [HoldRule::Seats, HoldRule::Latch]);
 }
 
-/// `max_prefill_tokens` ends a batch, unless the prompt is alone in it.
+/// `max_prefill_tokens` ends a batch once it is used up: the request that does so is still in it (`budget_state` looks before the next).
 #[test]
 fn the_second_budget_ends_a_batch() {
     let mut lab = engine(1 << 20, |options| options.max_prefill_tokens = 1000);
     lab.arrive(0.0, 600, 2);
     lab.arrive(0.0, 500, 2);
     lab.arrive(0.0, 2000, 2);
-    // 500 > 1000 - 600: not in the first batch. Then 500 alone (2000 > 500), then 2000 alone.
+    // 400 of 1000 are left when the second comes, none when the third does.
+    assert_eq!(lab.run(), [(10.0, 21.0), (10.0, 21.0), (20.0, 21.0)]);
+}
+
+/// Without pieces a prompt must be shorter than what is left of it, unless it is alone in its batch.
+#[test]
+fn without_pieces_the_second_budget_must_reach() {
+    let mut lab = engine(1 << 20, |options| options.max_prefill_tokens = 1000).limits(|limits| limits.chunked_prefill = false);
+    lab.arrive(0.0, 600, 2);
+    lab.arrive(0.0, 400, 2);
+    lab.arrive(0.0, 2000, 2);
+    // 400 are left for 400: not in the first batch. Then 400 alone (2000 > 600), then 2000 alone.
     assert_eq!(lab.run(), [(10.0, 31.0), (20.0, 31.0), (30.0, 31.0)]);
 }
 
@@ -315,8 +326,8 @@ fn a_batch_takes_so_many_prompts() {
     assert!(!rules(&log).contains(&HoldRule::Latch));
 }
 
-/// Without the cache and with `ignore_eos` the simulation of completion counts all of a declared output, whatever the clip: 50 + 150 tokens do not
-/// fit into 200, and the request is rejected on arrival, while 50 + 148 and one to spare do.
+/// Without the cache and with `ignore_eos` the simulation of completion counts all of a declared output, whatever the clip, a page beside the
+/// prompt, and keeps more than one token free: 200 - 51 - 147 = 2 will do, 200 - 51 - 148 = 1 never, and the request is rejected on arrival.
 #[test]
 fn what_can_never_complete_is_rejected() {
     let rejected = |declared: u32| {
@@ -325,7 +336,7 @@ fn what_can_never_complete_is_rejected() {
         lab.change(|request| request.output_tokens = 2);
         lab.log().outcomes[0].rejected.is_some()
     };
-    assert_eq!([rejected(148), rejected(150)], [false, true]);
+    assert_eq!([rejected(147), rejected(148)], [false, true]);
 }
 
 /// Mixed chunk: decodes ride with prompts and count against the chunk.

@@ -190,9 +190,14 @@ impl Policy for Sglang {
         }
         let page = u64::from(core.pool.block_size());
         let reach = prompt + u64::from(request.output_tokens) - 1;
-        // The simulation of completion counts all of it.
-        let counted = if request.ignore_eos && !self.options.caching { declared } else { declared.min(u64::from(self.options.clip)) };
-        if core.blocks_for(reach) > core.pool.total() || prompt + counted + page >= core.pool.total() * page {
+        let pool = core.pool.total() * page;
+        // The simulation of completion counts all of it after a prompt of whole pages, and keeps a token back.
+        let too_long = if request.ignore_eos && !self.options.caching {
+            prompt.div_ceil(page) * page + page + declared + 1 >= pool
+        } else {
+            prompt + declared.min(u64::from(self.options.clip)) + page >= pool
+        };
+        if core.blocks_for(reach) > core.pool.total() || too_long {
             return Some(RejectReason::TooLongForKvPool);
         }
         if !core.limits.chunked_prefill && prompt > u64::from(core.limits.max_num_batched_tokens) {

@@ -13,6 +13,8 @@ pub(super) struct Room {
     chunk: u64,
     /// Of the batch's own prompts, in whole pages.
     claimed: u64,
+    /// Kept free for the batch's requests, a page each: the allocator may round up once more.
+    spare: u64,
     /// What running requests and those just admitted are expected to take yet.
     pub(super) expected: f64,
 }
@@ -33,9 +35,16 @@ impl Room {
         self.input = self.input.saturating_sub(tokens);
         self.chunk = self.chunk.saturating_sub(tokens);
         self.claimed += tokens;
-        if output > 0 {
-            self.expected += (output + self.page) as f64;
-        }
+        self.spare += self.page;
+        self.expected += (output + self.page) as f64;
+    }
+
+    /// Most tokens of a prompt that is continued: as many as nobody is expected to take, or a whole piece where all of it is
+    /// spoken for, since only what is computed can be given back (`available_chunk_tokens`).
+    fn next_piece(&self, core: &Core) -> u64 {
+        let unclaimed = (self.memory(core) as f64 - self.expected).max(0.0) as u64 / self.page * self.page;
+        let most = if unclaimed > 0 { self.chunk.min(unclaimed) } else { self.chunk };
+        most.min(self.memory(core))
     }
 }
 
@@ -67,27 +76,26 @@ impl Sglang {
             input: u64::from(self.options.max_prefill_tokens).saturating_sub(mixed),
             chunk: chunk.saturating_sub(mixed),
             claimed: 0,
-            expected: mixed as f64,
+            spare: 0,
+            expected: mixed as f64 + self.expected(core),
         };
         let mut batch: Vec<(JobId, u32)> = Vec::new();
         let mut complete = true;
         if let Some(id) = under_way {
             let left = core.jobs[id].target() - core.jobs[id].computed;
-            let most = left.min(room.chunk).min(room.memory(core));
+            let most = left.min(room.next_piece(core));
             let piece = if most < left { most / room.page * room.page } else { most };
             complete = piece == left;
             if piece == 0 {
                 hold_head(core, HoldRule::ChunkUnderWay, left, 0);
                 return false;
             }
-            let output = if complete { u64::from(self.remaining(core, id)) } else { 0 };
-            room.take(piece, output);
+            room.take(piece, if complete { self.declared(core, id) } else { 0 });
             batch.push((id, piece as u32));
         }
         if !complete {
             hold_head(core, HoldRule::ChunkUnderWay, 1, 0);
         } else if !core.waiting.is_empty() && !self.latched {
-            room.expected += self.expected(core);
             self.order(core);
             let mut set_aside = Vec::new();
             self.admit(core, &mut room, &mut batch, &mut set_aside);
@@ -116,6 +124,10 @@ impl Sglang {
         let mut full = false;
         let mut index = 0;
         while let Some(&head) = core.waiting.get(index) {
+            // The prompt that was continued, or decodes that ride, may have used it up.
+            if room.input == 0 {
+                return hold_head(core, HoldRule::Budget, room.page, 0);
+            }
             if core.is_on_its_way(head) {
                 if index == 0 {
                     core.hold_back_on_its_way(head);
@@ -167,10 +179,12 @@ impl Sglang {
                 return hold_head(core, HoldRule::KvBlocks, (extend + output + room.page).div_ceil(room.page), available / room.page);
             }
             let whole = room.ceil(extend);
-            if whole > room.input && !batch.is_empty() {
+            // A prompt in pieces stops at the budget of pieces; only whole ones are held to what is left of the other.
+            if !core.limits.chunked_prefill && whole >= room.input && !batch.is_empty() {
                 return hold_head(core, HoldRule::Budget, whole, room.input);
             }
-            let (tokens, output) = if whole <= room.chunk { (extend, output) } else { (room.chunk / room.page * room.page, 0) };
+            let (tokens, output) =
+                if whole <= room.chunk { (extend, self.declared(core, head)) } else { (room.chunk / room.page * room.page, 0) };
             if tokens == 0 {
                 return hold_head(core, HoldRule::Budget, whole, room.chunk);
             }
@@ -200,7 +214,13 @@ impl Sglang {
         certain as f64 + guessed as f64 * self.expectation.ratio(core)
     }
 
-    /// Output tokens reserved for a request.
+    /// Output tokens counted for a request of the batch being put together: all that it declared, those it has made before it was
+    /// retracted too.
+    fn declared(&self, core: &Core, id: JobId) -> u64 {
+        u64::from(core.jobs[id].request.max_tokens.min(self.options.clip))
+    }
+
+    /// Output tokens a request may make yet.
     pub(super) fn remaining(&self, core: &Core, id: JobId) -> u32 {
         core.jobs[id].request.max_tokens.saturating_sub(generated(core, id)).min(self.options.clip)
     }
@@ -220,9 +240,10 @@ impl Sglang {
         });
         states.extend(state(head));
         states.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let prompt = room.ceil(core.jobs[head].target());
-        let mut free = room.memory(core) as f64 - prompt as f64;
-        if free < 0.0 {
+        let prompt = room.ceil(core.jobs[head].target()) + room.page;
+        let memory = room.memory(core) as f64;
+        let mut free = memory - (room.spare + prompt) as f64;
+        if free < 0.0 || memory - room.expected < prompt as f64 {
             return false;
         }
         let mut left = states.len() as f64;
