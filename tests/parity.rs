@@ -3,7 +3,11 @@
 //! the ways in which it differs from the frameworks' prefix caches do not show.
 //!
 //! Under KV pressure it deviates from SGLang (no `batch_is_full` latch, no weight of `ignore_eos`) and from vLLM (generated tokens that are
-//! computed again cost one decode pass). Each deviation is turned on here, and then the two agree.
+//! computed again cost one decode pass). Each deviation is turned on here, and then the two agree. In pages of many tokens two more of its
+//! ways with SGLang's memory show: `support/sglang_reference.rs` tells them, and gives the results of both to the last digits.
+//!
+//! `fixtures/parity/aisimulate.csv` has 216 cases, run with `aisimulate predict` of the Python package 0.13.0.dev on synthetic requests of one
+//! length, a closed loop or a constant rate, and polynomial step times; columns are its configuration and the three means that it reported.
 
 use llmperforacle::cost::{CostModel, DecodeCost, PolynomialTiming, Prefill, StepCost};
 use llmperforacle::engine::policies::vllm::Vllm;
@@ -16,6 +20,10 @@ use llmperforacle::workload::{Request, Segment, SegmentId};
 
 #[path = "support/run.rs"]
 mod run;
+#[path = "support/sglang_reference.rs"]
+mod sglang_reference;
+
+use sglang_reference::{Load, Rules};
 
 /// 16,384 blocks of 64 tokens, and the null block, which the other simulator does not have.
 const VLLM: &str = "VLLM
@@ -175,8 +183,13 @@ impl CostModel for PromptOnly {
     }
 }
 
-/// `requests` requests of `input`/`output` tokens by `clients` clients, on a vLLM engine with `blocks` blocks of 64 tokens.
-fn closed_loop((clients, requests): (u32, u32), (input, output): (u32, u32), blocks: u64, cost: Box<dyn CostModel>) -> [f64; 3] {
+/// `requests` requests of `input`/`output` tokens by `clients` clients, on a vLLM engine with `blocks` blocks of `block` tokens.
+fn closed_loop(
+    (clients, requests): (u32, u32),
+    (input, output): (u32, u32),
+    (blocks, block): (u64, u32),
+    cost: Box<dyn CostModel>,
+) -> [f64; 3] {
     let limits = Limits {
         max_num_batched_tokens: 8192,
         max_num_seqs: 256,
@@ -187,7 +200,7 @@ fn closed_loop((clients, requests): (u32, u32), (input, output): (u32, u32), blo
         watermark_blocks: 0,
         speculative_tokens: 0,
     };
-    let core = Core::new(limits, Box::new(HashChain::new(blocks, 64, true)));
+    let core = Core::new(limits, Box::new(HashChain::new(blocks, block, true)));
     let pace = Pace { overlap: false, fast_path: true, horizon: Time::NEVER };
     let mut replica = Replica::new(0, core, Box::new(Vllm::default()), cost, pace);
     let mut arrivals = Vec::new();
@@ -220,7 +233,7 @@ fn closed_loop((clients, requests): (u32, u32), (input, output): (u32, u32), blo
 #[test]
 fn undercharged_recomputation_explains_vllm_under_kv_pressure() {
     let timing = PolynomialTiming { kv_pool_tokens: 131_072 };
-    let run = |cost| closed_loop((256, 1024), (1024, 1024), 2048, cost);
+    let run = |cost| closed_loop((256, 1024), (1024, 1024), (2048, 64), cost);
     let (ours, theirs) = (run(Box::new(timing)), run(Box::new(PromptOnly { timing, prompt: 1024 })));
     for ((ours, theirs), published) in ours.into_iter().zip(theirs).zip(PRESSURE) {
         assert!((theirs / published - 1.0).abs() < 0.001, "{theirs} against {published}");
@@ -234,8 +247,8 @@ fn undercharged_recomputation_explains_vllm_under_kv_pressure() {
 fn undercharged_recomputation_explains_short_prompts_too() {
     let published = [5_326.240_812, 45.981_038_959, 2_251.474_264_843];
     let timing = PolynomialTiming { kv_pool_tokens: 65_536 };
-    let run = |cost| closed_loop((128, 512), (300, 900), 1024, cost);
-    agree(run(Box::new(PromptOnly { timing, prompt: 300 })), published);
+    let run = |cost| closed_loop((128, 512), (300, 900), (1024, 64), cost);
+    assert!(apart(run(Box::new(PromptOnly { timing, prompt: 300 })), published) < 0.002);
     let ours = run(Box::new(timing));
     assert!((1.015..1.03).contains(&(ours[0] / published[0])) && (1.005..1.015).contains(&(ours[1] / published[1])), "{ours:?}");
 }
@@ -260,8 +273,7 @@ fn sglang_agrees_under_kv_pressure_at_other_lengths() {
 }
 
 /// And in pages of 64 tokens, without the latch and the weight: 1024/1024 and 2000/500 agree. At 512/1024, where three times as many run, mean
-/// TTFT is 2.5 % and mean TPOT 1.4 % apart: half of that is the page that SGLang keeps free for each request it admits, and which the other
-/// simulator does not; the rest is not explained.
+/// TTFT is 2.5 % and mean TPOT 1.4 % apart, for what `in_pages_two_ways_with_memory_tell_the_rest` shows.
 #[test]
 fn sglang_agrees_under_kv_pressure_in_pages_but_for_many_short_requests() {
     let engine = |pages: u32| {
@@ -273,8 +285,7 @@ fn sglang_agrees_under_kv_pressure_in_pages_but_for_many_short_requests() {
     agree(simulate_prompts(&engine(1024), 300, &load(64), 2000, 500), [23_215.647_894, 35.740_113, 717.224_208]);
     let theirs = [36_841.554_518, 39.922_243_917, 1_524.153_270];
     let ours = simulate_prompts(&engine(1024), 512, &load(128), 512, 1024);
-    let apart: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| (ours / theirs - 1.0).abs()).collect();
-    assert!(apart[0] < 0.03 && apart[1] < 0.015 && apart[2] < 0.01, "{apart:?}");
+    assert!(apart(ours, theirs) > 0.02, "{ours:?}");
 }
 
 /// Without the latch and without the weight of `ignore_eos`, SGLang's case of the same load agrees too.
@@ -286,4 +297,191 @@ fn sglang_agrees_under_kv_pressure_with_two_deviations() {
     // With its own rules SGLang keeps the declared output free and retracts nobody: fewer run, and each of them faster.
     let [ttft, tpot, throughput] = simulate(&SGLANG.replace("1048576", "131072"), 1024, "concurrency: 256", 1024);
     assert!(ttft > 80_000.0 && tpot < 33.0 && throughput < 2000.0, "{ttft} {tpot} {throughput}");
+}
+
+/// A case of the fixture.
+struct Case {
+    engine: String,
+    input: u32,
+    output: u32,
+    clients: Option<u32>,
+    rate: Option<f64>,
+    requests: u32,
+    block: u32,
+    blocks: u32,
+    seats: u32,
+    budget: u32,
+    theirs: [f64; 3],
+}
+
+impl Case {
+    fn all(engine: &str) -> Vec<Case> {
+        let lines = include_str!("fixtures/parity/aisimulate.csv").lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>());
+        let number = |field: &str| field.parse().expect("a number");
+        let count = |field: &str| field.parse().expect("a count");
+        lines
+            .filter(|fields| fields[0] == engine)
+            .map(|fields| Case {
+                engine: fields[0].into(),
+                input: count(fields[1]),
+                output: count(fields[2]),
+                clients: fields[3].parse().ok(),
+                rate: fields[4].parse().ok(),
+                requests: count(fields[5]),
+                block: count(fields[6]),
+                blocks: count(fields[7]),
+                seats: count(fields[8]),
+                budget: count(fields[9]),
+                theirs: [number(fields[10]), number(fields[11]), number(fields[12])],
+            })
+            .collect()
+    }
+
+    fn pool(&self) -> u64 {
+        u64::from(self.block) * u64::from(self.blocks)
+    }
+
+    /// Not all clients' requests fit into memory at their full length.
+    fn is_under_pressure(&self) -> bool {
+        let at_once = self.clients.unwrap_or(0).min(self.seats);
+        u64::from(at_once) * u64::from(self.input + self.output) > self.pool()
+    }
+
+    /// The entry of a document: memory that the other simulator does not lose to vLLM's null block, no latch where memory is short, and
+    /// SGLang's chunk as it is always there.
+    fn entry(&self) -> String {
+        let Case { block, blocks, seats, budget, .. } = self;
+        let common = |budget: u32, blocks: u32| {
+            format!(
+                "
+  config:
+    max_num_batched_tokens: {budget}
+    max_num_seqs: {seats}
+    block_size: {block}
+    num_gpu_blocks_override: {blocks}
+    async_scheduling: false"
+            )
+        };
+        match self.engine.as_str() {
+            "vllm" => format!("VLLM{}", common(*budget, blocks + 1)),
+            "sglang" => format!("SGLANG{}\n    sglang: {{batch_is_full_latch: {}}}", common(8192, *blocks), !self.is_under_pressure()),
+            _ => format!(
+                "TRTLLM
+  config:
+    enable_chunked_prefill: true
+    block_size: {block}
+    num_gpu_blocks_override: {blocks}
+    trtllm: {{max_batch_size: {seats}, max_num_tokens: {budget}, disable_overlap_scheduler: true}}"
+            ),
+        }
+    }
+
+    fn ours(&self) -> [f64; 3] {
+        let load = match (self.clients, self.rate) {
+            (Some(clients), _) => format!("concurrency: {clients}\n  ignore_eos: {}", !self.is_under_pressure()),
+            (None, rate) => {
+                format!("inter_arrival_time_dist_config: {{type: Constant, value: {}}}", 1.0 / rate.expect("a rate"))
+            }
+        };
+        simulate_prompts(&self.entry(), self.requests, &load, self.input, self.output)
+    }
+
+    fn told(&self) -> String {
+        let load = self.clients.map_or_else(|| format!("{}/s", self.rate.unwrap_or_default()), |clients| format!("{clients} clients"));
+        let Case { engine, input, output, block, seats, budget, .. } = self;
+        format!("{engine} {input}/{output}, {load}, blocks of {block}, {seats} seats, {budget} tokens a step")
+    }
+}
+
+/// The largest relative distance of the three.
+fn apart(ours: [f64; 3], theirs: [f64; 3]) -> f64 {
+    ours.into_iter().zip(theirs).map(|(ours, theirs)| (ours / theirs - 1.0).abs()).fold(0.0, f64::max)
+}
+
+/// Every case that is further from the other simulator than `most`, told.
+fn too_far(cases: &[Case], most: f64, ours: impl Fn(&Case) -> [f64; 3]) -> Vec<String> {
+    let far = |case: &Case| {
+        let ours = ours(case);
+        (apart(ours, case.theirs) > most).then(|| format!("{}: {ours:?} against {:?}", case.told(), case.theirs))
+    };
+    cases.iter().filter_map(far).collect()
+}
+
+const NONE: Vec<String> = Vec::new();
+
+/// Prompts of 32 to 20,000 tokens, replies of 32 to 2048, 1 to 200 clients or 1 to 40 requests a second, 16 to 256 seats, 512 to 16,384 tokens
+/// a step.
+#[test]
+fn vllm_agrees_wherever_memory_is_enough() {
+    let cases: Vec<Case> = Case::all("vllm").into_iter().filter(|case| !case.is_under_pressure()).collect();
+    assert!(cases.len() > 50);
+    assert_eq!(too_far(&cases, 0.01, Case::ours), NONE);
+}
+
+/// SGLang by its own rules: latch and weight do nothing here.
+#[test]
+fn sglang_agrees_wherever_memory_is_enough() {
+    let cases: Vec<Case> = Case::all("sglang").into_iter().filter(|case| !case.is_under_pressure()).collect();
+    assert!(cases.len() > 50);
+    assert_eq!(too_far(&cases, 0.01, Case::ours), NONE);
+}
+
+/// The other simulator's TensorRT-LLM cuts prompts wherever the budget ends, as vLLM does. TensorRT-LLM cuts at whole blocks, which tells where
+/// the budget is small beside a prompt: 8 % in the mean TTFT at 512 tokens a step. In blocks of one token the difference is gone.
+#[test]
+fn tensorrt_llm_agrees_but_for_where_it_cuts_prompts() {
+    let (cut, cases): (Vec<Case>, Vec<Case>) = Case::all("trtllm").into_iter().partition(|case| case.budget < 4096);
+    assert!(cases.len() > 50 && cut.len() == 6);
+    assert_eq!(too_far(&cases, 0.01, Case::ours), NONE);
+    assert!(too_far(&cut, 0.01, Case::ours).len() >= 3);
+    let by_the_token: Vec<Case> = cut.into_iter().map(|case| Case { blocks: case.block * case.blocks, block: 1, ..case }).collect();
+    assert_eq!(too_far(&by_the_token, 0.01, Case::ours), NONE);
+}
+
+/// By vLLM's own rule the mean TTFT is up to 3.6 % later, since what is computed again is paid for; with the other simulator's charge the two agree.
+#[test]
+fn undercharged_recomputation_explains_every_case_of_vllm() {
+    let cases: Vec<Case> = Case::all("vllm").into_iter().filter(Case::is_under_pressure).collect();
+    assert!(cases.len() > 20);
+    assert_eq!(too_far(&cases, 0.036, Case::ours), NONE);
+    let with_its_charge = |case: &Case| {
+        let timing = PolynomialTiming { kv_pool_tokens: case.pool() };
+        let cost = Box::new(PromptOnly { timing, prompt: case.input });
+        let clients = case.clients.expect("a closed loop");
+        closed_loop((clients, case.requests), (case.input, case.output), (u64::from(case.blocks), case.block), cost)
+    };
+    assert_eq!(too_far(&cases, 0.001, with_its_charge), NONE);
+}
+
+/// The reference by the other simulator's rules gives its published means, and by SGLang's rules gives ours. They part in the page that SGLang
+/// keeps free for each request it admits, in the slot of the newest token, which the other simulator takes a step before SGLang does (so that
+/// requests whose lengths are multiples of a page run out of memory a step earlier), and in what an admission counts. In pages of one token
+/// all of it makes 0.3 %, in pages of 64 up to 2.5 %: who is retracted, and when, hangs on single pages.
+#[test]
+fn in_pages_two_ways_with_memory_tell_the_rest() {
+    let cases: Vec<Case> = Case::all("sglang").into_iter().filter(Case::is_under_pressure).collect();
+    assert!(cases.len() > 15);
+    let reference = |rules: Rules| {
+        move |case: &Case| {
+            let load = Load {
+                input: u64::from(case.input),
+                output: u64::from(case.output),
+                clients: case.clients.expect("a closed loop") as usize,
+                requests: case.requests as usize,
+                page: u64::from(case.block),
+                pages: u64::from(case.blocks),
+                seats: case.seats as usize,
+            };
+            sglang_reference::simulate(load, rules)
+        }
+    };
+    let sglang = Rules { spare_page: true, slot_a_step_later: true, own_admission: true };
+    assert_eq!(too_far(&cases, 1e-4, reference(Rules::default())), NONE);
+    for case in &cases {
+        let (ours, expected) = (case.ours(), reference(sglang)(case));
+        assert!(apart(ours, expected) < 1e-5, "{}: {ours:?} against {expected:?}", case.told());
+    }
+    assert_eq!(too_far(&cases, 0.035, Case::ours), NONE);
+    let small: Vec<Case> = cases.into_iter().filter(|case| case.block == 1).collect();
+    assert_eq!(too_far(&small, 0.01, Case::ours), NONE);
 }
