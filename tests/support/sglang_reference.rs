@@ -196,7 +196,6 @@ impl Engine {
         self.running = stay;
         (0..ended).for_each(|_| self.arrive());
     }
-
 }
 
 /// Mean TTFT and TPOT, ms, and the output throughput, tokens/s.
