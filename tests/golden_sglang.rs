@@ -273,6 +273,21 @@ fn pages_round_hits_down() {
     assert_eq!(cached, [0, 960, 1024]);
 }
 
+/// In pages of 64 a decode step takes a page only where the KV held is a multiple of 64, and retraction waits for that step. Six pages: the first
+/// request (64/200) takes its pages at its decode steps 1, 65, 129 and 193. The second (64/110) is admitted at 70, after 60 of them, since
+/// 64 + 110 + 64 < 4 * 64 - 139 * 0.091; its steps begin at 80 and take pages at 1 and 65. Its step 69 would be the first's 129th, a seventh page:
+/// with 69 tokens to the first's 129 it is retracted, at 148. It waits for the first, which ends at 10 + 10 + 199, and computes its tokens again
+/// but for the prompt's page (219 to 229), the 70th among them; 40 are left. Had a token's slot been taken at once, it would end at 270.
+#[test]
+fn pages_are_taken_at_their_boundaries() {
+    let memory = RadixCache::new(6, 64, true);
+    let options = SglangOptions { expectations: Expectations { initial: 0.1, ..Expectations::default() }, ..SglangOptions::default() };
+    let mut lab = Lab::new(Box::new(Sglang::new(options)), 6).memory(Box::new(memory));
+    arrive_guessed(&mut lab, 0.0, 64, 200);
+    arrive_guessed(&mut lab, 69.5, 64, 110);
+    assert_eq!(lab.run(), [(10.0, 219.0), (80.0, 269.0)]);
+}
+
 /// Seats close the latch too; it opens when a request leaves, and both waiting ones are tried.
 #[test]
 fn seats_are_given_when_somebody_leaves() {
