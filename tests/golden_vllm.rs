@@ -403,6 +403,110 @@ fn eviction_is_least_recently_freed_first() {
     assert_eq!(cached, [0, 0, 0, 80, 16]);
 }
 
+/// What a lookup found of each prompt.
+fn cached(lab: Lab) -> Vec<u32> {
+    lab.log().outcomes.iter().map(|outcome| outcome.cached_tokens).collect()
+}
+
+/// V1 merges no blocks: the last block of an equal prompt, computed again because a token must be, is a second block of the same hash.
+/// Of 8 blocks the first request leaves 1 and 2, its last block first in the queue; the second touches 1 and fills 3, so the queue is 2, 3, 1
+/// behind five blanks. The third takes those and 2. Block 3 still has the hash: the fourth finds both blocks.
+#[test]
+fn a_block_computed_again_is_found_when_the_first_is_gone() {
+    let mut lab = vllm(8);
+    lab.arrive_with(0.0, 32, 1, &[segment(0, 32)]);
+    lab.arrive_with(20.0, 32, 1, &[segment(0, 32)]);
+    lab.arrive_with(40.0, 96, 1, &[segment(1, 96)]);
+    lab.arrive_with(60.0, 48, 1, &[segment(0, 32)]);
+    assert_eq!(cached(lab), [0, 16, 0, 32]);
+}
+
+/// A lookup finds the oldest block of a hash, though it is free and a younger one is held: the hit takes a free block. The second request
+/// holds blocks 1 and 3, and 4 when it decodes; the third, in the same step, finds 1 and 2 and fills 5.
+#[test]
+fn the_oldest_of_equal_blocks_is_found_even_if_a_younger_one_is_held() {
+    let mut lab = vllm(100);
+    lab.arrive_with(0.0, 32, 1, &[segment(0, 32)]);
+    lab.arrive_with(20.0, 32, 2, &[segment(0, 32)]);
+    lab.arrive_with(25.0, 48, 1, &[segment(0, 32)]);
+    let log = lab.log();
+    assert_eq!((log.outcomes[2].cached_tokens, log.outcomes[2].first_token), (32, ms(41.0)));
+    assert_eq!((log.peak_kv_blocks, log.kv_blocks_at_end), (5, 0));
+}
+
+/// Evicting a block takes that block from its hash and leaves the others, held ones too. Of 8 blocks the second request holds 1, 3 and 4
+/// when the third takes the four blanks and 2, the oldest of its hash. Later the fourth finds 1 and 3, both held by the second.
+#[test]
+fn a_held_block_is_found_when_the_older_one_of_its_hash_is_evicted() {
+    let mut lab = vllm(8);
+    lab.arrive_with(0.0, 32, 1, &[segment(0, 32)]);
+    lab.arrive_with(20.0, 32, 40, &[segment(0, 32)]);
+    lab.arrive_with(25.0, 80, 1, &[segment(1, 80)]);
+    lab.arrive_with(60.0, 48, 1, &[segment(0, 32)]);
+    assert_eq!(cached(lab), [0, 16, 0, 32]);
+}
+
+/// Prompts computed side by side in chunks of 32 tokens: the second finds what the first computes in the first step (two blocks, 1 and 2),
+/// then runs ahead: it fills blocks 3 to 8 of the prompt a step before the first fills its own. It ends first, at 30 ms, with 12 blocks
+/// in use. Of 16 blocks 14 have been used; the third takes the two blanks and the second's six. The first's own six are still found.
+#[test]
+fn prompts_computed_side_by_side_leave_two_blocks_of_each_hash() {
+    let mut lab = vllm(16).limits(|limits| limits.long_prefill_token_threshold = 32);
+    lab.arrive_with(0.0, 128, 1, &[segment(0, 128)]);
+    lab.arrive_with(0.0, 128, 1, &[segment(0, 128)]);
+    lab.arrive_with(60.0, 128, 1, &[segment(1, 128)]);
+    lab.arrive_with(80.0, 144, 1, &[segment(0, 128)]);
+    let log = lab.log();
+    let found: Vec<u32> = log.outcomes.iter().map(|outcome| outcome.cached_tokens).collect();
+    assert_eq!(found, [0, 32, 0, 128]);
+    assert_eq!([log.outcomes[0].finish, log.outcomes[1].finish], [ms(40.0), ms(30.0)]);
+    assert_eq!(log.peak_kv_blocks, 12);
+}
+
+/// Drafting by MTP, two blocks of an equal prompt of four are computed again. Of 10 blocks the third request takes the four blanks and the
+/// first ones of the last two hashes; the fourth finds all four and uses three.
+#[test]
+fn mtp_leaves_two_blocks_of_the_last_two_hashes() {
+    let mut lab =
+        vllm_with(VllmOptions { drops_last_block: true, ..VllmOptions::default() }).memory(Box::new(HashChain::new(10, 16, true)));
+    lab.arrive_with(0.0, 64, 1, &[segment(0, 64)]);
+    lab.arrive_with(20.0, 64, 1, &[segment(0, 64)]);
+    lab.arrive_with(40.0, 96, 1, &[segment(1, 96)]);
+    lab.arrive_with(60.0, 80, 1, &[segment(0, 64)]);
+    assert_eq!(cached(lab), [0, 32, 0, 48]);
+}
+
+/// Three replies to a prompt of two blocks leave one block of the first hash and three of the second. Of 6 the next request takes the two
+/// blanks and the two older ones; the third is found.
+#[test]
+fn each_reply_leaves_a_block_of_the_last_hash() {
+    let mut lab = vllm(6);
+    lab.arrive_with(0.0, 32, 1, &[segment(0, 32)]);
+    lab.change(|request| request.samples = 3);
+    lab.arrive_with(20.0, 64, 1, &[segment(1, 64)]);
+    lab.arrive_with(40.0, 48, 1, &[segment(0, 32)]);
+    assert_eq!(cached(lab), [0, 0, 32]);
+}
+
+/// Before V1 a full block gave way to the one that had its contents. Two requests with equal prompts of two blocks, the second computed while
+/// the first waits to decode: it finds block 1 and must compute the last token, but keeps block 2 of the first; with one more each when they
+/// decode, four are in use. A pool that merges nothing has five.
+#[test]
+fn v0_keeps_one_block_of_a_hash() {
+    let run = |memory: HashChain| {
+        let policy = VllmV0::new(VllmOptions { prompts_first: true, ..VllmOptions::default() });
+        let mut lab = Lab::new(Box::new(policy), 0).memory(Box::new(memory));
+        lab.arrive_with(0.0, 32, 3, &[segment(0, 32)]);
+        lab.arrive_with(5.0, 32, 2, &[segment(0, 32)]);
+        let log = lab.log();
+        assert_eq!([log.outcomes[0].cached_tokens, log.outcomes[1].cached_tokens], [0, 16]);
+        assert_eq!([log.outcomes[0].finish, log.outcomes[1].finish], [ms(22.0), ms(21.0)]);
+        (log.peak_kv_blocks, log.kv_blocks_at_end)
+    };
+    assert_eq!(run(HashChain::new(8, 16, true).merging()), (4, 0));
+    assert_eq!(run(HashChain::new(8, 16, true)), (5, 0));
+}
+
 /// The outcome of a request says everything: no field is left over.
 #[test]
 fn a_lone_request_is_fully_accounted_for() {

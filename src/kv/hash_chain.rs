@@ -1,5 +1,5 @@
 //! vLLM's prefix cache: full blocks are found by the hash of everything up to their end, and evicted in the order in which
-//! they were freed.
+//! they were freed. Of equal contents V1 keeps every block that somebody computed, and finds the oldest; 0.6 keeps one.
 
 use super::cache::{Evicted, Hit, KvCache};
 use super::events::KvEvent;
@@ -23,6 +23,13 @@ impl HashChain {
     #[must_use]
     pub fn with_states(mut self, blocks: u64) -> HashChain {
         self.pool.hold_beside(blocks);
+        self
+    }
+
+    /// Keeps contents in one block only, as vLLM did before V1.
+    #[must_use]
+    pub fn merging(mut self) -> HashChain {
+        self.pool.merge();
         self
     }
 }

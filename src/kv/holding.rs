@@ -21,9 +21,10 @@ pub struct Holding {
     chain: Vec<Span>,
     /// How many blocks of `chain` belong to segments; the rest are private to this request, made when it was preempted.
     shared: u32,
-    /// Leading blocks that it holds under their names, but for the doubles of contents held elsewhere: `from..to`, in order.
+    /// Leading blocks that it holds under their names. Some are copies of contents that were in memory when it computed them: `from..to`
+    /// and the copy's number, in order.
     named: u32,
-    doubles: Vec<(u32, u32)>,
+    doubles: Vec<(u32, u32, u32)>,
     /// The reply's blocks are in `chain`.
     reply_chained: bool,
 }
@@ -88,24 +89,49 @@ impl Holding {
     /// Takes the blocks that growing from `from` to `to` computed tokens needs, and names those that are now full.
     /// False, and nothing taken, when there are too few.
     pub fn grow(&mut self, pool: &mut BlockPool, from: u64, to: u64) -> bool {
-        if !pool.allocate(pool.blocks_for(to) - pool.blocks_for(from)) {
+        let count = pool.blocks_for(to) - pool.blocks_for(from);
+        if pool.merges() {
+            return self.grow_merging(pool, count, to);
+        }
+        if !pool.allocate(count) {
             return false;
         }
-        if self.chain.is_empty() {
-            return true;
+        if !self.chain.is_empty() {
+            self.name(pool, to);
         }
+        true
+    }
+
+    /// The same in a pool that has contents in one block only: of what is in memory nothing is taken.
+    fn grow_merging(&mut self, pool: &mut BlockPool, count: u64, to: u64) -> bool {
+        if count > pool.free() {
+            return false;
+        }
+        let full = u32::try_from(pool.full_blocks(to)).unwrap_or(u32::MAX).min(self.chained());
+        let mut found = 0;
+        for span in self.chain.iter().filter(|span| span.end > self.named && span.start < full) {
+            found += pool.hold_found(span.record, self.named.max(span.start) - span.start, full.min(span.end) - span.start);
+        }
+        // A block that it has filled since may be among them.
+        pool.free_blank(found.saturating_sub(count));
+        let there = pool.allocate(count.saturating_sub(found));
+        self.name(pool, to);
+        there
+    }
+
+    /// Names the blocks that are full with `to` computed tokens.
+    fn name(&mut self, pool: &mut BlockPool, to: u64) {
         let full = u32::try_from(pool.full_blocks(to)).unwrap_or(u32::MAX).min(self.chained());
         if full > self.named {
             let first = self.chain.partition_point(|span| span.end <= self.named);
             for span in self.chain[first..].iter().take_while(|span| span.start < full) {
                 let doubles = &mut self.doubles;
-                pool.name(span.record, self.named.max(span.start) - span.start, full.min(span.end) - span.start, |from, to| {
-                    doubles.push((span.start + from, span.start + to));
+                pool.name(span.record, self.named.max(span.start) - span.start, full.min(span.end) - span.start, |from, to, copy| {
+                    doubles.push((span.start + from, span.start + to, copy));
                 });
             }
             self.named = full;
         }
-        true
     }
 
     /// The request has ended with `computed` tokens in memory: frees everything, last block first. With an output segment,
@@ -175,17 +201,18 @@ impl Holding {
                 let mut edge = |at: u32| start = if at < end { start.max(at) } else { start };
                 edge(keep);
                 edge(self.named);
-                self.doubles.iter().for_each(|&(from, to)| {
+                self.doubles.iter().for_each(|&(from, to, _)| {
                     edge(from);
                     edge(to);
                 });
-                let double = self.doubles.iter().any(|&(from, to)| from <= last && last < to);
+                let double = self.doubles.iter().find(|&&(from, to, _)| from <= last && last < to);
                 let (from, to) = (start - span.start, end - span.start);
-                match (last < self.named && !double, last < keep) {
-                    (true, true) => pool.release(span.record, from, to),
-                    (true, false) => pool.release_unnamed(span.record, from, to),
-                    (false, true) if !double => pool.append_absent(span.record, from, to),
-                    (false, _) => pool.free_unnamed(to - from),
+                match double {
+                    Some(&(_, _, copy)) => pool.release_copies(span.record, from, to, copy),
+                    None if last < self.named && last < keep => pool.release(span.record, from, to),
+                    None if last < self.named => pool.release_unnamed(span.record, from, to),
+                    None if last < keep => pool.append_named(span.record, from, to),
+                    None => pool.free_unnamed(to - from),
                 }
                 end = start;
             }

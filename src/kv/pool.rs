@@ -7,8 +7,12 @@
 //! Blocks side by side that fare alike are one *run*: a request frees its blocks last one first, and so they are taken again. A segment
 //! of a thousand blocks costs as much as one of ten, and memory grows with the prompts that are remembered, not with their blocks.
 //!
-//! Left out: vLLM keeps several blocks for the same hash when two requests compute it at the same time, and finds the
-//! second when the first is evicted. Here the second is a block that nobody finds.
+//! Two requests may compute the same contents. The pool of V1 keeps both blocks under one hash, which is for `copies`; that of 0.6 gives the
+//! second back and lets its owner hold the first (`merges`).
+
+mod copies;
+
+use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
@@ -33,6 +37,8 @@ struct Run {
     next: u32,
     /// The next run of the segment, further on.
     after: u32,
+    /// 0 for blocks that a lookup finds; else these are further copies of such blocks, and among copies the earlier has the smaller number.
+    copy: u32,
 }
 
 impl Run {
@@ -83,6 +89,14 @@ pub struct BlockPool {
     /// By number: of all segments there are, a replica among many sees few.
     by_segment: FxHashMap<u32, u32>,
     pieces: Vec<Piece>,
+    /// By record, as far as there ever were any: runs of further copies, by number and place.
+    copies: Vec<VecDeque<u32>>,
+    /// Runs in `copies`.
+    copied: u32,
+    /// The number given last.
+    last_copy: u32,
+    /// Contents are in one block only.
+    merges: bool,
     /// Grows whenever more blocks may be free or found than before.
     epoch: u64,
     evicted: Option<Vec<Evicted>>,
@@ -108,6 +122,10 @@ impl BlockPool {
             spare_records: Vec::new(),
             by_segment: FxHashMap::default(),
             pieces: Vec::new(),
+            copies: Vec::new(),
+            copied: 0,
+            last_copy: 0,
+            merges: false,
             epoch: 0,
             evicted: None,
             events: None,
@@ -193,8 +211,11 @@ impl BlockPool {
             run.to -= taken;
             left -= u64::from(taken);
             let run = *run;
-            self.tell_evicted(run, taken);
-            self.tell(false, run.record, run.to, run.to + taken);
+            if self.copied > 0 {
+                self.evict_copies(index, taken);
+                continue;
+            }
+            self.tell_evicted(run.record, run.to, run.to + taken);
             if run.blocks() == 0 {
                 self.unlink(index);
                 self.drop_run(index);
@@ -216,22 +237,27 @@ impl BlockPool {
         }
     }
 
-    /// The `taken` blocks behind what is left of a run have been evicted.
-    fn tell_evicted(&mut self, run: Run, taken: u32) {
+    /// Blocks of a segment have been evicted, last one first, and nobody finds them any more.
+    fn tell_evicted(&mut self, record: u32, from: u32, to: u32) {
+        self.tell(false, record, from, to);
         let Some(evicted) = &mut self.evicted else { return };
         let size = self.block.tokens();
-        if run.record == NONE {
-            evicted.push(Evicted::Unnamed(u64::from(taken) * u64::from(size)));
-            return;
-        }
-        let Record { segment, phase, .. } = self.records[run.record as usize];
-        evicted.extend((run.to..run.to + taken).rev().map(|block| match segment {
-            NONE => Evicted::Unnamed(u64::from(size)),
-            segment => {
+        match self.records.get(record as usize) {
+            Some(&Record { segment, phase, .. }) if segment != NONE => evicted.extend((from..to).rev().map(|block| {
                 let last = (block + 1) * size - 1 - phase;
                 Evicted::Tokens { segment, from: last, to: last + 1 }
-            }
-        }));
+            })),
+            _ => evicted.extend((from..to).map(|_| Evicted::Unnamed(u64::from(size)))),
+        }
+    }
+
+    /// Contents are in one block only, as in vLLM's pool before V1.
+    pub fn merge(&mut self) {
+        self.merges = true;
+    }
+
+    pub(super) fn merges(&self) -> bool {
+        self.merges
     }
 
     /// Takes back `count` blocks whose contents cannot be used (partly filled, or caching is off).
@@ -344,16 +370,25 @@ impl BlockPool {
         self.join(record);
     }
 
-    /// Names blocks just allocated. Tells which of them have contents that are in memory already: those stay without a name.
-    pub(super) fn name(&mut self, record: u32, from: u32, to: u32, mut double: impl FnMut(u32, u32)) {
+    /// Holds those blocks that are in memory; how many.
+    pub(super) fn hold_found(&mut self, record: u32, from: u32, to: u32) -> u64 {
+        self.cut(record, from, to);
+        let found: Vec<Piece> = self.pieces.iter().copied().filter(|piece| piece.run != NONE).collect();
+        found.iter().for_each(|piece| self.hold(record, piece.from, piece.to));
+        found.iter().map(|piece| u64::from(piece.to - piece.from)).sum()
+    }
+
+    /// Names blocks just allocated. Tells which of them are copies of what is in memory already, and their number.
+    pub(super) fn name(&mut self, record: u32, from: u32, to: u32, mut double: impl FnMut(u32, u32, u32)) {
         for at in 0..self.cut(record, from, to) {
             let Piece { from, to, run } = self.pieces[at];
             if run == NONE {
                 self.add_run(record, from, to, 1);
                 self.tell(true, record, from, to);
                 self.epoch += 1;
-            } else {
-                double(from, to);
+            } else if !self.merges {
+                let copies = self.add_copies(record, from, to, 1);
+                double(from, to, self.runs[copies as usize].copy);
             }
         }
         self.join(record);
@@ -364,9 +399,7 @@ impl BlockPool {
         for at in (0..self.cut(record, from, to)).rev() {
             let Piece { run, .. } = self.pieces[at];
             if self.let_go(run) {
-                self.epoch += 1;
-                self.cached += u64::from(self.runs[run as usize].blocks());
-                self.append(run);
+                self.append_free(run);
             }
         }
         self.join(record);
@@ -374,6 +407,10 @@ impl BlockPool {
 
     /// Lets go of held blocks, last one first, whose contents nobody will look up any more.
     pub(super) fn release_unnamed(&mut self, record: u32, from: u32, to: u32) {
+        if self.copied > 0 {
+            // Other copies may be found where these were.
+            return self.release(record, from, to);
+        }
         for at in (0..self.cut(record, from, to)).rev() {
             let Piece { run, from, to } = self.pieces[at];
             if self.let_go(run) {
@@ -385,22 +422,29 @@ impl BlockPool {
         self.join(record);
     }
 
-    /// Appends blocks that were held without a name to the free queue, last one first, under a name where these contents are not in memory
-    /// already.
-    pub(super) fn append_absent(&mut self, record: u32, from: u32, to: u32) {
+    /// Appends blocks that were held without a name to the free queue, last one first, under a name.
+    pub(super) fn append_named(&mut self, record: u32, from: u32, to: u32) {
         for at in (0..self.cut(record, from, to)).rev() {
             let Piece { from, to, run } = self.pieces[at];
-            if run == NONE {
-                let run = self.add_run(record, from, to, 0);
+            let run = if run == NONE {
                 self.tell(true, record, from, to);
-                self.epoch += 1;
-                self.cached += u64::from(to - from);
-                self.append(run);
+                self.add_run(record, from, to, 0)
+            } else if self.merges {
+                self.free_blank(u64::from(to - from));
+                continue;
             } else {
-                self.free_unnamed(to - from);
-            }
+                self.add_copies(record, from, to, 0)
+            };
+            self.append_free(run);
         }
         self.join(record);
+    }
+
+    /// A run that nobody holds any more.
+    fn append_free(&mut self, run: u32) {
+        self.epoch += 1;
+        self.cached += u64::from(self.runs[run as usize].blocks());
+        self.append(run);
     }
 
     /// One holder fewer; whether it was the last.
@@ -483,13 +527,19 @@ impl BlockPool {
     }
 
     fn new_run(&mut self, record: u32, from: u32, to: u32, refs: u32) -> u32 {
-        let run = Run { record, from, to, refs, previous: NONE, next: NONE, after: NONE };
+        let run = Run { record, from, to, refs, previous: NONE, next: NONE, after: NONE, copy: 0 };
         put(&mut self.runs, &mut self.spare_runs, run)
     }
 
     /// A new run at its place among those of the segment, of which none overlaps it.
     fn add_run(&mut self, record: u32, from: u32, to: u32, refs: u32) -> u32 {
         let added = self.new_run(record, from, to, refs);
+        self.insert_run(added);
+        added
+    }
+
+    fn insert_run(&mut self, added: u32) {
+        let Run { record, from, .. } = self.runs[added as usize];
         let mut before = NONE;
         let mut index = self.records[record as usize].first;
         while index != NONE && self.runs[index as usize].from < from {
@@ -501,7 +551,6 @@ impl BlockPool {
         } else {
             self.runs[before as usize].after = added;
         }
-        added
     }
 
     /// Forgets a run that is in no queue.
@@ -563,6 +612,27 @@ impl BlockPool {
             NONE => self.last = before,
             after => self.runs[after as usize].previous = before,
         }
+    }
+
+    /// The blocks of the free queue with contents, in order: the segment and the token behind the block's last where anybody can look it up,
+    /// and whether it is the block that is found.
+    #[cfg(test)]
+    pub(super) fn queue(&self) -> Vec<Option<(u32, u32, bool)>> {
+        let (mut blocks, mut index) = (Vec::new(), self.first);
+        while index != NONE {
+            let run = self.runs[index as usize];
+            let record = self.records.get(run.record as usize).filter(|record| record.segment != NONE);
+            let end = |block: u32| record.map(|record| (record.segment, (block + 1) * self.block_size() - record.phase, run.copy == 0));
+            blocks.extend((run.from..run.to).rev().map(end));
+            index = run.next;
+        }
+        blocks
+    }
+
+    /// Runs of further copies.
+    #[cfg(test)]
+    pub(super) fn copied(&self) -> u32 {
+        self.copied
     }
 
     /// Runs and records in use.

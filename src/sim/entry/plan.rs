@@ -75,8 +75,8 @@ pub(super) struct DraftingPlan {
 /// The KV memory to make.
 #[derive(Clone, Debug)]
 pub(super) enum KvPlan {
-    /// vLLM's: `blocks` that requests can have; each holds `beside` more than those of its tokens.
-    HashChain { blocks: u64, block_size: u32, caching: bool, beside: u64 },
+    /// vLLM's: `blocks` that requests can have; each holds `beside` more than those of its tokens. Before V1 it `merges` equal ones.
+    HashChain { blocks: u64, block_size: u32, caching: bool, beside: u64, merges: bool },
     /// SGLang's.
     Radix { pages: u64, page: u32, caching: bool, eviction: Eviction },
     /// TensorRT-LLM's.
@@ -86,8 +86,9 @@ pub(super) enum KvPlan {
 impl KvPlan {
     fn build(&self) -> Box<dyn KvCache> {
         match *self {
-            KvPlan::HashChain { blocks, block_size, caching, beside } => {
-                Box::new(HashChain::new(blocks, block_size, caching).with_states(beside))
+            KvPlan::HashChain { blocks, block_size, caching, beside, merges } => {
+                let memory = HashChain::new(blocks, block_size, caching).with_states(beside);
+                Box::new(if merges { memory.merging() } else { memory })
             }
             KvPlan::Radix { pages, page, caching, eviction } => Box::new(RadixCache::new(pages, page, caching).evicting(eviction)),
             KvPlan::BlockTree { blocks, block_size, reuse } => Box::new(BlockTree::new(blocks, block_size, reuse)),

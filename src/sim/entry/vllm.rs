@@ -156,6 +156,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
     }
     let caching = parts.caching(config.enable_prefix_caching.unwrap_or(defaults.prefix_caching), warnings);
     let beside = blocks_per_sequence(&parts.model);
+    let merges = earlier.is_some_and(|earlier| earlier.prefill_first);
     if own.num_scheduler_steps.is_some_and(|steps| steps > 1) {
         let beside = [
             (chunked, "chunked prefill"),
@@ -205,7 +206,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         // vLLM's null block holds nothing; the memory budget has left it out already.
         blocks: config.num_gpu_blocks_override.map(|given| given.saturating_sub(1)),
         utilization: config.gpu_memory_utilization.or(defaults.gpu_memory_utilization),
-        kv: Box::new(move |blocks, block_size| KvPlan::HashChain { blocks, block_size, caching, beside }),
+        kv: Box::new(move |blocks, block_size| KvPlan::HashChain { blocks, block_size, caching, beside, merges }),
         overlap: config.async_scheduling.unwrap_or(earlier.is_none_or(|earlier| earlier.async_scheduling)),
     })
 }
