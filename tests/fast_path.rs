@@ -251,7 +251,11 @@ fn plain_memory(case: &Case) -> Box<dyn KvCache> {
             let reuse = Reuse { blocks: case.caching, partial: case.partial.0, copy: case.partial.1, whole_context: !options.v2 };
             Box::new(BlockTree::new(case.blocks, case.block_size, reuse))
         }
-        _ => Box::new(HashChain::new(case.blocks, case.block_size, case.caching).with_states(case.beside)),
+        policy => {
+            let memory = HashChain::new(case.blocks, case.block_size, case.caching).with_states(case.beside);
+            let before_v1 = matches!(policy, PolicySpec::Vllm(options) if options.prompts_first);
+            Box::new(if before_v1 { memory.merging() } else { memory })
+        }
     }
 }
 

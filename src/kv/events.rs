@@ -2,7 +2,8 @@
 //! without asking; whoever hears it late knows what it held then.
 //!
 //! Contents are told by token: of a full block (or page) its last token stands for all of it, under the segment it lies in. Contents that
-//! only one request can ask for are not told.
+//! only one request can ask for are not told. Where a cache has several blocks of equal contents (vLLM V1), their end is told when the last
+//! goes: vLLM tells of each, and those who listen count them (Dynamo's and llm-d's filters of duplicates), which comes to the same.
 
 use std::collections::VecDeque;
 
