@@ -96,7 +96,7 @@ export interface Step {
   tokens: { prefill: number; decode: number; padding: number; budget: number };
   sequences: { prefill: number; decode: number; left_out: number; limit: number };
   members: { request: string; doing: 'prefill' | 'decode' | 'left_out'; tokens: number; past_tokens: number | null; completes_prompt: boolean; context_tokens: number; generated_tokens: number }[];
-  queue: { length: number; first: { request: string; tokens: number; waited_ms: number; preempted: boolean }[] };
+  queue: { length: number; first: { request: string; tokens: number; waited_ms: number; preempted: boolean; swapped: boolean }[] };
   held_back: { request: string; rule: string; because: string; unit: string; needed: number; available: number; sentence: string } | null;
   kv_blocks: { used: number; total: number };
 }
