@@ -3,7 +3,7 @@
 //!
 //! Format: "Trace Event Format" (complete events `X`, nestable async events `b`/`e`, counters `C`, metadata `M`; times in
 //! microseconds, to the nanosecond). Bounded: steps are kept for a stretch of time, runs of equal steps become one slice when there are
-//! many.
+//! many. Perfetto's trace_processor (58.2) opens the traces of every preset and example without an import error.
 
 use std::io::{self, Write};
 
