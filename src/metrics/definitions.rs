@@ -189,7 +189,7 @@ const DEFINITIONS: &[Definition] = &[
     metric("kv_tiers", "KV tiers", "", "By tier below the GPU (host, disk, remote), the whole run, all replicas: tokens of room, held at the end, peak share, tokens read, written and evicted, seconds that its link read and wrote; and the share of the window in which steps waited for KV to move. Null without tiers.", ""),
     metric("swap", "Swapping", "", "Null in runs that swapped nothing.", ""),
     metric("swap.preemptions_by_swap", "Preemptions by swapping", "", "Requests whose KV went to host memory, after the warm-up; each reply to one prompt counts.", ""),
-    metric("swap.preemptions_by_recompute", "Preemptions by recomputation", "", "All others: their KV was dropped.", "engine.preemptions - preemptions_by_swap"),
+    metric("swap.preemptions_by_recompute", "Preemptions by recomputation", "", "All others: their KV was dropped. Requests that ended for want of room to swap to are among them.", "engine.preemptions - preemptions_by_swap"),
     metric("swap.swapped_in", "Swapped in", "", "Requests whose KV came back from host memory.", ""),
     metric("swap.bytes_out", "Swapped out", "bytes", "KV moved from the GPUs to host memory, whole blocks, all GPUs.", "blocks * bytes of a block"),
     metric("swap.bytes_in", "Swapped in (bytes)", "bytes", "The same, on its way back.", "blocks * bytes of a block"),
