@@ -100,9 +100,14 @@ frameworks_to_test:
         let other = cached(&format!("radix_eviction_policy: {policy}"));
         assert!(other < lru, "{policy}: {other}, lru: {lru}");
     }
-    // A conversation's leaf is as old as its last turn; and nobody has a priority here.
+    for policy in ["lfu", "slru"] {
+        assert_ne!(cached(&format!("radix_eviction_policy: {policy}")), lru, "{policy}");
+    }
+    // A conversation's leaf is as old as its last turn.
     assert_eq!(cached("radix_eviction_policy: fifo"), lru);
-    assert_eq!(cached("radix_eviction_policy: priority"), lru);
+    // Nobody has a priority here, but replies go before prompts, and the next turn asks for both.
+    let priority = cached("radix_eviction_policy: priority");
+    assert!(priority < lru, "priority: {priority}, lru: {lru}");
 }
 
 #[test]

@@ -9,7 +9,8 @@
 //! Contents are told apart by segment and offset, never by token: since a segment stands for everything before it too, the last
 //! token of a node's first page names the node. Text that occurs nowhere else is one run, whatever its length.
 //!
-//! Left out: the policies lfu and slru, which go by hits that SGLang's plain tree does not count in every version.
+//! Hits, by which lfu and slru go, are counted as 0.5.23 does: one for each request that inserts a node, when it first does. Earlier versions count
+//! pieces of prompts differently, and some nothing at all.
 
 mod tree;
 
@@ -31,6 +32,9 @@ struct Holding {
     found: u32,
     /// Of its request.
     priority: i32,
+    prompt: u64,
+    /// Leading tokens that it has put into the tree since it was admitted.
+    inserted: u64,
     /// Context computed and to be inserted when its results are read; 0 is none.
     unread: u64,
 }
@@ -82,7 +86,8 @@ impl RadixCache {
     fn insert(&mut self, holding: &mut Holding, tokens: u64, keep_locked: bool) {
         let size = self.size();
         let tokens = tokens / size * size;
-        let (node, there) = self.tree.insert(&holding.key, tokens, holding.priority);
+        let (node, there) = self.tree.insert(&holding.key, tokens, holding.inserted, holding.priority);
+        holding.inserted = holding.inserted.max(tokens);
         let double = there.max(holding.locked).min(tokens) - holding.locked;
         self.blank += double / size;
         if keep_locked {
@@ -93,6 +98,15 @@ impl RadixCache {
         holding.node = if keep_locked { node } else { ROOT };
         holding.locked = if keep_locked { tokens } else { 0 };
         self.epoch += 1;
+    }
+
+    /// A prompt is worth more than the reply behind it, where that counts.
+    fn prefer_prompt(&mut self, holding: &Holding, computed: u64) {
+        let size = self.size();
+        let prompt = holding.prompt / size * size;
+        if self.tree.order() == Eviction::Priority && prompt > 0 && prompt < computed / size * size {
+            self.tree.insert(&holding.key, prompt, prompt, holding.priority.saturating_add(1));
+        }
     }
 
     /// Evicts at least the missing pages, and `least` in all if any is missing.
@@ -157,7 +171,7 @@ impl KvCache for RadixCache {
         }
         let holding = &mut self.holdings[owner];
         holding.key.clear();
-        holding.priority = request.priority;
+        (holding.priority, holding.prompt, holding.inserted) = (request.priority, u64::from(request.input_tokens), 0);
         (holding.node, holding.locked, holding.found, holding.unread) = (ROOT, 0, ROOT, 0);
         if !self.caching {
             return;
@@ -250,6 +264,7 @@ impl KvCache for RadixCache {
             } else {
                 cache.blank += cache.blocks_for(computed) - computed / cache.size();
                 cache.insert(holding, computed, false);
+                cache.prefer_prompt(holding, computed);
             }
             (holding.node, holding.locked) = (ROOT, 0);
             cache.epoch += 1;
@@ -297,8 +312,49 @@ impl KvCache for RadixCache {
             cache.blank += cache.blocks_for(computed) - holding.locked / cache.size();
             cache.tree.unlock(holding.node);
             cache.forget(holding);
-            (holding.node, holding.locked) = (ROOT, 0);
+            (holding.node, holding.locked, holding.inserted) = (ROOT, 0, 0);
             cache.epoch += 1;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Time;
+    use crate::workload::{Segment, SegmentId};
+
+    /// Two requests of one priority, each a page of prompt and a page of reply: under `priority` both replies go before the prompts, since
+    /// those count one more; under lru all of the first goes before the second.
+    #[test]
+    fn prompts_are_worth_more_than_replies() {
+        let order = |eviction| {
+            let mut cache = RadixCache::new(4, 16, true).evicting(eviction);
+            cache.keep_evicted();
+            for owner in 0..2 {
+                let request = Request {
+                    segments: [Segment { id: SegmentId(2 * owner), tokens: 16 }].into_iter().collect(),
+                    output_segment: Some(SegmentId(2 * owner + 1)),
+                    ..Request::new(owner, Time::ZERO, 16, 17)
+                };
+                cache.open(owner, &request);
+                assert_eq!(cache.lookup(owner, 15).tokens, 0);
+                cache.acquire(owner, 0);
+                assert!(cache.grow(owner, 0, 16));
+                cache.computed(owner, 16, true);
+                cache.read(owner);
+                assert!(cache.grow(owner, 16, 32));
+                cache.end(owner, 32, &request);
+            }
+            let mut evicted = Vec::new();
+            for _ in 0..4 {
+                assert!(cache.allocate(1));
+            }
+            cache.take_evicted(&mut evicted);
+            let segment = |what: &Evicted| if let Evicted::Tokens { segment, .. } = what { *segment } else { u32::MAX };
+            evicted.iter().map(segment).collect::<Vec<u32>>()
+        };
+        assert_eq!(order(Eviction::Lru), [1, 0, 3, 2]);
+        assert_eq!(order(Eviction::Priority), [1, 3, 0, 2]);
     }
 }

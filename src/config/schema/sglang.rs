@@ -11,7 +11,8 @@ pub struct SglangConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_policy: Option<SglangSchedulePolicy>,
     /// Which leaf of the radix tree is evicted first: the one not visited for longest (lru) or visited last (mru), the oldest (fifo) or the newest
-    /// (filo), or the one with the smallest priority of its requests. Absent means lru.
+    /// (filo), the one with the smallest priority of its requests, the one that the fewest requests had (lfu), or one that only one request had
+    /// before any other (slru). Absent means lru.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub radix_eviction_policy: Option<SglangEvictionPolicy>,
     /// With `enable_dp_attention`: which attention rank gets a request, in turn, the one with the fewest requests, or the one with the fewest tokens
@@ -207,6 +208,8 @@ pub enum SglangEvictionPolicy {
     Fifo,
     Filo,
     Priority,
+    Lfu,
+    Slru,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

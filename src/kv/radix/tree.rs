@@ -22,7 +22,14 @@ pub enum Eviction {
     Filo,
     /// The one with the smallest priority of any request that had it, then the one not visited for longest.
     Priority,
+    /// The one with the fewest hits, then the one not visited for longest.
+    Lfu,
+    /// One with less than two hits, then any; of each the one not visited for longest.
+    Slru,
 }
+
+/// Hits from which on a node is protected: `SLRUStrategy` of SGLang.
+const PROTECTED: u32 = 2;
 
 /// Contents of a request's own start here; below are segments.
 pub const PRIVATE: u64 = 1 << 40;
@@ -52,6 +59,8 @@ struct Node {
     made: u64,
     /// Largest priority of those who inserted it.
     priority: i32,
+    /// Requests that inserted it; each counts once.
+    hits: u32,
     /// It has an entry in the heap.
     queued: bool,
 }
@@ -98,6 +107,10 @@ impl Tree {
         }
     }
 
+    pub fn order(&self) -> Eviction {
+        self.order
+    }
+
     /// Pages that eviction can free.
     pub fn evictable(&self) -> u64 {
         self.evictable
@@ -132,14 +145,18 @@ impl Tree {
         path
     }
 
-    /// Makes the first `tokens` tokens of a key part of the tree. The node where they end, and how many of them were there before.
-    pub fn insert(&mut self, key: &[Piece], tokens: u64, priority: i32) -> (u32, u64) {
+    /// Makes the first `tokens` tokens of a key part of the tree, for a request that has inserted the first `before` of them before. The node
+    /// where they end, and how many of them were there.
+    pub fn insert(&mut self, key: &[Piece], tokens: u64, before: u64, priority: i32) -> (u32, u64) {
         self.clock += 2;
         let walk = self.walk(key, tokens);
-        let mut above = if self.order == Eviction::Priority { walk.node } else { ROOT };
-        while above != ROOT {
+        let (mut above, mut end) = (walk.node, walk.tokens);
+        let counts = matches!(self.order, Eviction::Priority | Eviction::Lfu | Eviction::Slru);
+        while counts && above != ROOT {
             let node = &mut self.nodes[above as usize];
             node.priority = node.priority.max(priority);
+            node.hits = node.hits.saturating_add(u32::from(end > before));
+            end -= node.tokens;
             above = node.parent;
         }
         if walk.tokens == tokens {
@@ -155,6 +172,7 @@ impl Tree {
         slice(key, walk.tokens, tokens, &mut node.key);
         (node.parent, node.children, node.tokens, node.locks, node.stamp) = (walk.node, 0, added, 0, self.clock + 1);
         (node.born, node.made, node.priority) = (self.clock + 1, self.clock + 1, priority);
+        node.hits = u32::from(tokens > before);
         tell(&mut self.events, true, &node.key);
         let start = token_at(&node.key, self.page - 1);
         self.starts.insert(start, id);
@@ -248,7 +266,7 @@ impl Tree {
     }
 
     /// Place of an unlocked leaf in the order of eviction; none of another node.
-    fn place(&self, id: u32) -> Option<(i32, u64)> {
+    fn place(&self, id: u32) -> Option<(i64, u64)> {
         let node = &self.nodes[id as usize];
         if id == ROOT || node.locks > 0 || node.children > 0 || node.tokens == 0 {
             return None;
@@ -258,7 +276,9 @@ impl Tree {
             Eviction::Mru => (0, u64::MAX - node.stamp),
             Eviction::Fifo => (0, node.made),
             Eviction::Filo => (0, u64::MAX - node.made),
-            Eviction::Priority => (node.priority, node.stamp),
+            Eviction::Priority => (i64::from(node.priority), node.stamp),
+            Eviction::Lfu => (i64::from(node.hits), node.stamp),
+            Eviction::Slru => (i64::from(node.hits >= PROTECTED), node.stamp),
         })
     }
 
@@ -326,7 +346,7 @@ impl Tree {
         slice(&lower.key, tokens, lower.tokens, &mut tail);
         lower.key = tail;
         lower.tokens -= tokens;
-        let (parent, locks, priority) = (lower.parent, lower.locks, lower.priority);
+        let (parent, locks, priority, hits) = (lower.parent, lower.locks, lower.priority, lower.hits);
         lower.parent = upper;
         let born = std::mem::replace(&mut lower.born, self.clock);
         let start = token_at(&lower.key, self.page - 1);
@@ -335,7 +355,7 @@ impl Tree {
         let queued = self.nodes[upper as usize].queued;
         let now = self.clock + 1;
         let made = self.clock;
-        self.nodes[upper as usize] = Node { parent, children: 1, key: head, tokens, locks, stamp: now, born, made, priority, queued };
+        self.nodes[upper as usize] = Node { parent, children: 1, key: head, tokens, locks, stamp: now, born, made, priority, hits, queued };
         upper
     }
 
@@ -426,7 +446,7 @@ mod tests {
         let order = |policy| {
             let mut tree = Tree::new(16, policy);
             for (content, priority) in [(1, 1), (2, 2), (3, 0)] {
-                tree.insert(&key(content, 16), 16, priority);
+                tree.insert(&key(content, 16), 16, 0, priority);
             }
             tree.visit(&key(1, 16), 16);
             evicted(tree).iter().map(|(content, _)| *content).collect::<Vec<u64>>()
@@ -444,14 +464,56 @@ mod tests {
     fn a_split_makes_the_upper_part_new() {
         let order = |policy| {
             let mut tree = Tree::new(16, policy);
-            tree.insert(&key(1, 32), 32, 0);
-            tree.insert(&key(2, 16), 16, 5);
+            tree.insert(&key(1, 32), 32, 0, 0);
+            tree.insert(&key(2, 16), 16, 0, 5);
             let forked = [Piece { content: 1, from: 0, tokens: 16 }, Piece { content: 3, from: 0, tokens: 16 }];
-            tree.insert(&forked, 32, 7);
+            tree.insert(&forked, 32, 0, 7);
             evicted(tree)
         };
         assert_eq!(order(Eviction::Fifo), [(1, 16), (2, 0), (3, 0), (1, 0)]);
         assert_eq!(order(Eviction::Filo), [(3, 0), (2, 0), (1, 16), (1, 0)]);
         assert_eq!(order(Eviction::Priority), [(1, 16), (2, 0), (3, 0), (1, 0)]);
+    }
+
+    /// 1, 2 and 3 are inserted; then 1 twice more and 3 once more; then 2 is visited, which is no hit. Hits 3, 1 and 2; visited last: 2, 3, 1.
+    #[test]
+    fn leaves_go_by_hits() {
+        let order = |policy| {
+            let mut tree = Tree::new(16, policy);
+            for content in [1, 2, 3, 1, 1, 3] {
+                tree.insert(&key(content, 16), 16, 0, 0);
+            }
+            tree.visit(&key(2, 16), 16);
+            evicted(tree).iter().map(|(content, _)| *content).collect::<Vec<u64>>()
+        };
+        assert_eq!(order(Eviction::Lru), [1, 3, 2]);
+        assert_eq!(order(Eviction::Lfu), [2, 3, 1]);
+        assert_eq!(order(Eviction::Slru), [2, 1, 3]);
+    }
+
+    /// A request that inserts its prompt in two pieces, and again when it ends, is one hit of each piece: both go before what came later.
+    #[test]
+    fn a_request_hits_what_it_has_inserted_once() {
+        for policy in [Eviction::Lfu, Eviction::Slru] {
+            let mut tree = Tree::new(16, policy);
+            for (tokens, before) in [(16, 0), (32, 16), (32, 32)] {
+                tree.insert(&key(1, 32), tokens, before, 0);
+            }
+            tree.insert(&key(2, 16), 16, 0, 0);
+            assert_eq!(evicted(tree), [(1, 16), (1, 0), (2, 0)]);
+        }
+    }
+
+    /// Two requests have 1 in whole, a third its first half with 3 behind it: the halves have 3 and 2 hits, 3 has one. 4, with two hits, goes
+    /// after the lower half, which is older, and before the upper.
+    #[test]
+    fn a_split_hands_its_hits_to_both_parts() {
+        let mut tree = Tree::new(16, Eviction::Lfu);
+        let forked = [Piece { content: 1, from: 0, tokens: 16 }, Piece { content: 3, from: 0, tokens: 16 }];
+        for key in [&key(1, 32)[..], &key(1, 32), &forked, &key(4, 16), &key(4, 16)] {
+            let tokens = key.iter().map(|piece| u64::from(piece.tokens)).sum();
+            tree.insert(key, tokens, 0, 0);
+        }
+        assert_eq!(evicted(tree), [(3, 0), (1, 16), (4, 0), (1, 0)]);
     }
 }

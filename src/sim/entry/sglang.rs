@@ -126,6 +126,8 @@ fn eviction(own: &SglangConfig) -> Eviction {
         Some(SglangEvictionPolicy::Fifo) => Eviction::Fifo,
         Some(SglangEvictionPolicy::Filo) => Eviction::Filo,
         Some(SglangEvictionPolicy::Priority) => Eviction::Priority,
+        Some(SglangEvictionPolicy::Lfu) => Eviction::Lfu,
+        Some(SglangEvictionPolicy::Slru) => Eviction::Slru,
     }
 }
 
