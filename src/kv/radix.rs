@@ -32,7 +32,6 @@ struct Holding {
     found: u32,
     /// Of its request.
     priority: i32,
-    prompt: u64,
     /// Leading tokens that it has put into the tree since it was admitted.
     inserted: u64,
     /// Context computed and to be inserted when its results are read; 0 is none.
@@ -101,9 +100,9 @@ impl RadixCache {
     }
 
     /// A prompt is worth more than the reply behind it, where that counts.
-    fn prefer_prompt(&mut self, holding: &Holding, computed: u64) {
+    fn prefer_prompt(&mut self, holding: &Holding, prompt: u32, computed: u64) {
         let size = self.size();
-        let prompt = holding.prompt / size * size;
+        let prompt = u64::from(prompt) / size * size;
         if self.tree.order() == Eviction::Priority && prompt > 0 && prompt < computed / size * size {
             self.tree.insert(&holding.key, prompt, prompt, holding.priority.saturating_add(1));
         }
@@ -171,7 +170,7 @@ impl KvCache for RadixCache {
         }
         let holding = &mut self.holdings[owner];
         holding.key.clear();
-        (holding.priority, holding.prompt, holding.inserted) = (request.priority, u64::from(request.input_tokens), 0);
+        (holding.priority, holding.inserted) = (request.priority, 0);
         (holding.node, holding.locked, holding.found, holding.unread) = (ROOT, 0, ROOT, 0);
         if !self.caching {
             return;
@@ -254,7 +253,7 @@ impl KvCache for RadixCache {
         self.unread > 0
     }
 
-    fn end(&mut self, owner: u32, computed: u64, _request: &Request) {
+    fn end(&mut self, owner: u32, computed: u64, request: &Request) {
         self.with(owner, |cache, holding| {
             let owned = cache.blocks_for(computed) - holding.locked / cache.size();
             cache.forget(holding);
@@ -264,7 +263,7 @@ impl KvCache for RadixCache {
             } else {
                 cache.blank += cache.blocks_for(computed) - computed / cache.size();
                 cache.insert(holding, computed, false);
-                cache.prefer_prompt(holding, computed);
+                cache.prefer_prompt(holding, request.input_tokens, computed);
             }
             (holding.node, holding.locked) = (ROOT, 0);
             cache.epoch += 1;

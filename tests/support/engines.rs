@@ -121,7 +121,7 @@ pub fn cost_of_adapters(cost: Box<dyn CostModel>, spec: Option<&LoraSpec>) -> Bo
         return cost;
     }
     let catalog = builtin();
-    let layers = LoraLayers::new(catalog.model("Llama-3.1-8B").expect("a model"), 1, &LoraModule::ALL, 2);
+    let layers = LoraLayers::new(catalog.model("Llama-3.1-8B").expect("a model"), 1, &LoraModule::all(), 2);
     Box::new(WithAdapters::new(cost, LoraCost::new(layers, catalog.device("H100-SXM").expect("a device"), 5.0, 1.0)))
 }
 

@@ -77,21 +77,7 @@ pub enum LoraModule {
 }
 
 impl LoraModule {
-    /// All of them; no model has both ordinary and latent attention.
-    pub const ALL: [LoraModule; 11] = [
-        LoraModule::QProj,
-        LoraModule::KProj,
-        LoraModule::VProj,
-        LoraModule::QAProj,
-        LoraModule::QBProj,
-        LoraModule::KvAProjWithMqa,
-        LoraModule::KvBProj,
-        LoraModule::OProj,
-        LoraModule::GateProj,
-        LoraModule::UpProj,
-        LoraModule::DownProj,
-    ];
-    /// Those of attention, ordinary or latent.
+    /// Those of attention, ordinary or latent; no model has both.
     pub const ATTENTION: [LoraModule; 8] = [
         LoraModule::QProj,
         LoraModule::KProj,
@@ -102,6 +88,12 @@ impl LoraModule {
         LoraModule::KvBProj,
         LoraModule::OProj,
     ];
+    /// Those of the network behind it.
+    pub const MLP: [LoraModule; 3] = [LoraModule::GateProj, LoraModule::UpProj, LoraModule::DownProj];
+
+    pub fn all() -> Vec<LoraModule> {
+        [&LoraModule::ATTENTION[..], &LoraModule::MLP].concat()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

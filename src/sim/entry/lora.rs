@@ -164,7 +164,7 @@ fn vllm(parts: &Parts<'_>) -> Result<Room, Diagnostic> {
         gpu_places: u64::from(max_loras),
         host_places: at_least(own.max_cpu_loras.unwrap_or(max_loras), max_loras, "vllm.max_cpu_loras", "max_loras", parts)?,
         eviction: AdapterEviction::Lru,
-        modules: LoraModule::ALL.to_vec(),
+        modules: LoraModule::all(),
     })
 }
 

@@ -6,6 +6,8 @@ mod plan;
 mod sglang;
 mod speculation;
 mod states;
+#[cfg(test)]
+mod testing;
 mod tiers;
 mod trtllm;
 mod vllm;

@@ -163,8 +163,7 @@ pub(super) fn micro_batch(parts: &Parts<'_>, max_running_requests: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use crate::config;
-    use crate::sim::{self, NoFiles};
+    use crate::sim::entry::testing;
 
     /// Tokens of a step and most running requests.
     fn limits(options: &str) -> (u32, u32) {
@@ -172,11 +171,7 @@ mod tests {
             "simulation: {{random_seed: 1}}\nhardware_profile: {{node: 8xH200-SXM}}\nworkload: {{preset: chat, total_requests_to_generate: 1}}\n\
              frameworks_to_test: [{{name: a, type: SGLANG, config: {{{options}}}}}]\n"
         );
-        let read = config::read(&text, "");
-        let document = read.document.unwrap_or_else(|| panic!("{:#?}", read.diagnostics));
-        let plan = sim::plan(&document, &NoFiles).unwrap_or_else(|errors| panic!("{errors:#?}"));
-        let limits = plan.runs[0].replicas[0].limits();
-        (limits.max_num_batched_tokens, limits.max_num_seqs)
+        testing::limits(&text)
     }
 
     /// 512 for each longest context that the pool holds, from 2048 to 4096, no more than half the pool's tokens.

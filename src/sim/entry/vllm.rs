@@ -101,8 +101,9 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         warnings.push(Diagnostic::warning(parts.at("vllm.version"), message, "state what you know of the run beside it"));
     }
     let kv_bytes = parts.kv_dtype.kv_bytes().unwrap_or(2.0);
+    let before_v1 = earlier.is_some_and(|earlier| earlier.prefill_first);
     // FlashMLA's blocks, which V1 takes for models with latent attention.
-    let block = if parts.model.mla.is_some() && !earlier.is_some_and(|earlier| earlier.prefill_first) { 64 } else { defaults.block_size };
+    let block = if parts.model.mla.is_some() && !before_v1 { 64 } else { defaults.block_size };
     let block_size = unified_block(&parts.model, parts.tp, kv_bytes, config.block_size.unwrap_or(block));
     let chunked = config.enable_chunked_prefill.unwrap_or(defaults.chunked_prefill);
     let context = u64::from(parts.model.max_context);
@@ -156,7 +157,6 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
     }
     let caching = parts.caching(config.enable_prefix_caching.unwrap_or(defaults.prefix_caching), warnings);
     let beside = blocks_per_sequence(&parts.model);
-    let merges = earlier.is_some_and(|earlier| earlier.prefill_first);
     if own.num_scheduler_steps.is_some_and(|steps| steps > 1) {
         let beside = [
             (chunked, "chunked prefill"),
@@ -185,7 +185,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         scheduler_steps: own.num_scheduler_steps.unwrap_or(1),
         delay_factor: (own.scheduler_delay_factor.unwrap_or(0.0) * 1e6) as u64,
         swap: None,
-        prompts_first: earlier.is_some_and(|earlier| earlier.prefill_first) && !chunked,
+        prompts_first: before_v1 && !chunked,
         max_num_queued_reqs: own.max_num_queued_reqs,
         max_num_queued_tokens: own.max_num_queued_tokens,
     };
@@ -206,7 +206,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
         // vLLM's null block holds nothing; the memory budget has left it out already.
         blocks: config.num_gpu_blocks_override.map(|given| given.saturating_sub(1)),
         utilization: config.gpu_memory_utilization.or(defaults.gpu_memory_utilization),
-        kv: Box::new(move |blocks, block_size| KvPlan::HashChain { blocks, block_size, caching, beside, merges }),
+        kv: Box::new(move |blocks, block_size| KvPlan::HashChain { blocks, block_size, caching, beside, merges: before_v1 }),
         overlap: config.async_scheduling.unwrap_or(earlier.is_none_or(|earlier| earlier.async_scheduling)),
     })
 }
@@ -214,6 +214,7 @@ pub(super) fn rules(parts: &Parts<'_>, defaults: &FrameworkDefaults, warnings: &
 #[cfg(test)]
 mod tests {
     use crate::config;
+    use crate::sim::entry::testing;
     use crate::sim::{self, NoFiles};
 
     fn document(device: &str, options: &str) -> String {
@@ -225,12 +226,7 @@ mod tests {
 
     /// Tokens and sequences of a step.
     fn limits(device: &str, options: &str) -> (u32, u32) {
-        let text = document(device, &format!("vllm: {{{options}}}"));
-        let read = config::read(&text, "");
-        let document = read.document.unwrap_or_else(|| panic!("{:#?}", read.diagnostics));
-        let plan = sim::plan(&document, &NoFiles).unwrap_or_else(|errors| panic!("{errors:#?}"));
-        let limits = plan.runs[0].replicas[0].limits();
-        (limits.max_num_batched_tokens, limits.max_num_seqs)
+        testing::limits(&document(device, &format!("vllm: {{{options}}}")))
     }
 
     /// `get_batch_defaults` of 0.33: by GPU, by who runs the engine, and in throughput mode.
