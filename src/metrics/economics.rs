@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::encodes::EncodePool;
 use super::result::RunResult;
 use super::run_info::ReplicaInfo;
 use super::tally::Tally;
@@ -31,14 +32,10 @@ fn output_tokens(run: &RunResult) -> f64 {
     run.counters.iter().map(|counters| counters.output_tokens).sum::<u64>() as f64
 }
 
-/// Power of encoders on GPUs of their own, W: mean, idle and limit; none when it is not known.
-fn encoders_w(run: &RunResult) -> Option<(f64, f64, f64)> {
-    run.info.encode_pool.as_ref().map_or(Some((0.0, 0.0, 0.0)), |pool| pool.power_w(run))
-}
-
 /// Power of all GPUs, W, mean over the window, and the part of it that they draw idle; none when one's power is not known.
 fn power_w(run: &RunResult) -> Option<(f64, f64)> {
-    let (mut total, mut idle, _) = encoders_w(run)?;
+    let encoders = run.info.encode_pool.as_ref();
+    let (mut total, mut idle) = encoders.map_or(Some((0.0, 0.0)), |pool| pool.power_w(run))?;
     for (index, info) in run.info.replicas.iter().enumerate() {
         let power = info.power?;
         let (energy_fj, before_ps) = run.counters.get(index).map_or((0, 0), |counters| (counters.energy_fj, counters.before_window_ps));
@@ -63,7 +60,7 @@ pub(super) fn energy(run: &RunResult) -> Value {
     let with_overhead = energy_j.map(|joules| joules * overhead);
     let gco2 = with_overhead.map(|joules| joules / J_PER_KWH * grid);
     let limit_w = run.info.replicas.iter().map(|info| info.power.map_or(0.0, |p| (p.idle_mw + p.span_mw) as f64 / 1e3)).sum::<f64>();
-    let limit_w = limit_w + encoders_w(run).map_or(0.0, |(_, _, limit_w)| limit_w);
+    let limit_w = limit_w + run.info.encode_pool.as_ref().map_or(0.0, EncodePool::limit_w);
     object!({
         "total_j": energy_j,
         "mean_power_w": power.map(|(watts, _)| watts),

@@ -38,13 +38,18 @@ pub struct EncoderPower {
 }
 
 impl EncodePool {
-    /// Power of all encoders, W: mean over the window, the part of it that they draw idle, and their limit.
-    pub(super) fn power_w(&self, run: &RunResult) -> Option<(f64, f64, f64)> {
-        let EncoderPower { idle_w, encoding_w, limit_w } = self.power?;
+    /// Limit of all encoders, W; 0 where it is not known.
+    pub(super) fn limit_w(&self) -> f64 {
+        self.power.map_or(0.0, |power| f64::from(self.gpus) * power.limit_w)
+    }
+
+    /// Power of all encoders, W: mean over the window, and the part of it that they draw idle.
+    pub(super) fn power_w(&self, run: &RunResult) -> Option<(f64, f64)> {
+        let EncoderPower { idle_w, encoding_w, .. } = self.power?;
         let (gpus, window) = (f64::from(self.gpus), run.end_ps.saturating_sub(run.warm_up_ps) as f64);
         let encoding = if window > 0.0 { busy_ps(run) as f64 / window } else { 0.0 };
         let idle = gpus * idle_w;
-        Some((idle + encoding * (encoding_w - idle_w), idle, gpus * limit_w))
+        Some((idle + encoding * (encoding_w - idle_w), idle))
     }
 }
 
